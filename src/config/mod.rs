@@ -1,0 +1,146 @@
+//! The configuration file, read once into types that cannot be wrong; all limits.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::SecretBytes;
+
+/// A whole, valid configuration. Every path in it is absolute.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// Where the daemon keeps what must survive a restart: the kill switch, GCM invocation counts.
+    pub state_dir: PathBuf,
+    pub admin: Admin,
+    pub listeners: Vec<XksListener>,
+    pub hsms: Vec<Hsm>,
+    pub key_stores: Vec<KeyStore>,
+    pub limits: Limits,
+    pub health: Health,
+    pub log: Log,
+}
+
+/// `[admin]`: metrics and health for machines on plain HTTP, and the control socket for `holdfast` commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// A loopback address.
+    pub listen: SocketAddr,
+    /// A Unix socket that only the daemon's user can open.
+    pub control_socket: PathBuf,
+}
+
+/// `[[listener]]`: an HTTPS socket of the XKS proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XksListener {
+    pub name: String,
+    pub listen: SocketAddr,
+    pub certificate_file: PathBuf,
+    pub private_key_file: PathBuf,
+    /// Present: a client certificate is required.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// `[listener.client_auth]`: who may connect (XKS v1, Authentication).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    pub ca_file: PathBuf,
+    /// Accepted subject names: each is compared with the subject CN and the DNS subject alternative names.
+    pub subjects: Vec<String>,
+}
+
+/// `[[hsm]]`: one PKCS#11 token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsm {
+    pub name: String,
+    pub module: PathBuf,
+    pub token_label: String,
+    pub token_serial: Option<String>,
+    pub pin_file: PathBuf,
+    /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one that watches.
+    pub sessions: usize,
+    /// Requests that may wait for a session before the next is refused with ThrottlingException.
+    pub queue_length_max: usize,
+    pub iv_mode: IvMode,
+    /// Label of the key that health probes use; never one that backs a KMS key.
+    pub health_key: String,
+    /// Environment variables that the PKCS#11 library reads, for example `SOFTHSM2_CONF`.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Who makes the GCM IV, and how it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IvMode {
+    /// `host`: 12 bytes from the operating system's CSPRNG, passed in (SoftHSM).
+    Host,
+    /// `hsm`: 12 zero bytes in, the token writes its IV over them (AWS CloudHSM, nShield).
+    Hsm,
+    /// `appended`: no IV in, the token appends its own after the tag (Luna).
+    Appended,
+}
+
+/// `[[key_store]]`: one external key store, found by its path prefix.
+#[derive(Clone, Debug)]
+pub struct KeyStore {
+    pub name: String,
+    /// The path before `/kms/xks/v1`, without slashes at either end; may be empty.
+    pub uri_path_prefix: String,
+    /// Names of `[[hsm]]` entries that hold the same keys.
+    pub hsms: Vec<String>,
+    pub credentials_file: PathBuf,
+    pub credentials: Vec<Credential>,
+    /// External key ids this store may use; `*` stands for any run of characters.
+    pub keys: Vec<String>,
+    /// Regions from which requests are taken; `*` for any.
+    pub regions: Vec<String>,
+    /// Steady rate of requests; more gets ThrottlingException. Absent: no quota.
+    pub requests_per_second: Option<u32>,
+    /// The IAM policy for secondary authorization, as text; absent: everything the credential allows.
+    pub policy: Option<String>,
+    pub policy_file: Option<PathBuf>,
+}
+
+/// One SigV4 credential (XKS v1, XKS proxy configuration).
+#[derive(Clone, Debug)]
+pub struct Credential {
+    pub access_key_id: String,
+    pub secret_access_key: SecretBytes,
+    /// When it was made, in seconds since the Unix epoch.
+    pub created_unix_seconds: u64,
+}
+
+/// `[limits]`: what is bounded, each with its unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the request head to the answer; AWS KMS gives up at 250 ms.
+    pub request_deadline: Duration,
+    pub plaintext_bytes_max: usize,
+    pub aad_bytes_max: usize,
+    pub connections_max: usize,
+    pub tls_handshake_timeout: Duration,
+    pub header_read_timeout: Duration,
+    pub body_read_timeout: Duration,
+    pub idle_timeout: Duration,
+    /// How long SIGTERM waits for requests in flight.
+    pub shutdown_timeout: Duration,
+}
+
+/// `[health]`: how the HSMs are probed, and what GetHealthStatus says of the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub probe_interval: Duration,
+    pub probe_timeout: Duration,
+    /// `xksProxyFleetSize`: how many proxies stand behind the endpoint.
+    pub fleet_size: u32,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A `tracing` filter such as `info` or `holdfast=debug`.
+    pub filter: String,
+    /// One JSON line a request.
+    pub requests: bool,
+}
