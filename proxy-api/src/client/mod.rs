@@ -1,0 +1,1 @@
+//! An HTTPS client of an XKS proxy.
