@@ -9,4 +9,9 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod identity;
+pub mod key_manager;
+pub mod kill_switch;
+pub mod logging;
+pub mod metrics;
 pub mod secret;
