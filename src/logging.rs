@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use prometheus::IntCounter;
+use time::OffsetDateTime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -96,6 +97,14 @@ pub fn subscribe(sink: LogSink, filter: &str) -> Result<(), String> {
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())
 }
 
+/// `2026-11-22T03:04:05.678Z` (RFC 3339).
+pub fn timestamp(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (date, hour, minute, second) = (time.date(), time.hour(), time.minute(), time.second());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.millisecond())
+}
+
 struct SinkWriter(LogSink);
 
 impl<'a> MakeWriter<'a> for SinkWriter {
@@ -150,6 +159,12 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn timestamps_are_rfc_3339_with_milliseconds() {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_763_780_645_007);
+        assert_eq!(super::timestamp(time), "2025-11-22T03:04:05.007Z");
     }
 
     #[test]

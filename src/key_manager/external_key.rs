@@ -70,6 +70,12 @@ impl ObjectName {
         };
         Self { label: self.label.clone(), id }
     }
+
+    /// The identity as one word, for the file that counts encryptions.
+    pub fn ledger_name(&self) -> String {
+        let id = self.identity().id;
+        id.iter().fold(format!("{}/", self.label), |name, byte| name + &format!("{byte:02x}"))
+    }
 }
 
 impl ExternalKey {

@@ -139,6 +139,8 @@ pub enum HsmError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberHealth {
     pub id: String,
+    /// Manufacturer of the token; empty before the first probe that succeeds.
+    pub vendor: String,
     /// Product, hardware and firmware version.
     pub model: String,
     pub state: HealthState,

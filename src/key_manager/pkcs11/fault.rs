@@ -37,10 +37,6 @@ pub(super) enum Doing {
 
 impl Blame {
     /// PKCS#11 3.1, section 5.1 (return values), and what tokens do in fact.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the enum is a foreign list of 100 codes; what is not known is a fault of the token"
-    )]
     pub(super) const fn of(code: RvError, doing: Doing) -> Self {
         match (code, doing) {
             (

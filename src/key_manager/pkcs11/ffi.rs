@@ -39,6 +39,13 @@ pub(super) enum Iv<'a> {
     Null,
 }
 
+/// What goes into an operation: plaintext, or ciphertext and tag, with its IV and AAD.
+pub(super) struct Message<'a> {
+    pub(super) iv: Iv<'a>,
+    pub(super) aad: &'a [u8],
+    pub(super) input: &'a [u8],
+}
+
 /// Which of the two calls failed matters: after a failed Init no operation is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallFailed {
@@ -73,33 +80,29 @@ impl GcmFunctions {
         })
     }
 
-    /// Encrypts `plaintext` into `output` and returns how many bytes the token wrote.
+    /// Encrypts a message into `output` and returns how many bytes the token wrote.
     pub(super) fn encrypt(
         &self,
         on: (&Session, CK_OBJECT_HANDLE),
-        iv: Iv<'_>,
-        aad: &[u8],
-        plaintext: &[u8],
+        message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
         let calls =
             Calls { init: (self.encrypt_init, "C_EncryptInit"), one_shot: (self.encrypt, "C_Encrypt") };
-        calls.run(on, iv, aad, plaintext, output)
+        calls.run(on, message, output)
     }
 
-    /// Decrypts ciphertext and tag into `output` and returns how many bytes the token wrote. Some tokens want
+    /// Decrypts a message into `output` and returns how many bytes the token wrote. Some tokens want
     /// room for as many bytes as the input has.
     pub(super) fn decrypt(
         &self,
         on: (&Session, CK_OBJECT_HANDLE),
-        iv: Iv<'_>,
-        aad: &[u8],
-        ciphertext_and_tag: &[u8],
+        message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
         let calls =
             Calls { init: (self.decrypt_init, "C_DecryptInit"), one_shot: (self.decrypt, "C_Decrypt") };
-        calls.run(on, iv, aad, ciphertext_and_tag, output)
+        calls.run(on, message, output)
     }
 }
 
@@ -121,11 +124,10 @@ impl Calls {
     fn run(
         self,
         (session, key): (&Session, CK_OBJECT_HANDLE),
-        iv: Iv<'_>,
-        aad: &[u8],
-        input: &[u8],
+        message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
+        let Message { iv, aad, input } = message;
         let (init, name) = self.init;
         let (iv, iv_bytes) = match iv {
             Iv::Buffer(buffer) => (buffer.as_mut_ptr(), buffer.len()),

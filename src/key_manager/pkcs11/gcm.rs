@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::config::IvMode;
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
-use crate::key_manager::pkcs11::ffi::{GcmFunctions, Iv, TAG_BYTES};
+use crate::key_manager::pkcs11::ffi::{GcmFunctions, Iv, Message, TAG_BYTES};
 use crate::key_manager::pkcs11::token::OpenSession;
 use crate::key_manager::{BoundAad, Encrypted};
 use crate::secret::SecretBytes;
@@ -38,7 +38,7 @@ impl Gcm<'_> {
         let on = (self.session.session(), self.key_handle);
         let written = self
             .functions
-            .encrypt(on, iv_argument, aad, plaintext, &mut output)
+            .encrypt(on, Message { iv: iv_argument, aad, input: plaintext }, &mut output)
             .map_err(|failed| Fault::of_call(failed, Doing::Other))?;
         output.truncate(written);
         self.split(output, iv, plaintext.len())
@@ -72,7 +72,7 @@ impl Gcm<'_> {
         let on = (self.session.session(), self.key_handle);
         let written = self
             .functions
-            .decrypt(on, Iv::Buffer(&mut iv), aad, sealed, &mut output)
+            .decrypt(on, Message { iv: Iv::Buffer(&mut iv), aad, input: sealed }, &mut output)
             .map_err(|failed| Fault::of_call(failed, Doing::Decrypting))?;
         if Some(written) != sealed.len().checked_sub(TAG_BYTES) {
             return Err(Fault::new(Blame::Token, "C_Decrypt returned plaintext of a wrong length"));

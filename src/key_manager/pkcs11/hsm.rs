@@ -1,5 +1,6 @@
 //! One HSM as the async side sees it: a bounded queue with deadlines, an inventory, a health state.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::config;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::Module;
-use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::token::{Product, Token};
 use crate::key_manager::pkcs11::watcher::{Command, Watcher};
 use crate::key_manager::pkcs11::worker::{Busy, Completed, Job, Output, Task, Worker};
 use crate::key_manager::{HealthState, HsmError, MemberHealth};
@@ -34,6 +35,8 @@ pub struct HsmParts {
     pub module: Arc<Module>,
     pub metrics: HsmMetrics,
     pub clock: Arc<dyn Clock>,
+    /// Encryptions counted in earlier runs, by ledger name.
+    pub invocations: HashMap<String, u64>,
 }
 
 /// One token, its worker threads and its watcher.
@@ -55,20 +58,20 @@ pub struct Hsm {
 struct Health {
     state: HealthState,
     reason: Option<String>,
-    model: String,
+    product: Product,
     probed: Option<Instant>,
 }
 
 impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
-        let HsmParts { config, pin, module, metrics, clock } = parts;
+        let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
         let (jobs, job_receiver) = crossbeam_channel::bounded(config.queue_length_max);
         let (commands, command_receiver) = crossbeam_channel::unbounded();
         let name: Arc<str> = Arc::from(config.name.as_str());
         let sessions = config.sessions;
         let token = Arc::new(Token::new(config, module, &pin));
-        let inventory = Arc::new(ArcSwap::from_pointee(Inventory::default()));
+        let inventory = Arc::new(ArcSwap::from_pointee(Inventory::with_invocations(invocations)));
         let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
         let metrics = Arc::new(metrics);
         let alarm = Arc::new(Notify::new());
@@ -102,7 +105,7 @@ impl Hsm {
         let health = Health {
             state: HealthState::Unavailable,
             reason: Some("not probed yet".to_owned()),
-            model: String::new(),
+            product: Product::default(),
             probed: None,
         };
         metrics.set_state(health.state.as_str(), HealthState::ALL);
@@ -126,6 +129,11 @@ impl Hsm {
 
     pub fn inventory(&self) -> Arc<Inventory> {
         self.inventory.load_full()
+    }
+
+    /// Encryptions counted for keys that are not in the token now.
+    pub fn unclaimed_invocations(&self) -> Vec<(String, u64)> {
+        self.inventory.load().unclaimed_invocations().collect()
     }
 
     pub(super) fn queue_length(&self) -> usize {
@@ -176,11 +184,11 @@ impl Hsm {
             Ok(()) => tokio::time::timeout(timeout, answer).await,
             Err(_) => return,
         };
-        let model = self.health.load().model.clone();
-        let down = |reason: String, model| Health {
+        let product = self.health.load().product.clone();
+        let down = |reason: String, product| Health {
             state: HealthState::Unavailable,
             reason: Some(reason),
-            model,
+            product,
             probed: Some(self.clock.instant()),
         };
         self.set_health(match outcome {
@@ -193,13 +201,13 @@ impl Hsm {
                 Health {
                     state: if slow { HealthState::Degraded } else { HealthState::Active },
                     reason: slow.then(|| format!("the probe took {} ms", vitals.duration.as_millis())),
-                    model: vitals.model,
+                    product: vitals.product,
                     probed: Some(self.clock.instant()),
                 }
             }
-            Ok(Ok(Err(fault))) => down(fault.what, model),
-            Ok(Err(_)) => down("the watcher has ended".to_owned(), model),
-            Err(_) => down(format!("no answer to a probe within {} ms", timeout.as_millis()), model),
+            Ok(Ok(Err(fault))) => down(fault.what, product),
+            Ok(Err(_)) => down("the watcher has ended".to_owned(), product),
+            Err(_) => down(format!("no answer to a probe within {} ms", timeout.as_millis()), product),
         });
     }
 
@@ -250,7 +258,8 @@ impl Hsm {
             (state, reason) =
                 (HealthState::Unavailable, Some("no probe result within the last minute".to_owned()));
         }
-        MemberHealth { id: self.name.to_string(), model: health.model.clone(), state, reason }
+        let Product { vendor, model } = health.product.clone();
+        MemberHealth { id: self.name.to_string(), vendor, model, state, reason }
     }
 
     fn stuck_workers(&self, now: Instant) -> usize {

@@ -23,6 +23,8 @@ pub struct Inventory {
     keys: HashMap<ExternalKeyId, Entry>,
     /// By identity.
     objects: HashMap<ObjectName, Arc<KeyObject>>,
+    /// Encryptions counted for objects that are not in the token now, by ledger name.
+    unclaimed: HashMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -32,6 +34,11 @@ enum Entry {
 }
 
 impl Inventory {
+    /// Knows no key yet, but how often keys have encrypted.
+    pub(super) fn with_invocations(unclaimed: HashMap<String, u64>) -> Self {
+        Self { unclaimed, ..Self::default() }
+    }
+
     /// Reads the token. Objects that `known` has keep their identity, and with it their invocation count.
     pub(super) fn read(session: &Session, generation: u64, known: &Self) -> Result<Self, Fault> {
         let mut objects = HashMap::new();
@@ -48,7 +55,14 @@ impl Inventory {
             .into_iter()
             .filter_map(|(id, versions)| Some((id.clone(), Entry::of(id, versions)?)))
             .collect();
-        Ok(Self { keys, objects })
+        let mut unclaimed = known.unclaimed.clone();
+        for object in known.objects().filter(|object| !objects.contains_key(&object.name.identity())) {
+            unclaimed.insert(object.name.ledger_name(), object.invocations());
+        }
+        for identity in objects.keys() {
+            unclaimed.remove(&identity.ledger_name());
+        }
+        Ok(Self { keys, objects, unclaimed })
     }
 
     /// The object of this name, with the invocations counted so far.
@@ -60,8 +74,16 @@ impl Inventory {
                 object.add_invocations(renamed.invocations());
                 Arc::new(object)
             }
-            None => Arc::new(KeyObject::new(name.clone())),
+            None => {
+                let object = KeyObject::new(name.clone());
+                object.add_invocations(self.unclaimed.get(&name.ledger_name()).copied().unwrap_or(0));
+                Arc::new(object)
+            }
         }
+    }
+
+    pub fn unclaimed_invocations(&self) -> impl Iterator<Item = (String, u64)> {
+        self.unclaimed.iter().map(|(name, count)| (name.clone(), *count))
     }
 
     pub fn find(&self, external_key_id: &str) -> Lookup {

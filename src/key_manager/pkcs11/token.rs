@@ -152,13 +152,20 @@ fn auth_pin(pin: &SecretBytes) -> AuthPin {
     SecretString::from(String::from_utf8_lossy(pin.expose()).into_owned())
 }
 
-/// Product and firmware, for `ekmFleetDetails`.
-pub(super) fn model(info: &TokenInfo) -> String {
-    format!(
-        "{} {} hardware {} firmware {}",
-        info.manufacturer_id().trim(),
-        info.model().trim(),
-        info.hardware_version(),
-        info.firmware_version()
-    )
+/// What `ekmVendor` and `ekmFleetDetails` say of the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Product {
+    pub(super) vendor: String,
+    /// Model, hardware and firmware version.
+    pub(super) model: String,
+}
+
+impl Product {
+    pub(super) fn of(info: &TokenInfo) -> Self {
+        let (model, hardware, firmware) = (info.model().trim(), info.hardware_version(), info.firmware_version());
+        Self {
+            vendor: info.manufacturer_id().trim().to_owned(),
+            model: format!("{model} hardware {hardware} firmware {firmware}"),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::Library;
-use crate::key_manager::pkcs11::token::{self, OpenSession, Token};
+use crate::key_manager::pkcs11::token::{OpenSession, Product, Token};
 use crate::key_manager::pkcs11::worker::handle_of;
 use crate::metrics::HsmMetrics;
 
@@ -33,7 +33,7 @@ pub(super) enum Command {
 /// What a successful probe learned.
 #[derive(Clone, Debug)]
 pub(super) struct Vitals {
-    pub(super) model: String,
+    pub(super) product: Product,
     pub(super) duration: Duration,
 }
 
@@ -111,7 +111,7 @@ impl Watcher {
         let token = Arc::clone(&self.token);
         let library = token.module.library();
         let started = self.clock.instant();
-        let model = self.check_token(&library)?;
+        let product = self.check_token(&library)?;
         self.ready_session(&library)?;
         if self.tested_generation != token.module.generation() {
             self.read_keys(&library)?;
@@ -119,10 +119,10 @@ impl Watcher {
             self.tested_generation = token.module.generation();
         }
         self.with_health_key(&library, |gcm| gcm.round_trip())?;
-        Ok(Vitals { model, duration: self.clock.instant().saturating_duration_since(started) })
+        Ok(Vitals { product, duration: self.clock.instant().saturating_duration_since(started) })
     }
 
-    fn check_token(&self, library: &Library) -> Result<String, Fault> {
+    fn check_token(&self, library: &Library) -> Result<Product, Fault> {
         let slot = self.token.find_slot(&library.pkcs11)?;
         let info = library.pkcs11.get_token_info(slot)?;
         if info.error_state() {
@@ -137,7 +137,7 @@ impl Watcher {
         {
             return Err(Fault::new(Blame::Token, format!("the token has no mechanism CKM_AES_GCM: {error}")));
         }
-        Ok(token::model(&info))
+        Ok(Product::of(&info))
     }
 
     fn with_health_key(
