@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod gate;
+pub mod http;
 pub mod identity;
 pub mod key_manager;
 pub mod kill_switch;
