@@ -61,7 +61,10 @@ impl Authorizer {
         let policy = PolicyDocument::parse(text).map_err(|error| error.to_string())?;
         let is_known = |key: &&str| CONDITION_KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
         if let Some(unknown) = policy.condition_keys().find(|key| !is_known(key)) {
-            return Err(format!("no request has the condition key `{unknown}`; there are {}", CONDITION_KEYS.join(", ")));
+            return Err(format!(
+                "no request has the condition key `{unknown}`; there are {}",
+                CONDITION_KEYS.join(", ")
+            ));
         }
         Ok(Self { policy: Some(policy) })
     }
@@ -77,7 +80,9 @@ impl Authorizer {
         };
         match evaluate(&request, &[policy]) {
             Decision::Allow { statement } => Ruling::Allowed { statement: Some(statement.to_string()) },
-            Decision::ExplicitDeny { statement } => Ruling::Denied { reason: format!("denied by `{statement}`") },
+            Decision::ExplicitDeny { statement } => {
+                Ruling::Denied { reason: format!("denied by `{statement}`") }
+            }
             Decision::ImplicitDeny => Ruling::Denied { reason: "no statement allows it".to_owned() },
         }
     }
@@ -158,7 +163,11 @@ mod tests {
         for (key, right, wrong) in [
             ("aws:PrincipalAccount", "123456789012", "111122223333"),
             ("kms:CallerAccount", "123456789012", "111122223333"),
-            ("aws:PrincipalArn", "arn:aws:iam::123456789012:user/Alice", "arn:aws:iam::123456789012:user/Bob"),
+            (
+                "aws:PrincipalArn",
+                "arn:aws:iam::123456789012:user/Alice",
+                "arn:aws:iam::123456789012:user/Bob",
+            ),
             ("aws:RequestedRegion", "eu-west-1", "us-east-1"),
             ("aws:ResourceAccount", "111122223333", "123456789012"),
             ("kms:ViaService", "ebs.eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"),
@@ -167,13 +176,27 @@ mod tests {
             ("xks:KmsOperation", "GenerateDataKey", "Encrypt"),
             ("xks:Operation", "Encrypt", "Decrypt"),
         ] {
-            let decide = |value| rule(&policy(&format!(r#"{{"StringEquals":{{"{key}":"{value}"}}}}"#)), Action::Encrypt, &metadata());
+            let decide = |value| {
+                rule(
+                    &policy(&format!(r#"{{"StringEquals":{{"{key}":"{value}"}}}}"#)),
+                    Action::Encrypt,
+                    &metadata(),
+                )
+            };
             assert_eq!(decide(right), Ruling::Allowed { statement: Some("Only".to_owned()) }, "{key}");
-            assert_eq!(decide(wrong), Ruling::Denied { reason: "no statement allows it".to_owned() }, "{key}");
+            assert_eq!(
+                decide(wrong),
+                Ruling::Denied { reason: "no statement allows it".to_owned() },
+                "{key}"
+            );
         }
         for key in ["aws:SourceVpc", "aws:SourceVpce"] {
             let condition = policy(&format!(r#"{{"StringEquals":{{"{key}":"v-1"}}}}"#));
-            let with = RequestMetadata { aws_source_vpc: Some("v-1".into()), aws_source_vpce: Some("v-1".into()), ..metadata() };
+            let with = RequestMetadata {
+                aws_source_vpc: Some("v-1".into()),
+                aws_source_vpce: Some("v-1".into()),
+                ..metadata()
+            };
             assert!(matches!(rule(&condition, Action::Decrypt, &with), Ruling::Allowed { .. }));
             assert!(matches!(rule(&condition, Action::Decrypt, &metadata()), Ruling::Denied { .. }));
         }

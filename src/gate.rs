@@ -197,7 +197,9 @@ impl OpenKey<'_> {
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let Some(mut text) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else { return false };
+    let Some(mut text) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else {
+        return false;
+    };
     // The leftmost match of each piece leaves the most text for the next.
     middle.split('*').all(|piece| match text.find(piece) {
         Some(at) => {
@@ -214,7 +216,9 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_run() {
-        for (pattern, text) in [("*", "foo"), ("foo", "foo"), ("f*", "foo"), ("*o", "foo"), ("a*b*c", "axxbyyc"), ("f*", "f")] {
+        for (pattern, text) in
+            [("*", "foo"), ("foo", "foo"), ("f*", "foo"), ("*o", "foo"), ("a*b*c", "axxbyyc"), ("f*", "f")]
+        {
             assert!(matches_pattern(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("foo", "fo"), ("foo", "fooo"), ("f*", "xf"), ("a*b*c", "acb"), ("", "a")] {

@@ -7,8 +7,9 @@
 )]
 
 pub mod admin;
+pub mod app;
 pub mod authorizer;
-pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -27,8 +27,9 @@ type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 pub fn read(state_dir: &Path) -> io::Result<HashMap<String, HashMap<String, u64>>> {
     let path = state_dir.join(FILE_NAME);
     let counts: Counts = match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?,
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+        })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Counts::new(),
         Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     };

@@ -20,7 +20,8 @@ pub async fn run(hsm: Arc<Hsm>, settings: Health) {
     loop {
         hsm.probe(settings.probe_timeout).await;
         let down = hsm.health().state == HealthState::Unavailable;
-        let interval = if down { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
+        let interval =
+            if down { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = hsm.alarmed() => tokio::time::sleep(ALARM_INTERVAL).await,

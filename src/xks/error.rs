@@ -40,19 +40,25 @@ impl Error {
     /// and no name of a policy statement or an HSM.
     pub fn wire(&self) -> Wire {
         let (name, message) = match self {
-            Self::AuthenticationFailed(_) => (ErrorName::AuthenticationFailed, "the SigV4 signature does not verify"),
+            Self::AuthenticationFailed(_) => {
+                (ErrorName::AuthenticationFailed, "the SigV4 signature does not verify")
+            }
             Self::BodyTimedOut => (ErrorName::Validation, "the request body did not arrive in time"),
-            Self::BodyTooLarge => (ErrorName::UnsupportedOperation, "the request body is larger than this proxy takes"),
+            Self::BodyTooLarge => {
+                (ErrorName::UnsupportedOperation, "the request body is larger than this proxy takes")
+            }
             Self::Disconnected => (ErrorName::Validation, "the request body ended early"),
             Self::Internal(_) => (ErrorName::Internal, "internal error"),
             Self::KeyStoreBlocked => (ErrorName::InvalidState, "the key store is blocked"),
             Self::MethodNotAllowed => (ErrorName::UnsupportedOperation, "only POST is allowed"),
             Self::QuotaExceeded => (ErrorName::Throttling, "the request quota of the key store is used up"),
             Self::Refused(refused) => refused_wire(refused),
-            Self::TooLong(member) => return Wire::new(
-                ErrorName::UnsupportedOperation,
-                format!("`{member}` is longer than this proxy takes"),
-            ),
+            Self::TooLong(member) => {
+                return Wire::new(
+                    ErrorName::UnsupportedOperation,
+                    format!("`{member}` is longer than this proxy takes"),
+                );
+            }
             Self::UnknownPath => (ErrorName::InvalidUriPath, "no key store has this path"),
             Self::Validation(reason) => return Wire::new(ErrorName::Validation, reason.clone()),
         };
@@ -64,9 +70,10 @@ impl Error {
         match self {
             Self::AuthenticationFailed(untrusted) => untrusted.name().to_owned(),
             Self::Internal(reason)
-            | Self::Refused(Refused::Forbidden(reason) | Refused::KeyManager(HsmError::Device(reason) | HsmError::Unavailable(reason))) => {
-                reason.clone()
-            }
+            | Self::Refused(
+                Refused::Forbidden(reason)
+                | Refused::KeyManager(HsmError::Device(reason) | HsmError::Unavailable(reason)),
+            ) => reason.clone(),
             Self::BodyTimedOut
             | Self::BodyTooLarge
             | Self::Disconnected
@@ -106,7 +113,9 @@ const fn refused_wire(refused: &Refused) -> (ErrorName, &'static str) {
         Refused::Ambiguous => (ErrorName::InvalidState, "several HSM keys answer to this external key id"),
         Refused::Blocked => (ErrorName::InvalidState, "the external key is blocked"),
         Refused::Disabled => (ErrorName::InvalidState, "the external key is disabled"),
-        Refused::Forbidden(_) => (ErrorName::AccessDenied, "the policy of the key store does not allow this request"),
+        Refused::Forbidden(_) => {
+            (ErrorName::AccessDenied, "the policy of the key store does not allow this request")
+        }
         Refused::InvocationsUsedUp => {
             (ErrorName::InvalidState, "the external key has made 2^32 encryptions and must be rotated")
         }
@@ -115,7 +124,9 @@ const fn refused_wire(refused: &Refused) -> (ErrorName, &'static str) {
         Refused::UnknownVersion => {
             (ErrorName::InvalidCiphertext, "the ciphertext metadata names no version of the external key")
         }
-        Refused::UsageNotPermitted => (ErrorName::InvalidKeyUsage, "the external key does not permit this operation"),
+        Refused::UsageNotPermitted => {
+            (ErrorName::InvalidKeyUsage, "the external key does not permit this operation")
+        }
     }
 }
 

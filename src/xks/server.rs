@@ -68,18 +68,32 @@ impl StoreWithAccess {
     pub fn new(parts: StoreParts, metrics: &Metrics, before: Option<&Self>) -> Self {
         let StoreParts { key_store, credentials, requests_per_second } = parts;
         let quota = requests_per_second.map(|rate| {
-            let unchanged = before.and_then(|before| before.quota.as_ref()).filter(|(known, _)| *known == rate);
+            let unchanged =
+                before.and_then(|before| before.quota.as_ref()).filter(|(known, _)| *known == rate);
             match unchanged {
                 Some((_, limiter)) => (rate, Arc::clone(limiter)),
                 None => (rate, Arc::new(RateLimiter::direct(Quota::per_second(rate)))),
             }
         });
         let name = key_store.name.clone();
-        let latency = OPERATIONS
-            .map(|operation| metrics.xks_request_duration_seconds.with_label_values(&[name.as_str(), operation.name()]));
-        let successes = OPERATIONS
-            .map(|operation| metrics.xks_requests_total.with_label_values(&[name.as_str(), operation.name(), "none"]));
+        let latency = OPERATIONS.map(|operation| {
+            metrics.xks_request_duration_seconds.with_label_values(&[name.as_str(), operation.name()])
+        });
+        let successes = OPERATIONS.map(|operation| {
+            metrics.xks_requests_total.with_label_values(&[name.as_str(), operation.name(), "none"])
+        });
         Self { key_store, credentials, quota, latency, successes }
+    }
+
+    /// Whether an authenticated request is served at all.
+    fn admit(&self) -> Result<(), Error> {
+        if self.key_store.is_blocked() {
+            return Err(Error::KeyStoreBlocked);
+        }
+        if self.quota.as_ref().is_some_and(|(_, limiter)| limiter.check().is_err()) {
+            return Err(Error::QuotaExceeded);
+        }
+        Ok(())
     }
 
     pub fn credentials(&self) -> &Credentials {
@@ -121,18 +135,23 @@ impl Server {
 
     /// Path before method before signature before body: what is cheaper to refuse comes first, and an unknown
     /// prefix has no credential to check against.
-    async fn serve<'b>(&self, request: &Arrived<'_>, body: BodyBytes<'b>, record: &mut Record<'b>) -> Result<Bytes, Error> {
+    async fn serve<'b>(
+        &self,
+        request: &Arrived<'_>,
+        body: BodyBytes<'b>,
+        record: &mut Record<'b>,
+    ) -> Result<Bytes, Error> {
         let (store, target) = request.addressed.as_ref().ok_or(Error::UnknownPath)?;
         if request.head.method != Method::POST {
             return Err(Error::MethodNotAllowed);
         }
         let body = body?;
         self.authenticate(store, request, body, record)?;
-        if store.key_store.is_blocked() {
-            return Err(Error::KeyStoreBlocked);
-        }
-        if store.quota.as_ref().is_some_and(|(_, limiter)| limiter.check().is_err()) {
-            return Err(Error::QuotaExceeded);
+        if let Err(error) = store.admit() {
+            // So that the log line can still be found by its `kmsRequestId`.
+            record.metadata =
+                wire::parse_body::<wire::MetadataRequest<'_>>(body).ok().map(|body| body.request_metadata);
+            return Err(error);
         }
         match *target {
             Target::Health => {
@@ -149,7 +168,9 @@ impl Server {
                 match operation {
                     wire::KeyOperation::Decrypt => operations::decrypt::run(&context, body, record).await,
                     wire::KeyOperation::Encrypt => operations::encrypt::run(&context, body, record).await,
-                    wire::KeyOperation::Metadata => operations::get_key_metadata::run(&context, body, record).await,
+                    wire::KeyOperation::Metadata => {
+                        operations::get_key_metadata::run(&context, body, record).await
+                    }
                 }
             }
         }

@@ -162,7 +162,8 @@ pub(super) struct Product {
 
 impl Product {
     pub(super) fn of(info: &TokenInfo) -> Self {
-        let (model, hardware, firmware) = (info.model().trim(), info.hardware_version(), info.firmware_version());
+        let (model, hardware, firmware) =
+            (info.model().trim(), info.hardware_version(), info.firmware_version());
         Self {
             vendor: info.manufacturer_id().trim().to_owned(),
             model: format!("{model} hardware {hardware} firmware {firmware}"),

@@ -1,7 +1,7 @@
 //! `Decrypt`: with the key version that the ciphertext metadata names.
 
 use bytes::Bytes;
-use proxy_api::wire::{DecryptRequest, DecryptResponse, METADATA_BYTES_MAX, IV_BYTES, Operation, TAG_BYTES};
+use proxy_api::wire::{DecryptRequest, DecryptResponse, IV_BYTES, METADATA_BYTES_MAX, Operation, TAG_BYTES};
 use zeroize::Zeroizing;
 
 use crate::domain::Action;

@@ -8,7 +8,9 @@ use crate::gate::{Call, Sealed};
 use crate::key_manager::external_key::KeyVersion;
 use crate::secret::SecretBytes;
 use crate::xks::error::Error;
-use crate::xks::operations::{Context, decode, decode_aad, parse, require_algorithm, require_metadata, to_json};
+use crate::xks::operations::{
+    Context, decode, decode_aad, parse, require_algorithm, require_metadata, to_json,
+};
 use crate::xks::record::Record;
 
 pub(in crate::xks) async fn run<'b>(

@@ -1,7 +1,9 @@
 //! `GetHealthStatus`: what the last probe of each HSM found. No policy applies, and no HSM is asked.
 
 use bytes::Bytes;
-use proxy_api::wire::{EKM_FLEET_DETAILS_MAX, EkmFleetDetail, HealthRequest, HealthResponse, HealthStatus, Operation};
+use proxy_api::wire::{
+    EKM_FLEET_DETAILS_MAX, EkmFleetDetail, HealthRequest, HealthResponse, HealthStatus, Operation,
+};
 
 use crate::gate::KeyStore;
 use crate::key_manager::{HealthState, MemberHealth};

@@ -1,7 +1,9 @@
 //! `GetKeyMetadata`: what kind of key it is, what it may be used for, and whether it is enabled.
 
 use bytes::Bytes;
-use proxy_api::wire::{KEY_USAGE_DECRYPT, KEY_USAGE_ENCRYPT, KeyStatus, MetadataRequest, MetadataResponse, Operation};
+use proxy_api::wire::{
+    KEY_USAGE_DECRYPT, KEY_USAGE_ENCRYPT, KeyStatus, MetadataRequest, MetadataResponse, Operation,
+};
 
 use crate::domain::Action;
 use crate::gate::{Call, Refused};
@@ -30,7 +32,11 @@ pub(in crate::xks) async fn run<'b>(
     let usages = [(newest.usages.encrypt, KEY_USAGE_ENCRYPT), (newest.usages.decrypt, KEY_USAGE_DECRYPT)];
     to_json(&MetadataResponse {
         key_spec: newest.spec.as_str().into(),
-        key_usage: usages.into_iter().filter(|(permitted, _)| *permitted).map(|(_, usage)| usage.into()).collect(),
+        key_usage: usages
+            .into_iter()
+            .filter(|(permitted, _)| *permitted)
+            .map(|(_, usage)| usage.into())
+            .collect(),
         key_status: if key.is_enabled() { KeyStatus::Enabled } else { KeyStatus::Disabled },
     })
 }
