@@ -6,7 +6,9 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod provision;
 pub mod secret;
