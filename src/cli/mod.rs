@@ -1,10 +1,10 @@
 //! The command line of `holdfast`: one file per command.
 
+mod config;
+mod credential;
 mod daemon;
 pub mod environment;
-mod key;
-mod serve;
-mod store;
+mod provision;
 
 use std::error::Error;
 use std::io;
@@ -28,12 +28,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make, rotate, block and delete external keys
-    Key(key::Arguments),
-    /// Run the daemon
-    Serve(serve::Arguments),
-    /// Show, block and unblock key stores
-    Store(store::Arguments),
+    /// Check a configuration, or print the default one
+    Config(config::Arguments),
+    /// Make, list and remove the credentials of a key store
+    Credential(credential::Arguments),
+    /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
+    Provision(provision::Arguments),
 }
 
 /// Which configuration a command works with.
@@ -63,9 +63,9 @@ struct World<'a> {
 pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Write) -> ExitCode {
     let mut world = World { clock, out };
     let outcome = match cli.command {
-        Command::Key(arguments) => key::run(&arguments, &mut world),
-        Command::Serve(arguments) => serve::run(&arguments),
-        Command::Store(arguments) => store::run(&arguments, &mut world),
+        Command::Config(arguments) => config::run(&arguments, &mut world),
+        Command::Credential(arguments) => credential::run(&arguments, &mut world),
+        Command::Provision(arguments) => provision::run(arguments, &mut world),
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to be told if standard error is closed.

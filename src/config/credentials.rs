@@ -84,12 +84,13 @@ struct CredentialsFile {
 #[serde(deny_unknown_fields)]
 struct Entry {
     access_key_id: String,
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "deserialize_secret")]
     secret_access_key: SecretBytes,
     created: Datetime,
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretBytes, D::Error> {
+/// Takes the text over without a copy.
+pub fn deserialize_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretBytes, D::Error> {
     String::deserialize(deserializer).map(|text| SecretBytes::new(text.into_bytes()))
 }
 

@@ -114,10 +114,7 @@ impl KeyStore {
 impl Hsm {
     /// The PIN, as it is now in `pin_file`, without the end of its line.
     pub fn read_pin(&self) -> Result<SecretBytes, PrivateFileError> {
-        let text = private_file::read(&self.pin_file)?;
-        let pin = text.expose();
-        let pin = pin.strip_suffix(b"\n").unwrap_or(pin);
-        Ok(SecretBytes::new(pin.strip_suffix(b"\r").unwrap_or(pin).to_vec()))
+        private_file::read_line(&self.pin_file)
     }
 }
 

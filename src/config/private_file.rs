@@ -71,6 +71,14 @@ pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
 }
 
+/// The content without the end of its one line: a PIN.
+pub fn read_line(path: &Path) -> Result<SecretBytes, PrivateFileError> {
+    let content = read(path)?;
+    let line = content.expose();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    Ok(SecretBytes::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+}
+
 fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
     // What was opened is what is checked. Without NONBLOCK a named pipe would hang the open.
     let no_wait = OFlags::NONBLOCK.bits().cast_signed();
