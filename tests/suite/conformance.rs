@@ -91,9 +91,13 @@ fn cases_20_to_25_another_aad_does_not_decrypt() {
 fn cases_26_to_35_round_trips() {
     let site = Site::start();
     let (long, long_aad) = (vec![0x5a; 4096], vec![0xa5; 8192]);
-    for (plaintext, members) in
-        [(PLAINTEXT, json!({})), (PLAINTEXT, aad(AAD)), (&long, aad(&long_aad)), (&[], json!({})), (&[], aad(b""))]
-    {
+    for (plaintext, members) in [
+        (PLAINTEXT, json!({})),
+        (PLAINTEXT, aad(AAD)),
+        (&long, aad(&long_aad)),
+        (&[], json!({})),
+        (&[], aad(b"")),
+    ] {
         let reply = site.encrypt("foo", plaintext, members.clone());
         let encrypted = reply.assert_ok().json();
         assert_eq!(decode_base64(encrypted["ciphertext"].as_str().unwrap()).unwrap().len(), plaintext.len());
@@ -132,7 +136,8 @@ fn cases_36_to_41_an_encrypt_only_key() {
     let site = Site::start();
     for members in [json!({}), aad(AAD)] {
         let encrypted = site.encrypt("encrypt_only_key", PLAINTEXT, members.clone()).assert_ok().json();
-        site.decrypt("encrypt_only_key", &encrypted, members.clone()).assert_error(400, "InvalidKeyUsageException");
+        site.decrypt("encrypt_only_key", &encrypted, members.clone())
+            .assert_error(400, "InvalidKeyUsageException");
         let mut with_cdiv = members;
         with_cdiv["ciphertextDataIntegrityValueAlgorithm"] = json!("SHA_256");
         site.encrypt("encrypt_only_key", PLAINTEXT, with_cdiv).assert_error(400, "InvalidKeyUsageException");

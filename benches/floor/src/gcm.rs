@@ -9,8 +9,8 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use cryptoki_sys::{
-    CK_BYTE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG,
-    CKM_AES_GCM, CKR_OK,
+    CK_BYTE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
+    CK_ULONG, CKM_AES_GCM, CKR_OK,
 };
 
 use crate::TokenOptions;
@@ -18,7 +18,8 @@ use crate::TokenOptions;
 const TAG_BYTES: usize = 16;
 
 type Init = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE) -> CK_RV;
-type OneShot = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
+type OneShot =
+    unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
 
 pub struct Token {
     pkcs11: Pkcs11,
@@ -107,8 +108,9 @@ impl KeySession {
         assert_eq!(unsafe { init(handle, &raw mut mechanism, self.key) }, CKR_OK);
         let mut written = output.len() as CK_ULONG;
         let length = input.len() as CK_ULONG;
-        let code =
-            unsafe { one_shot(handle, input.as_ptr().cast_mut(), length, output.as_mut_ptr(), &raw mut written) };
+        let code = unsafe {
+            one_shot(handle, input.as_ptr().cast_mut(), length, output.as_mut_ptr(), &raw mut written)
+        };
         (code == CKR_OK).then_some(written as usize)
     }
 }

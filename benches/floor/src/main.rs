@@ -4,6 +4,12 @@
 //! PKCS#11 calls through worker threads: no logs, metrics, policy, limits, deadlines, versions or second key.
 //! `floor serve --without-hsm` answers after SigV4. `floor loop` is the PKCS#11 library alone.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::too_many_arguments,
+    reason = "a program to measure against, as bare as it can be"
+)]
+
 mod gcm;
 mod server;
 

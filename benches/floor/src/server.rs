@@ -15,8 +15,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use proxy_api::sigv4::{self, Authorization, SERVICE_XKS, SigningKey};
 use proxy_api::wire::{
-    DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, bound_aad, decode_base64, encode_base64,
-    parse_body,
+    DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, bound_aad, decode_base64,
+    encode_base64, parse_body,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -99,8 +99,12 @@ fn start_workers(options: &TokenOptions) -> Sender<Job> {
         std::thread::spawn(move || {
             while let Ok(job) = receiver.recv() {
                 match job {
-                    Job::Encrypt(plaintext, aad, reply) => drop(reply.send(session.encrypt(&plaintext, &aad))),
-                    Job::Decrypt(iv, sealed, aad, reply) => drop(reply.send(session.decrypt(&iv, &sealed, &aad))),
+                    Job::Encrypt(plaintext, aad, reply) => {
+                        drop(reply.send(session.encrypt(&plaintext, &aad)))
+                    }
+                    Job::Decrypt(iv, sealed, aad, reply) => {
+                        drop(reply.send(session.decrypt(&iv, &sealed, &aad)))
+                    }
                 }
             }
         });
@@ -122,8 +126,10 @@ impl Server {
         };
         let authorization = Authorization::parse(&head.headers).unwrap();
         let scope = authorization.scope;
-        let key =
-            self.signing_key.get_or_init(|| SigningKey::derive(self.secret_access_key.as_bytes(), &scope)).clone();
+        let key = self
+            .signing_key
+            .get_or_init(|| SigningKey::derive(self.secret_access_key.as_bytes(), &scope))
+            .clone();
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         authorization.check(&signed, SERVICE_XKS, now).unwrap().verify(&key).unwrap();
         let answer = match &self.jobs {

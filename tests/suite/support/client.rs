@@ -36,7 +36,10 @@ impl Reply {
         assert_eq!(self.headers["content-type"], "application/json");
         assert!(!body.contains('\n'));
         if let Some(message) = self.json()["errorMessage"].as_str() {
-            assert!(message.len() < 512 && message.bytes().all(|byte| (0x20..=0x7e).contains(&byte)), "{message}");
+            assert!(
+                message.len() < 512 && message.bytes().all(|byte| (0x20..=0x7e).contains(&byte)),
+                "{message}"
+            );
         }
     }
 
@@ -79,7 +82,8 @@ pub struct Signed {
 impl Signed {
     pub fn outgoing(&self, host: &str) -> Outgoing {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let signed_at = Timestamp::from_unix_seconds(i64::try_from(now).unwrap() + self.skew_seconds).unwrap();
+        let signed_at =
+            Timestamp::from_unix_seconds(i64::try_from(now).unwrap() + self.skew_seconds).unwrap();
         let path: PathAndQuery = self.path.parse().unwrap();
         let mut outgoing = Outgoing::new(self.method.clone(), path, host, Bytes::from(self.body.clone()));
         outgoing.headers.insert(X_AMZ_DATE, signed_at.as_str().parse().unwrap());
@@ -99,7 +103,8 @@ impl Signed {
             headers: &outgoing.headers,
             body: &self.body,
         };
-        let credential = sigv4::Credential { access_key_id: &self.access_key_id, scope, signed_headers: &names };
+        let credential =
+            sigv4::Credential { access_key_id: &self.access_key_id, scope, signed_headers: &names };
         let key = SigningKey::derive(self.secret_access_key.as_bytes(), &scope);
         let authorization = sigv4::sign(&request, &credential, signed_at.as_str(), &key).unwrap();
         outgoing.headers.insert("authorization", authorization.parse().unwrap());
@@ -124,7 +129,13 @@ impl Signed {
 
 /// Sends over a connection of its own.
 pub fn send(runtime: &tokio::runtime::Runtime, host: &str, ca_pem: &str, outgoing: &Outgoing) -> Reply {
-    send_with(runtime, host, &TlsTrust { ca_pem: ca_pem.as_bytes(), identity: None, tls_versions: &[] }, HttpVersions::default(), outgoing)
+    send_with(
+        runtime,
+        host,
+        &TlsTrust { ca_pem: ca_pem.as_bytes(), identity: None, tls_versions: &[] },
+        HttpVersions::default(),
+        outgoing,
+    )
 }
 
 pub fn send_with(

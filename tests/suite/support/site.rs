@@ -66,7 +66,8 @@ impl Site {
     pub fn prepare(setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [port, mtls_port, admin_port] = free_ports();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let pki = Pki::new("Test CA");
         let site = Self { folder, port, mtls_port, admin_port, pki, runtime, daemon: RefCell::new(None) };
         site.write_files(setup);
@@ -88,8 +89,10 @@ impl Site {
 
     fn write_files(&self, setup: &Setup) {
         std::fs::create_dir(self.path("tokens")).unwrap();
-        let softhsm =
-            format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", self.path("tokens").display());
+        let softhsm = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+            self.path("tokens").display()
+        );
         std::fs::write(self.path("softhsm2.conf"), softhsm).unwrap();
         write_private(&self.path("pin"), PIN);
         let credential = format!(
@@ -273,7 +276,11 @@ credentials_file = "credentials.toml"
     pub fn admin(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+        stream
+            .write_all(
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -287,7 +294,8 @@ credentials_file = "credentials.toml"
     /// The value of the metric line that starts with `series`, labels included.
     pub fn metric(&self, series: &str) -> Option<f64> {
         let (_, text) = self.admin("/metrics")?;
-        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+        let line =
+            text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit_once(' ')?.1.parse().ok()
     }
 
