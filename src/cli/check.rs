@@ -1,6 +1,5 @@
 //! `holdfast check`: is an XKS proxy, ours or a vendor's, ready for AWS KMS?
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 

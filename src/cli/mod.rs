@@ -24,14 +24,14 @@ use crate::check::Options;
 use crate::clock::Clock;
 
 /// An AWS KMS External Key Store proxy over PKCS#11 HSMs.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "holdfast", version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Check an XKS proxy for conformance, or measure it; exit status 1 if it is not ready
     Check(Box<Options>),
