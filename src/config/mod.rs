@@ -1,11 +1,37 @@
 //! The configuration file, read once into types that cannot be wrong; all limits.
 
+pub mod credentials;
+pub mod environment;
+mod files;
+mod hsm;
+mod key_store;
+mod listener;
+pub mod private_file;
+mod review;
+mod schema;
+mod validation;
+
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use review::ConfigError;
+pub use review::Problem;
+
+use crate::config::private_file::PrivateFileError;
 use crate::secret::SecretBytes;
+
+/// A complete configuration file with every member, its default and what it is for.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// AWS KMS gives up on a request after 250 ms (XKS v1, GetKeyMetadata).
+const KMS_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// AWS KMS polls a connected key store every few minutes; a shorter idle time-out makes each poll a handshake.
+const KMS_POLLING_INTERVAL: Duration = Duration::from_secs(300);
 
 /// A whole, valid configuration. Every path in it is absolute.
 #[derive(Clone, Debug)]
@@ -21,6 +47,75 @@ pub struct Config {
     pub limits: Limits,
     pub health: Health,
     pub log: Log,
+}
+
+impl Config {
+    /// The whole configuration: the file at `path` and every file that it names.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::load_without_files(path)?;
+        files::read(&mut config)?;
+        Ok(config)
+    }
+
+    /// The file at `path` alone, for commands that make the files it names: credentials and policies are absent.
+    pub fn load_without_files(path: &Path) -> Result<Self, ConfigError> {
+        validation::load(path, environment::log_filter())
+    }
+
+    /// Every file whose change changes the configuration.
+    pub fn watched_files(&self) -> Vec<PathBuf> {
+        let listeners = self.listeners.iter().flat_map(|listener| {
+            let ca_file = listener.client_auth.as_ref().map(|auth| &auth.ca_file);
+            [Some(&listener.certificate_file), Some(&listener.private_key_file), ca_file]
+        });
+        let hsms = self.hsms.iter().map(|hsm| Some(&hsm.pin_file));
+        let key_stores = self
+            .key_stores
+            .iter()
+            .flat_map(|store| [Some(&store.credentials_file), store.policy_file.as_ref()]);
+        let named = listeners.chain(hsms).chain(key_stores).flatten();
+        let files: BTreeSet<_> = std::iter::once(&self.path).chain(named).cloned().collect();
+        files.into_iter().collect()
+    }
+
+    /// The environment that the PKCS#11 libraries need; HSMs that disagree were refused.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        self.hsms.iter().flat_map(|hsm| hsm.environment.clone()).collect()
+    }
+
+    /// What is allowed and probably not meant, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let Limits { request_deadline, idle_timeout, .. } = self.limits;
+        let late = (request_deadline >= KMS_TIMEOUT).then(|| {
+            format!(
+                "limits: `request_deadline_ms` is {}, but AWS KMS gives up after {}",
+                request_deadline.as_millis(),
+                KMS_TIMEOUT.as_millis()
+            )
+        });
+        let idle = (idle_timeout < KMS_POLLING_INTERVAL).then(|| {
+            format!(
+                "limits: `idle_timeout_seconds` is {}: connections close between two polls of AWS KMS, and the next \
+                 request pays for a handshake",
+                idle_timeout.as_secs()
+            )
+        });
+        late.into_iter().chain(idle).collect()
+    }
+}
+
+impl KeyStore {
+    /// `XksProxyUriPath`: what the URI of each operation starts with (XKS v1, API operations).
+    pub fn uri_path(&self) -> String {
+        key_store::uri_path(&self.uri_path_prefix)
+    }
+}
+
+impl Hsm {
+    /// The PIN, as it is now in `pin_file`, without the end of its line.
+    pub fn read_pin(&self) -> Result<SecretBytes, PrivateFileError> {
+        private_file::read_line(&self.pin_file)
+    }
 }
 
 /// `[admin]`: metrics and health for machines on plain HTTP, and the control socket for `holdfast` commands.

@@ -1,0 +1,31 @@
+//! Tells the running daemon that a command changed something, and says what came of it.
+
+use std::error::Error;
+
+use crate::admin::control::{self, Change, Notified};
+use crate::cli::World;
+use crate::config::Config;
+
+/// Returns when the change is in force; a daemon that does not take it up is an error.
+pub(super) fn tell_daemon(
+    config: &Config,
+    change: Change,
+    world: &mut World<'_>,
+) -> Result<(), Box<dyn Error>> {
+    match control::notify(&config.admin.control_socket, change) {
+        Ok(Notified::Done) => writeln!(world.out, "the running daemon has taken it up")?,
+        Ok(Notified::NotRunning) => {
+            writeln!(world.out, "no daemon is running; it is in force when one starts")?
+        }
+        Ok(Notified::Refused(reason)) => {
+            return Err(format!("it is done, but the running daemon does not take it up: {reason}").into());
+        }
+        Err(error) => {
+            let socket = config.admin.control_socket.display();
+            return Err(
+                format!("it is done, but the running daemon cannot be told ({socket}): {error}").into()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The command line of `holdfast`: one file per command.
+
+mod check;
+mod config;
+mod credential;
+mod daemon;
+pub mod environment;
+mod key;
+mod provision;
+mod serve;
+mod store;
+
+use std::error::Error;
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::check::Options;
+use crate::clock::Clock;
+
+/// An AWS KMS External Key Store proxy over PKCS#11 HSMs.
+#[derive(Parser)]
+#[command(name = "holdfast", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check an XKS proxy for conformance, or measure it; exit status 1 if it is not ready
+    Check(Box<Options>),
+    /// Check a configuration, or print the default one
+    Config(config::Arguments),
+    /// Make, list and remove the credentials of a key store
+    Credential(credential::Arguments),
+    /// Make, rotate, disable, block and delete external keys
+    Key(key::Arguments),
+    /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
+    Provision(provision::Arguments),
+    /// Run the daemon in the foreground
+    Serve(serve::Arguments),
+    /// Show, block and unblock key stores
+    Store(store::Arguments),
+}
+
+/// Which configuration a command works with.
+#[derive(Args, Debug)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(
+        long = "config",
+        env = "HOLDFAST_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/holdfast/holdfast.toml",
+        global = true
+    )]
+    path: PathBuf,
+}
+
+/// How a command ends: with an exit status of its own, or with what stopped it.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// What a command may use of the world around it.
+struct World<'a> {
+    clock: &'a dyn Clock,
+    out: &'a mut dyn Write,
+}
+
+/// Runs a command; what it has to say goes to `out`, what stopped it to `errors`, one line each.
+pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Write) -> ExitCode {
+    let mut world = World { clock, out };
+    let outcome = match cli.command {
+        Command::Check(options) => check::run(&options, &mut world),
+        Command::Config(arguments) => config::run(&arguments, &mut world),
+        Command::Credential(arguments) => credential::run(&arguments, &mut world),
+        Command::Key(arguments) => key::run(&arguments, &mut world),
+        Command::Provision(arguments) => provision::run(arguments, &mut world),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Store(arguments) => store::run(&arguments, &mut world),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Nobody is left to be told if standard error is closed.
+        let _closed: io::Result<()> =
+            error.to_string().lines().try_for_each(|line| writeln!(errors, "holdfast: {line}"));
+        ExitCode::FAILURE
+    })
+}

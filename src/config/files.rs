@@ -1,0 +1,92 @@
+//! The files that the configuration names: credentials and policies are read, the others are checked.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Hsm;
+use crate::config::KeyStore;
+use crate::config::XksListener;
+use crate::config::credentials;
+use crate::config::private_file;
+use crate::config::review::Review;
+
+const POLICY_BYTES_MAX: u64 = 1 << 20;
+
+pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
+    let path = config.path.clone();
+    let mut review = Review::new(&path);
+    for listener in &config.listeners {
+        check_listener(&mut review, listener);
+    }
+    for hsm in &config.hsms {
+        check_hsm(&mut review, hsm);
+    }
+    for key_store in &mut config.key_stores {
+        read_key_store(&mut review, key_store);
+    }
+    review.finish(())
+}
+
+fn check_listener(review: &mut Review<'_>, listener: &XksListener) {
+    let table = format!("listener `{}`", listener.name);
+    check_readable(review, &table, "certificate_file", &listener.certificate_file);
+    if let Err(error) = private_file::read(&listener.private_key_file) {
+        review.refuse(&table, format_args!("`private_key_file` {error}"));
+    }
+    if let Some(auth) = &listener.client_auth {
+        check_readable(review, &format!("{table} client_auth"), "ca_file", &auth.ca_file);
+    }
+}
+
+fn check_hsm(review: &mut Review<'_>, hsm: &Hsm) {
+    let table = format!("hsm `{}`", hsm.name);
+    check_readable(review, &table, "module", &hsm.module);
+    match hsm.read_pin() {
+        Ok(pin) => review.require(!pin.is_empty(), &table, "`pin_file` is empty"),
+        Err(error) => review.refuse(&table, format_args!("`pin_file` {error}")),
+    }
+}
+
+fn read_key_store(review: &mut Review<'_>, key_store: &mut KeyStore) {
+    let table = format!("key_store `{}`", key_store.name);
+    match credentials::read(&key_store.credentials_file) {
+        Ok(credentials) => key_store.credentials = credentials,
+        Err(error) => return review.refuse(&table, format_args!("`credentials_file` {error}")),
+    }
+    let reason = "`credentials_file` has no credential: make one with `holdfast credential create`";
+    review.require(!key_store.credentials.is_empty(), &table, reason);
+    if let Some(path) = &key_store.policy_file {
+        match read_policy(path) {
+            Ok(policy) => key_store.policy = Some(policy),
+            Err(error) => review.refuse(&table, format_args!("`policy_file` {}: {error}", path.display())),
+        }
+    }
+}
+
+fn check_readable(review: &mut Review<'_>, table: &str, member: &str, path: &Path) {
+    if let Err(error) = open(path) {
+        review.refuse(table, format_args!("`{member}` {}: {error}", path.display()));
+    }
+}
+
+fn read_policy(path: &Path) -> io::Result<String> {
+    let mut policy = String::new();
+    open(path)?.take(POLICY_BYTES_MAX + 1).read_to_string(&mut policy)?;
+    if policy.len() as u64 > POLICY_BYTES_MAX {
+        return Err(io::Error::other("bigger than 1 MiB"));
+    }
+    Ok(policy)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Asked before opening, because opening a named pipe waits for a writer.
+    if std::fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("not a regular file"))
+    }
+}

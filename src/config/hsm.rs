@@ -1,0 +1,106 @@
+//! `[[hsm]]`, checked.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::Hsm;
+use crate::config::IvMode;
+use crate::config::review::Review;
+use crate::config::schema;
+
+/// PKCS#11, CK_TOKEN_INFO: how long a label and a serial number can be.
+const TOKEN_LABEL_BYTES_MAX: usize = 32;
+const TOKEN_SERIAL_BYTES_MAX: usize = 16;
+
+const SESSIONS_MAX: usize = 1024;
+const QUEUE_LENGTH_MAX: usize = 65536;
+
+impl From<schema::IvMode> for IvMode {
+    fn from(raw: schema::IvMode) -> Self {
+        match raw {
+            schema::IvMode::Appended => Self::Appended,
+            schema::IvMode::Host => Self::Host,
+            schema::IvMode::Hsm => Self::Hsm,
+        }
+    }
+}
+
+pub(super) fn hsms(review: &mut Review<'_>, raw: Vec<schema::Hsm>) -> Vec<Hsm> {
+    review.require(!raw.is_empty(), "hsm", "there must be at least one");
+    let mut names = BTreeSet::new();
+    let mut environment = BTreeMap::new();
+    let mut checked: Vec<Hsm> = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let table = review.named_table("hsm", index, &raw.name);
+        review.unique(&table, "name", &mut names, raw.name.clone());
+        check_environment(review, &table, &mut environment, &raw.environment);
+        let hsm = hsm(review, &table, raw);
+        if let Some(twin) = checked.iter().find(|other| same_token(other, &hsm)) {
+            review.refuse(&table, format_args!("this is the token of hsm `{}`", twin.name));
+        }
+        checked.push(hsm);
+    }
+    checked
+}
+
+fn hsm(review: &mut Review<'_>, table: &str, raw: schema::Hsm) -> Hsm {
+    let mut within = |member, text: &str, max| {
+        let reason = format_args!("`{member}` must be 1 to {max} bytes long");
+        review.require((1..=max).contains(&text.len()), table, reason);
+    };
+    within("token_label", &raw.token_label, TOKEN_LABEL_BYTES_MAX);
+    within("token_serial", raw.token_serial.as_deref().unwrap_or("-"), TOKEN_SERIAL_BYTES_MAX);
+    within("health_key", &raw.health_key, 128);
+    Hsm {
+        name: raw.name,
+        module: review.path(table, "module", &raw.module),
+        token_label: raw.token_label,
+        token_serial: raw.token_serial,
+        pin_file: review.path(table, "pin_file", &raw.pin_file),
+        sessions: review.within(table, "sessions", raw.sessions, 1..=SESSIONS_MAX),
+        queue_length_max: review.within(
+            table,
+            "queue_length_max",
+            raw.queue_length_max,
+            1..=QUEUE_LENGTH_MAX,
+        ),
+        iv_mode: raw.iv_mode.into(),
+        health_key: raw.health_key,
+        environment: raw.environment,
+    }
+}
+
+/// A process has one environment, so two HSMs cannot have different values for one variable.
+fn check_environment(
+    review: &mut Review<'_>,
+    table: &str,
+    seen: &mut BTreeMap<String, String>,
+    environment: &BTreeMap<String, String>,
+) {
+    let table = format!("{table} environment");
+    for (name, value) in environment {
+        let is_legal = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
+        if !is_legal {
+            review.refuse(&table, "a name is empty or has `=` in it, or a name or value has a NUL in it");
+            continue;
+        }
+        let first = seen.entry(name.clone()).or_insert_with(|| value.clone());
+        let reason = format_args!("`{}` has another value in another hsm", name.escape_debug());
+        review.require(first == value, &table, reason);
+    }
+}
+
+fn same_token(one: &Hsm, other: &Hsm) -> bool {
+    let same_serial = match (&one.token_serial, &other.token_serial) {
+        (Some(one), Some(other)) => one == other,
+        (None, _) | (_, None) => true,
+    };
+    same_serial && one.token_label == other.token_label && real_path(&one.module) == real_path(&other.module)
+}
+
+/// Distributions install one library under several names.
+fn real_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

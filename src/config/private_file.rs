@@ -1,0 +1,152 @@
+//! Files with secrets: read only if nobody else could have read or changed them, written all or nothing.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
+
+use crate::secret::SecretBytes;
+
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const PERMISSIONS: u32 = 0o7777;
+const PERMISSIONS_OF_OTHERS: u32 = 0o077;
+
+/// Why a file with a secret was not taken.
+#[derive(Debug)]
+pub struct PrivateFileError {
+    path: PathBuf,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Exposed { mode: u32 },
+    ForeignOwner { user_id: u32 },
+    Io(io::Error),
+    NotRegular,
+    TooBig,
+}
+
+impl fmt::Display for PrivateFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.cause {
+            Cause::Exposed { mode } => {
+                write!(
+                    f,
+                    "{path}: mode {mode:04o} lets others read or write this secret; run `chmod 600 {path}`"
+                )
+            }
+            Cause::ForeignOwner { user_id } => {
+                write!(
+                    f,
+                    "{path}: belongs to user {user_id}, who is neither root nor the user of this process"
+                )
+            }
+            Cause::Io(error) => write!(f, "{path}: {error}"),
+            Cause::NotRegular => write!(f, "{path}: not a regular file"),
+            Cause::TooBig => write!(f, "{path}: bigger than {FILE_BYTES_MAX} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for PrivateFileError {}
+
+impl PrivateFileError {
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.cause, Cause::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// The content of a regular file that only root and the user of this process can read or write.
+pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
+    read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
+}
+
+/// The content without the end of its one line: a PIN.
+pub fn read_line(path: &Path) -> Result<SecretBytes, PrivateFileError> {
+    let content = read(path)?;
+    let line = content.expose();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    Ok(SecretBytes::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+}
+
+fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
+    // What was opened is what is checked. Without NONBLOCK a named pipe would hang the open.
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(no_wait).open(path).map_err(Cause::Io)?;
+    let metadata = file.metadata().map_err(Cause::Io)?;
+    let (mode, user_id) = (metadata.mode() & PERMISSIONS, metadata.uid());
+    if !metadata.is_file() {
+        return Err(Cause::NotRegular);
+    }
+    if user_id != 0 && user_id != rustix::process::geteuid().as_raw() {
+        return Err(Cause::ForeignOwner { user_id });
+    }
+    if mode & PERMISSIONS_OF_OTHERS != 0 {
+        return Err(Cause::Exposed { mode });
+    }
+    let size = usize::try_from(metadata.len().min(FILE_BYTES_MAX)).unwrap_or_default();
+    // Room for the whole file and one more byte: a vector that grows leaves copies behind.
+    let mut content = Vec::with_capacity(size.saturating_add(1));
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content);
+    let content = SecretBytes::new(content);
+    match read {
+        Err(error) => Err(Cause::Io(error)),
+        Ok(_) if content.len() as u64 > FILE_BYTES_MAX => Err(Cause::TooBig),
+        Ok(_) => Ok(content),
+    }
+}
+
+/// A file of mode 0600, written and flushed under a name of its own beside the one that it is to have.
+pub struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    pub fn new(path: &Path, content: &[u8]) -> io::Result<Self> {
+        let mut file = NamedTempFile::new_in(folder(path))?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Gives the file its name, in place of whatever had it.
+    pub fn replace(self) -> io::Result<()> {
+        self.file.persist(&self.path)?;
+        sync_folder(&self.path)
+    }
+
+    /// Gives the file its name, unless another file has it.
+    pub fn create(self) -> io::Result<()> {
+        self.file.persist_noclobber(&self.path)?;
+        sync_folder(&self.path)
+    }
+}
+
+/// Writes a file of mode 0600; at any moment the path names the whole old content or the whole new one.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    Staged::new(path, content)?.replace()
+}
+
+/// Makes a rename in the folder of `path` survive a power failure.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+/// The folder a file is in; the current one for a bare name.
+pub fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}

@@ -1,0 +1,173 @@
+//! The configuration file as TOML: which members exist, and the default of each that may be absent.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) state_dir: PathBuf,
+    #[serde(default)]
+    pub(super) admin: Admin,
+    #[serde(default)]
+    pub(super) listener: Vec<Listener>,
+    #[serde(default)]
+    pub(super) hsm: Vec<Hsm>,
+    #[serde(default)]
+    pub(super) key_store: Vec<KeyStore>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) health: Health,
+    #[serde(default)]
+    pub(super) log: Log,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Admin {
+    pub(super) listen: String,
+    pub(super) control_socket: Option<PathBuf>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8444".into(), control_socket: None }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) listen: String,
+    pub(super) certificate_file: PathBuf,
+    pub(super) private_key_file: PathBuf,
+    pub(super) client_auth: Option<ClientAuth>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientAuth {
+    pub(super) ca_file: PathBuf,
+    pub(super) subjects: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hsm {
+    pub(super) name: String,
+    pub(super) module: PathBuf,
+    pub(super) token_label: String,
+    pub(super) token_serial: Option<String>,
+    pub(super) pin_file: PathBuf,
+    #[serde(default = "default_sessions")]
+    pub(super) sessions: usize,
+    #[serde(default = "default_queue_length_max")]
+    pub(super) queue_length_max: usize,
+    #[serde(default)]
+    pub(super) iv_mode: IvMode,
+    #[serde(default = "default_health_key")]
+    pub(super) health_key: String,
+    #[serde(default)]
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+fn default_sessions() -> usize {
+    4
+}
+
+fn default_queue_length_max() -> usize {
+    256
+}
+
+fn default_health_key() -> String {
+    "holdfast-health".into()
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum IvMode {
+    Appended,
+    #[default]
+    Host,
+    Hsm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyStore {
+    pub(super) name: String,
+    pub(super) uri_path_prefix: String,
+    pub(super) hsms: Vec<String>,
+    pub(super) credentials_file: PathBuf,
+    #[serde(default = "everything")]
+    pub(super) keys: Vec<String>,
+    #[serde(default = "everything")]
+    pub(super) regions: Vec<String>,
+    pub(super) requests_per_second: Option<u32>,
+    pub(super) policy_file: Option<PathBuf>,
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".into()]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) request_deadline_ms: u64,
+    pub(super) plaintext_bytes_max: usize,
+    pub(super) aad_bytes_max: usize,
+    pub(super) connections_max: usize,
+    pub(super) tls_handshake_timeout_seconds: u64,
+    pub(super) header_read_timeout_seconds: u64,
+    pub(super) body_read_timeout_seconds: u64,
+    pub(super) idle_timeout_seconds: u64,
+    pub(super) shutdown_timeout_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_deadline_ms: 230,
+            plaintext_bytes_max: 8192,
+            aad_bytes_max: 16384,
+            connections_max: 4096,
+            tls_handshake_timeout_seconds: 10,
+            header_read_timeout_seconds: 10,
+            body_read_timeout_seconds: 10,
+            idle_timeout_seconds: 600,
+            shutdown_timeout_seconds: 10,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Health {
+    pub(super) probe_interval_seconds: u64,
+    pub(super) probe_timeout_ms: u64,
+    pub(super) fleet_size: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { probe_interval_seconds: 10, probe_timeout_ms: 2000, fleet_size: 1 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) filter: String,
+    pub(super) requests: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), requests: true }
+    }
+}

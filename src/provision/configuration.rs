@@ -1,0 +1,174 @@
+//! `holdfast.toml`: written once, then only ports and paths in it are kept right, whatever else was changed by hand.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::Value;
+
+use crate::config::private_file;
+use crate::provision::Error;
+use crate::provision::Folder;
+use crate::provision::Ports;
+use crate::provision::Report;
+use crate::provision::io_at;
+use crate::provision::softhsm;
+use crate::provision::tls;
+
+pub(super) const URI_PREFIX: &str = "quickstart";
+
+const HTTPS: &str = "https";
+const MTLS: &str = "mtls";
+const SOFTHSM: &str = "softhsm";
+
+pub(super) fn provision(
+    folder: &Folder,
+    ports: Ports,
+    module: &Path,
+    report: &mut Report<'_>,
+) -> Result<(), Error> {
+    let path = folder.configuration();
+    let module = module.to_str().ok_or_else(|| Error::UnwritablePath(module.to_owned()))?;
+    if !path.try_exists().map_err(io_at(&path))? {
+        private_file::replace(&path, first(folder, ports, module).as_bytes()).map_err(io_at(&path))?;
+        return report.made(&path);
+    }
+    let text = fs::read_to_string(&path).map_err(io_at(&path))?;
+    let adjusted =
+        adjusted(&text, folder, ports, module).ok_or_else(|| Error::UnreadableConfiguration(path.clone()))?;
+    if adjusted != text {
+        private_file::replace(&path, adjusted.as_bytes()).map_err(io_at(&path))?;
+        report.say(format_args!("moved ports and paths in {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn string(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn first(folder: &Folder, ports: Ports, module: &str) -> String {
+    let Ports { xks, xks_mtls, admin, .. } = ports;
+    let (module, softhsm_variable) = (string(module), string(&folder.softhsm_variable().1));
+    let (token_label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
+    let client_subject = tls::CLIENT_SUBJECT;
+    format!(
+        r#"# The quick start's configuration; `holdfast config default` prints one that explains every member.
+# Changes last: a later quick start only moves ports and paths.
+
+state_dir = "state"
+
+# Metrics and health.
+[admin]
+listen = "127.0.0.1:{admin}"
+
+[[listener]]
+name = "{HTTPS}"
+listen = "127.0.0.1:{xks}"
+certificate_file = "tls/server.pem"
+private_key_file = "tls/server.key"
+
+# The same for clients that show a certificate, as AWS KMS can.
+[[listener]]
+name = "{MTLS}"
+listen = "127.0.0.1:{xks_mtls}"
+certificate_file = "tls/server.pem"
+private_key_file = "tls/server.key"
+
+[listener.client_auth]
+ca_file = "tls/ca.pem"
+subjects = ["{client_subject}"]
+
+[[hsm]]
+name = "{SOFTHSM}"
+module = {module}
+token_label = "{token_label}"
+pin_file = "pin"
+iv_mode = "host"
+health_key = "{health_key}"
+
+[hsm.environment]
+SOFTHSM2_CONF = {softhsm_variable}
+
+[[key_store]]
+name = "quickstart"
+uri_path_prefix = "{URI_PREFIX}"
+hsms = ["{SOFTHSM}"]
+credentials_file = "credentials.toml"
+keys = ["*"]
+"#
+    )
+}
+
+/// The places that may have to change; everything else in the file is passed over.
+#[derive(Deserialize)]
+struct Places {
+    admin: Option<Socket>,
+    #[serde(default)]
+    listener: Vec<Socket>,
+    #[serde(default)]
+    hsm: Vec<Token>,
+}
+
+#[derive(Deserialize)]
+struct Socket {
+    name: Option<String>,
+    listen: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    name: Option<String>,
+    module: Option<Spanned<String>>,
+    environment: Option<TokenEnvironment>,
+}
+
+#[derive(Deserialize)]
+struct TokenEnvironment {
+    #[serde(rename = "SOFTHSM2_CONF")]
+    softhsm_configuration: Option<Spanned<String>>,
+}
+
+/// The text with the ports of our sockets and the paths of our token as they should be.
+fn adjusted(text: &str, folder: &Folder, ports: Ports, module: &str) -> Option<String> {
+    let places: Places = toml::from_str(text).ok()?;
+    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+    let mut edit = |place: Option<Spanned<String>>, value: &dyn Fn(&str) -> Option<String>| {
+        let changed = place.as_ref().and_then(|place| value(place.get_ref())).map(|value| string(&value));
+        edits.extend(place.map(|place| place.span()).zip(changed));
+    };
+    let admin = places.admin.map(|socket| (socket, ports.admin));
+    let listeners = places.listener.into_iter().filter_map(|socket| match socket.name.as_deref() {
+        Some(HTTPS) => Some((socket, ports.xks)),
+        Some(MTLS) => Some((socket, ports.xks_mtls)),
+        Some(_) | None => None,
+    });
+    for (socket, port) in admin.into_iter().chain(listeners) {
+        edit(socket.listen, &|listen| at_port(listen, port));
+    }
+    for token in places.hsm.into_iter().filter(|token| token.name.as_deref() == Some(SOFTHSM)) {
+        edit(token.module, &|present| differing(present, module));
+        let variable = token.environment.and_then(|environment| environment.softhsm_configuration);
+        edit(variable, &|present| differing(present, &folder.softhsm_variable().1));
+    }
+    // From the end on, so that the places before stay where they are.
+    edits.sort_by_key(|(range, _)| range.start);
+    let mut adjusted = text.to_owned();
+    for (range, value) in edits.into_iter().rev() {
+        adjusted.replace_range(range, &value);
+    }
+    Some(adjusted)
+}
+
+/// The address with another port; nothing to change if it has that port, or is no address at all.
+fn at_port(listen: &str, port: u16) -> Option<String> {
+    let present: SocketAddr = listen.parse().ok()?;
+    (present.port() != port).then(|| SocketAddr::new(present.ip(), port).to_string())
+}
+
+fn differing(present: &str, wanted: &str) -> Option<String> {
+    (present != wanted).then(|| wanted.to_owned())
+}
