@@ -125,9 +125,8 @@ fn check_chain(chain: &[CertificateDer<'_>], file: &Path) -> Result<CertificateF
             return Err(TlsError::ChainOrder { file: file.to_owned(), position: index + 2 });
         }
     }
-    let leaf = certificates
-        .first()
-        .ok_or_else(|| TlsError::Unreadable { file: file.to_owned(), position: 1 })?;
+    let leaf =
+        certificates.first().ok_or_else(|| TlsError::Unreadable { file: file.to_owned(), position: 1 })?;
     Ok(CertificateFacts {
         file: file.to_owned(),
         subject: leaf.subject().to_string(),

@@ -52,7 +52,8 @@ impl ClientRefusal {
         };
         if matches!(error, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
             Self::Expired
-        } else if matches!(error, CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) {
+        } else if matches!(error, CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })
+        {
             Self::NotYetValid
         } else if matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature) {
             Self::UnknownIssuer

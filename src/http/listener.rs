@@ -90,7 +90,11 @@ impl Listener {
     }
 
     /// Serves until `shutdown` holds true or its sender is gone, then waits for the requests in flight.
-    pub async fn serve<R: Responder>(self, responder: Arc<R>, mut shutdown: watch::Receiver<bool>) -> Drained {
+    pub async fn serve<R: Responder>(
+        self,
+        responder: Arc<R>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Drained {
         let mut connections = JoinSet::new();
         let stop = shutdown.clone();
         tokio::select! {
@@ -121,7 +125,13 @@ impl Listener {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
                     let settings = Arc::clone(&self.settings);
-                    connections.spawn(serve_one(stream, peer, settings, Arc::clone(&responder), stop.clone()));
+                    connections.spawn(serve_one(
+                        stream,
+                        peer,
+                        settings,
+                        Arc::clone(&responder),
+                        stop.clone(),
+                    ));
                 }
                 Err(error) => {
                     counters.accept_failed();

@@ -54,14 +54,33 @@ impl From<&XksListener> for TlsFiles {
 #[derive(Debug)]
 pub enum TlsError {
     /// The certificate at `position` did not issue the one before it.
-    ChainOrder { file: PathBuf, position: usize },
-    Io { file: PathBuf, source: io::Error },
-    KeyMismatch { certificate_file: PathBuf, private_key_file: PathBuf },
-    NoPem { file: PathBuf, wanted: &'static str, source: pem::Error },
+    ChainOrder {
+        file: PathBuf,
+        position: usize,
+    },
+    Io {
+        file: PathBuf,
+        source: io::Error,
+    },
+    KeyMismatch {
+        certificate_file: PathBuf,
+        private_key_file: PathBuf,
+    },
+    NoPem {
+        file: PathBuf,
+        wanted: &'static str,
+        source: pem::Error,
+    },
     /// The certificate at `position` is not X.509.
-    Unreadable { file: PathBuf, position: usize },
+    Unreadable {
+        file: PathBuf,
+        position: usize,
+    },
     /// A key or an authority of a kind that TLS does not take.
-    Unusable { file: PathBuf, source: rustls::Error },
+    Unusable {
+        file: PathBuf,
+        source: rustls::Error,
+    },
 }
 
 impl fmt::Display for TlsError {
@@ -168,12 +187,12 @@ fn client_verifier(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let roots = Arc::new(load_roots(&client_auth.ca_file)?);
-    let chain = WebPkiClientVerifier::builder_with_provider(roots, provider)
-        .build()
-        .map_err(|error| TlsError::Unusable {
+    let chain = WebPkiClientVerifier::builder_with_provider(roots, provider).build().map_err(|error| {
+        TlsError::Unusable {
             file: client_auth.ca_file.clone(),
             source: rustls::Error::General(error.to_string()),
-        })?;
+        }
+    })?;
     Ok(Arc::new(SubjectVerifier::new(chain, client_auth.subjects.clone())))
 }
 

@@ -64,9 +64,11 @@ async fn a_body_at_the_cap_is_read_and_one_byte_more_is_not() {
     for (bytes, status) in [(BODY_BYTES_MAX, "200 OK"), (BODY_BYTES_MAX + 1, "413 Payload Too Large")] {
         for framing in [format!("content-length: {bytes}"), "transfer-encoding: chunked".to_owned()] {
             let mut client = site.connect().await;
-            let head = format!("POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{framing}\r\n\r\n");
+            let head =
+                format!("POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{framing}\r\n\r\n");
             let body = "x".repeat(bytes);
-            let body = if framing.contains("chunked") { format!("{bytes:x}\r\n{body}\r\n0\r\n\r\n") } else { body };
+            let body =
+                if framing.contains("chunked") { format!("{bytes:x}\r\n{body}\r\n0\r\n\r\n") } else { body };
             client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
             let response = read_to_end(&mut client).await.unwrap();
             assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{framing}: {response:.80}");
@@ -126,7 +128,9 @@ async fn a_chunked_body_without_end_is_cut_at_the_cap() {
 #[tokio::test]
 async fn a_client_that_waits_for_100_continue_is_refused_without_sending_or_served() {
     let site = Site::plain(limits());
-    for (bytes, answer) in [(5, "HTTP/1.1 100 Continue\r\n\r\n"), (268_435_456, "HTTP/1.1 413 Payload Too Large\r\n")] {
+    for (bytes, answer) in
+        [(5, "HTTP/1.1 100 Continue\r\n\r\n"), (268_435_456, "HTTP/1.1 413 Payload Too Large\r\n")]
+    {
         let mut client = site.connect().await;
         let head = "POST /echo HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: ";
         client.write_all(format!("{head}{bytes}\r\n\r\n").as_bytes()).await.unwrap();
@@ -158,7 +162,8 @@ async fn a_head_over_the_limit_gets_431() {
         let mut client = site.connect().await;
         let (mut reader, mut writer) = client.split();
         // A write may fail once the server has had enough.
-        let (response, _) = tokio::join!(read_until(&mut reader, "\r\n\r\n"), writer.write_all(head.as_bytes()));
+        let (response, _) =
+            tokio::join!(read_until(&mut reader, "\r\n\r\n"), writer.write_all(head.as_bytes()));
         assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
     }
     let mut client = site.connect().await;

@@ -342,17 +342,12 @@ impl Pipe {
         let connection = Connection::new(settings.listen, Protocol::Http1, None, settings);
         let application = Application::new();
         let (stop, stopped) = watch::channel(false);
-        let serving =
-            tokio::spawn(connection::serve(server, Arc::clone(&application), connection, stopped));
+        let serving = tokio::spawn(connection::serve(server, Arc::clone(&application), connection, stopped));
         Self { client, application, recorder, serving, _stop: stop }
     }
 }
 
-pub(super) fn settings(
-    tls: Option<Arc<TlsSwitch>>,
-    limits: Limits,
-    counters: Arc<dyn Counters>,
-) -> Settings {
+pub(super) fn settings(tls: Option<Arc<TlsSwitch>>, limits: Limits, counters: Arc<dyn Counters>) -> Settings {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Settings { name: "test".to_owned(), listen, tls, limits, counters, clock: Arc::new(SystemClock) }
 }

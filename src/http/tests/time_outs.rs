@@ -50,7 +50,7 @@ async fn a_head_that_trickles_in_is_cut_from_its_first_byte() {
         if pipe.client.write_all(&[*byte]).await.is_err() {
             break;
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(750)).await;
     }
     assert_eq!(start.elapsed().as_secs(), HEAD_SECONDS);
     assert_eq!(pipe.recorder.events(), [Event::TimedOut(TimeOut::Head)]);
