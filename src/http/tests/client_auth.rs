@@ -236,7 +236,7 @@ async fn a_refused_client_that_sends_at_once_still_reads_the_alert() {
     let stranger = pki.client(STRANGER);
     let choice = Choice { identity: Some(&stranger), ..Choice::default() };
     let mut stream = TlsClient::new(&pki, &choice).connect(&site).await.unwrap();
-    let _ = stream.write_all(&vec![b'x'; 100_000]).await;
+    stream.write_all(&vec![b'x'; 100_000]).await.unwrap();
     let error = read_to_end(&mut stream).await.unwrap_err();
     assert_eq!(alert(&error), Some(AlertDescription::HandshakeFailure));
 }

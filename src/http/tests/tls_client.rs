@@ -106,10 +106,8 @@ fn certified(identity: &Identity) -> SingleCertAndKey {
 
 /// The alert that the server sent, if that is why.
 pub(super) fn alert(error: &io::Error) -> Option<AlertDescription> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::AlertReceived(alert) => Some(*alert),
-        other => panic!("no alert: {other}"),
-    }
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { None }
 }
 
 pub(super) fn post(site: &Site, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
