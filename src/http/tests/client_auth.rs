@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use rcgen::CertificateParams;
 use rcgen::CertifiedIssuer;
 use rcgen::DnType;
+use rcgen::DnValue;
 use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::KeyPair;
 use rustls::AlertDescription;
@@ -46,14 +47,18 @@ fn key() -> KeyPair {
     KeyPair::generate().unwrap()
 }
 
-fn with_common_names(names: &[&str]) -> CertificateParams {
-    let mut params = client_params(None, &[]);
-    // rcgen keeps one value a type; a custom type with the same number is another.
-    for (index, &name) in names.iter().enumerate() {
-        let kind = if index == 0 { DnType::CommonName } else { DnType::from_oid(&[2, 5, 4, 3]) };
-        params.distinguished_name.push(kind, name);
+fn with_common_names(first: impl Into<DnValue>, second: Option<&str>) -> CertificateParams {
+    let mut params = client_params(None, &[KMS]);
+    params.distinguished_name.push(DnType::CommonName, first);
+    if let Some(second) = second {
+        // rcgen keeps one value a type: the same type by its number is another to it.
+        params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), second);
     }
     params
+}
+
+fn utf16(name: &str) -> DnValue {
+    DnValue::BmpString(name.try_into().unwrap())
 }
 
 fn accepted(pki: &Pki) -> Vec<(&'static str, Identity)> {
@@ -63,6 +68,7 @@ fn accepted(pki: &Pki) -> Vec<(&'static str, Identity)> {
         issue("other-region", client_params(Some(KMS_ELSEWHERE), &[])),
         issue("other-case", client_params(Some(&KMS.to_uppercase()), &[])),
         issue("right-name-other-san", client_params(Some(KMS), &[STRANGER])),
+        issue("two-right-names", with_common_names(KMS, Some(KMS_ELSEWHERE))),
         issue("no-name-right-san", client_params(None, &[STRANGER, KMS])),
     ]
 }
@@ -88,7 +94,9 @@ fn refused(pki: &Pki) -> Vec<(ClientRefusal, &'static str, Identity)> {
         ),
         issue(ClientRefusal::Subject, "no-name-wrong-san", client_params(None, &[STRANGER])),
         issue(ClientRefusal::Subject, "no-name-at-all", client_params(None, &[])),
-        issue(ClientRefusal::Subject, "two-names", with_common_names(&[KMS, STRANGER])),
+        issue(ClientRefusal::Subject, "stranger-second", with_common_names(KMS, Some(STRANGER))),
+        issue(ClientRefusal::Subject, "stranger-first", with_common_names(STRANGER, Some(KMS))),
+        issue(ClientRefusal::Subject, "unreadable-name-right-san", with_common_names(utf16(KMS), None)),
         issue(ClientRefusal::Expired, "expired", dated(2019, 2020)),
         issue(ClientRefusal::NotYetValid, "not-yet-valid", dated(2090, 2091)),
         issue(ClientRefusal::Unfit, "authority", authority_params(KMS)),
