@@ -9,6 +9,8 @@ mod listener;
 pub mod private_file;
 mod review;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod validation;
 
 use std::collections::BTreeMap;

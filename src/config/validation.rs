@@ -51,7 +51,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| fail(&error))
 }
 
-fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Result<Config, ConfigError> {
+pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Result<Config, ConfigError> {
     let file: schema::File = toml::from_str(text).map_err(|error| {
         let line = line_number(text, error.span().map_or(0, |span| span.start));
         Review::new(path).fail(&format!("line {line}"), error.message())
