@@ -6,9 +6,22 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod admin;
+pub mod app;
+pub mod authorizer;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod gate;
+pub mod http;
+pub mod identity;
+pub mod key_manager;
+pub mod kill_switch;
+pub mod logging;
+pub mod metrics;
+pub mod policy;
 pub mod provision;
 pub mod secret;
+pub mod tasks;
+pub mod xks;

@@ -5,3 +5,9 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod error;
+pub mod sigv4;
+pub mod wire;

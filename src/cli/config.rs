@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::Subcommand;
 
+use crate::app;
 use crate::cli::ConfigFile;
 use crate::cli::Outcome;
 use crate::cli::World;
 use crate::config;
-use crate::config::Config;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
 }
 
 fn check(file: &ConfigFile, world: &mut World<'_>) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(&file.path)?;
+    let config = app::check(&file.path)?;
     for warning in config.warnings() {
         writeln!(world.out, "warning: {warning}")?;
     }

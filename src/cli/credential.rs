@@ -10,11 +10,11 @@ use clap::Subcommand;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::admin::control::Change;
 use crate::cli::ConfigFile;
 use crate::cli::Outcome;
 use crate::cli::World;
-use crate::cli::daemon::Notified;
-use crate::cli::daemon::notify_daemon;
+use crate::cli::daemon::tell_daemon;
 use crate::config::Config;
 use crate::config::Credential;
 use crate::config::KeyStore;
@@ -114,7 +114,7 @@ fn create(config: &Config, arguments: &Create, world: &mut World<'_>) -> Result<
     written.map_err(name_it)?;
     writeln!(world.out, "made credential {access_key_id} of key store {}", store.name)?;
     writeln!(world.out, "wrote {}: it holds the secret", path.display())?;
-    tell_daemon(config, world)
+    tell_daemon(config, Change::Configuration, world)
 }
 
 fn proxy_configuration(
@@ -155,13 +155,5 @@ fn remove(
     let store = find(config, store)?;
     credentials::remove(&store.credentials_file, access_key_id)?;
     writeln!(world.out, "removed credential {access_key_id} of key store {}", store.name)?;
-    tell_daemon(config, world)
-}
-
-fn tell_daemon(config: &Config, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {
-    let told = match notify_daemon(config)? {
-        Notified::NotRunning => "no daemon is running: it holds from the next start on",
-        Notified::Reloaded => "it holds in the running daemon from now on",
-    };
-    Ok(writeln!(world.out, "{told}")?)
+    tell_daemon(config, Change::Configuration, world)
 }

@@ -1,18 +1,31 @@
-//! Tells the running daemon that files which it has read were changed by a command.
+//! Tells the running daemon that a command changed something, and says what came of it.
 
-use std::io;
+use std::error::Error;
 
+use crate::admin::control::{self, Change, Notified};
+use crate::cli::World;
 use crate::config::Config;
 
-/// Whether there was anybody to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Notified {
-    NotRunning,
-    #[expect(dead_code, reason = "until the daemon has a control socket")]
-    Reloaded,
-}
-
-/// Asks the daemon to read its configuration again; returns when the new one is in force.
-pub(super) fn notify_daemon(_config: &Config) -> io::Result<Notified> {
-    Ok(Notified::NotRunning)
+/// Returns when the change is in force; a daemon that does not take it up is an error.
+pub(super) fn tell_daemon(
+    config: &Config,
+    change: Change,
+    world: &mut World<'_>,
+) -> Result<(), Box<dyn Error>> {
+    match control::notify(&config.admin.control_socket, change) {
+        Ok(Notified::Done) => writeln!(world.out, "the running daemon has taken it up")?,
+        Ok(Notified::NotRunning) => {
+            writeln!(world.out, "no daemon is running; it is in force when one starts")?
+        }
+        Ok(Notified::Refused(reason)) => {
+            return Err(format!("it is done, but the running daemon does not take it up: {reason}").into());
+        }
+        Err(error) => {
+            let socket = config.admin.control_socket.display();
+            return Err(
+                format!("it is done, but the running daemon cannot be told ({socket}): {error}").into()
+            );
+        }
+    }
+    Ok(())
 }

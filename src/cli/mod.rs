@@ -4,7 +4,10 @@ mod config;
 mod credential;
 mod daemon;
 pub mod environment;
+mod key;
 mod provision;
+mod serve;
+mod store;
 
 use std::error::Error;
 use std::io;
@@ -32,8 +35,14 @@ enum Command {
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
     Credential(credential::Arguments),
+    /// Make, rotate, disable, block and delete external keys
+    Key(key::Arguments),
     /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
     Provision(provision::Arguments),
+    /// Run the daemon in the foreground
+    Serve(serve::Arguments),
+    /// Show, block and unblock key stores
+    Store(store::Arguments),
 }
 
 /// Which configuration a command works with.
@@ -65,7 +74,10 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
     let outcome = match cli.command {
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
+        Command::Key(arguments) => key::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Store(arguments) => store::run(&arguments, &mut world),
     };
     outcome.unwrap_or_else(|error| {
         // Nobody is left to be told if standard error is closed.

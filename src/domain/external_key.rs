@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The longest external key id (XKS v1, API operations), in characters.
-pub const EXTERNAL_KEY_ID_CHARS_MAX: usize = 128;
+const EXTERNAL_KEY_ID_CHARS_MAX: usize = 128;
 
 /// An external key id: 1–128 characters of `A–Z a–z 0–9 - . _`, and neither `.` nor `..`, which would not
 /// survive path normalisation (XKS v1, API operations).

@@ -1,0 +1,203 @@
+//! One connection to a proxy, one request at a time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+use super::{Answer, Endpoint, Failure, InvalidRequest};
+use crate::wire;
+
+/// Far above any answer that the API knows, far below what could hurt.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// A request to be sent, the same for HTTP/1.1 and HTTP/2.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub method: Method,
+    pub path: PathAndQuery,
+    /// With `Host`, which becomes `:authority` under HTTP/2.
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Outgoing {
+    /// A request with the headers `Content-Type` and, if `host` can be one, `Host`.
+    #[must_use]
+    pub fn new(method: Method, path: PathAndQuery, host: &str, body: Bytes) -> Self {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+        if let Ok(host) = HeaderValue::from_str(host) {
+            headers.insert(HOST, host);
+        }
+        Self { method, path, headers, body }
+    }
+}
+
+/// An open connection. Nothing runs in the background under HTTP/1.1: it moves when its user awaits.
+pub struct Connection {
+    sender: Sender,
+    driver: Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>,
+    /// How the connection ended, once it has.
+    ended: Option<Result<(), Failure>>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>, Scheme),
+}
+
+impl Connection {
+    /// TCP, TLS if the endpoint has it, and the HTTP version that was agreed on. Has no deadline of its own.
+    pub async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
+        let tcp = TcpStream::connect(endpoint.address()).await.map_err(Failure::Connect)?;
+        // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
+        tcp.set_nodelay(true).map_err(Failure::Connect)?;
+        let Some((config, name)) = endpoint.tls() else {
+            return handshake(tcp, endpoint.is_http2_unless_negotiated(), Scheme::HTTP).await;
+        };
+        let connector = TlsConnector::from(Arc::clone(config));
+        let tls = connector.connect(name.clone(), tcp).await.map_err(|error| Failure::from_chain(&error))?;
+        let is_http2 = match tls.get_ref().1.alpn_protocol() {
+            Some(protocol) => protocol == b"h2",
+            None => endpoint.is_http2_unless_negotiated(),
+        };
+        handshake(tls, is_http2, Scheme::HTTPS).await
+    }
+
+    #[must_use]
+    pub const fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(..))
+    }
+
+    /// Whether a further request can be sent. Looks for a close that arrived meanwhile.
+    pub fn is_open(&mut self) -> bool {
+        self.poll_driver(&mut Context::from_waker(Waker::noop()));
+        self.ended.is_none()
+            && match &self.sender {
+                Sender::Http1(sender) => !sender.is_closed(),
+                Sender::Http2(sender, _) => !sender.is_closed(),
+            }
+    }
+
+    /// Sends one request and reads the whole answer. After a failure the connection is of no more use.
+    pub async fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, Failure> {
+        let mut exchange: Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
+            Sender::Http1(sender) => {
+                let request = http1_request(outgoing).map_err(Failure::Request)?;
+                let response = sender.send_request(request);
+                Box::pin(async move { read(response.await).await })
+            }
+            Sender::Http2(sender, scheme) => {
+                let request = http2_request(outgoing, scheme).map_err(Failure::Request)?;
+                let response = sender.send_request(request);
+                Box::pin(async move { read(response.await).await })
+            }
+        };
+        let result = std::future::poll_fn(|context| {
+            let answer = exchange.as_mut().poll(context);
+            if answer.is_ready() {
+                return answer;
+            }
+            self.poll_driver(context);
+            exchange.as_mut().poll(context)
+        })
+        .await;
+        match (result, self.ended.take()) {
+            // The driver saw the cause; the exchange only that there was one.
+            (Err(_), Some(Err(failure))) => Err(failure),
+            (result, ended) => {
+                self.ended = ended;
+                result
+            }
+        }
+    }
+
+    /// Waits until the server ends the connection, and says how. Never returns while the server is content.
+    pub async fn closed(&mut self) -> Failure {
+        std::future::poll_fn(|context| {
+            self.poll_driver(context);
+            if self.ended.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        match self.ended.take() {
+            Some(Err(failure)) => failure,
+            Some(Ok(())) | None => Failure::Closed(std::io::ErrorKind::UnexpectedEof),
+        }
+    }
+
+    fn poll_driver(&mut self, context: &mut Context<'_>) {
+        if self.ended.is_none()
+            && let Poll::Ready(result) = self.driver.as_mut().poll(context)
+        {
+            self.ended = Some(result.map_err(|error| Failure::from_chain(&error)));
+        }
+    }
+}
+
+async fn handshake<I>(io: I, is_http2: bool, scheme: Scheme) -> Result<Connection, Failure>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let io = TokioIo::new(io);
+    let failed = |error| Failure::from_chain(&error);
+    if is_http2 {
+        let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.map_err(failed)?;
+        Ok(Connection { sender: Sender::Http2(sender, scheme), driver: Box::pin(driver), ended: None })
+    } else {
+        let (sender, driver) = http1::handshake(io).await.map_err(failed)?;
+        Ok(Connection { sender: Sender::Http1(sender), driver: Box::pin(driver), ended: None })
+    }
+}
+
+fn http1_request(outgoing: &Outgoing) -> Result<Request<Full<Bytes>>, InvalidRequest> {
+    let mut request = Request::new(Full::new(outgoing.body.clone()));
+    *request.method_mut() = outgoing.method.clone();
+    *request.uri_mut() = Uri::from(outgoing.path.clone());
+    *request.headers_mut() = outgoing.headers.clone();
+    Ok(request)
+}
+
+fn http2_request(outgoing: &Outgoing, scheme: &Scheme) -> Result<Request<Full<Bytes>>, InvalidRequest> {
+    let mut request = http1_request(outgoing)?;
+    let host = request.headers_mut().remove(HOST).ok_or(InvalidRequest)?;
+    *request.uri_mut() = Uri::builder()
+        .scheme(scheme.clone())
+        .authority(host.as_bytes())
+        .path_and_query(outgoing.path.clone())
+        .build()
+        .map_err(|_| InvalidRequest)?;
+    Ok(request)
+}
+
+async fn read(response: Result<Response<Incoming>, hyper::Error>) -> Result<Answer, Failure> {
+    let (head, body) = response.map_err(|error| Failure::from_chain(&error))?.into_parts();
+    let mut body = Limited::new(body, ANSWER_BYTES_MAX);
+    let mut bytes = Zeroizing::new(Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Failure::AnswerTooLarge
+            } else {
+                Failure::from_chain(&*error)
+            }
+        })?;
+        if let Some(data) = frame.data_ref() {
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(Answer { status: head.status, version: head.version, headers: head.headers, body: bytes })
+}

@@ -1,0 +1,69 @@
+//! Why there is no answer. An answer that refuses is none of these.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use super::InvalidRequest;
+
+/// Why there is no answer. Time-outs are two, because AWS KMS retries the one and not the other.
+#[derive(Debug)]
+pub enum Failure {
+    /// Connected, but the answer did not come in time.
+    AnswerTimeout,
+    /// The answer is larger than any that a proxy has reason to send.
+    AnswerTooLarge,
+    /// The connection ended before the answer was complete.
+    Closed(io::ErrorKind),
+    /// Name resolution or TCP failed.
+    Connect(io::Error),
+    /// No connection in time.
+    ConnectTimeout,
+    /// What came is not HTTP.
+    Protocol(String),
+    /// The request cannot be sent at all; nothing reached the network.
+    Request(InvalidRequest),
+    /// TLS failed, on either side.
+    Tls(rustls::Error),
+}
+
+impl Failure {
+    /// Reads the causes of `error`, because the layers in between wrap each other's errors.
+    pub(super) fn from_chain(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        let mut closed = None;
+        while let Some(error) = cause {
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                return Self::Tls(tls.clone());
+            }
+            let io = error.downcast_ref::<io::Error>();
+            closed = closed.or(io.map(io::Error::kind)).or_else(|| closed_http(error));
+            // An `io::Error` made of another error hides it from `source`.
+            cause = io.and_then(io::Error::get_ref).map(|inner| inner as _).or_else(|| error.source());
+        }
+        closed.map_or_else(|| Self::Protocol(error.to_string()), Self::Closed)
+    }
+}
+
+fn closed_http(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    (error.is_closed() || error.is_canceled() || error.is_incomplete_message())
+        .then_some(io::ErrorKind::UnexpectedEof)
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnswerTimeout => f.write_str("no answer in time"),
+            Self::AnswerTooLarge => f.write_str("the answer is too large"),
+            Self::Closed(kind) => write!(f, "the connection ended without an answer: {kind}"),
+            Self::Connect(error) => write!(f, "cannot connect: {error}"),
+            Self::ConnectTimeout => f.write_str("no connection in time"),
+            Self::Protocol(error) => write!(f, "not an HTTP answer: {error}"),
+            Self::Request(error) => write!(f, "{error}"),
+            Self::Tls(error) => write!(f, "TLS failed: {error}"),
+        }
+    }
+}
+
+impl Error for Failure {}

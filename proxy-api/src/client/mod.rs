@@ -1,0 +1,96 @@
+//! An HTTPS client of an XKS proxy: kept connections, deadlines, signed requests.
+//!
+//! No retry but the one that a kept connection needs which the proxy closed meanwhile: what to repeat is for the
+//! caller to decide, and [`Failure`] keeps apart what decides it.
+
+mod answer;
+mod connection;
+mod endpoint;
+mod failure;
+mod pool;
+mod sealed;
+mod signer;
+
+pub use answer::{Answer, Rejection};
+pub use connection::{Connection, Outgoing};
+pub use endpoint::{ClientIdentity, Endpoint, HttpVersions, InvalidTls, TlsTrust};
+pub use failure::Failure;
+pub use pool::{Deadlines, Pool};
+pub use sealed::{FormatFault, Sealed};
+pub use signer::{InvalidRequest, Signer};
+
+use http::Method;
+use http::uri::PathAndQuery;
+use serde::Serialize;
+
+use crate::wire::{
+    DecryptRequest, EncryptRequest, HealthRequest, KeyOperation, MetadataRequest, Route, Target,
+};
+
+/// One external key store: an endpoint, the path prefix of the store, and a credential for it.
+#[derive(Debug)]
+pub struct Client {
+    pool: Pool,
+    signer: Signer,
+    prefix: String,
+}
+
+impl Client {
+    /// `prefix` is what stands before `/kms/xks/v1`, without slashes at either end; may be empty.
+    #[must_use]
+    pub fn new(pool: Pool, signer: Signer, prefix: impl Into<String>) -> Self {
+        Self { pool, signer, prefix: prefix.into() }
+    }
+
+    pub async fn health(
+        &self,
+        request: &HealthRequest<'_>,
+        now_unix_seconds: u64,
+    ) -> Result<Answer, Failure> {
+        self.post(Target::Health, request, now_unix_seconds).await
+    }
+
+    pub async fn metadata(
+        &self,
+        external_key_id: &str,
+        request: &MetadataRequest<'_>,
+        now_unix_seconds: u64,
+    ) -> Result<Answer, Failure> {
+        let target = Target::Key { external_key_id, operation: KeyOperation::Metadata };
+        self.post(target, request, now_unix_seconds).await
+    }
+
+    pub async fn encrypt(
+        &self,
+        external_key_id: &str,
+        request: &EncryptRequest<'_>,
+        now_unix_seconds: u64,
+    ) -> Result<Answer, Failure> {
+        let target = Target::Key { external_key_id, operation: KeyOperation::Encrypt };
+        self.post(target, request, now_unix_seconds).await
+    }
+
+    pub async fn decrypt(
+        &self,
+        external_key_id: &str,
+        request: &DecryptRequest<'_>,
+        now_unix_seconds: u64,
+    ) -> Result<Answer, Failure> {
+        let target = Target::Key { external_key_id, operation: KeyOperation::Decrypt };
+        self.post(target, request, now_unix_seconds).await
+    }
+
+    async fn post(
+        &self,
+        target: Target<'_>,
+        request: &impl Serialize,
+        now_unix_seconds: u64,
+    ) -> Result<Answer, Failure> {
+        let path = Route { prefix: &self.prefix, target }.to_string();
+        let path = PathAndQuery::try_from(path).map_err(|_| Failure::Request(InvalidRequest))?;
+        let body = serde_json::to_vec(request).map_err(|_| Failure::Request(InvalidRequest))?;
+        let mut outgoing = Outgoing::new(Method::POST, path, self.pool.endpoint().host(), body.into());
+        self.signer.sign(&mut outgoing, now_unix_seconds).map_err(Failure::Request)?;
+        self.pool.exchange(&outgoing).await
+    }
+}

@@ -1,0 +1,151 @@
+//! The client against servers that answer well, late, too much, or not at all. TLS is tested with `holdfast check`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proxy_api::client::{Client, Deadlines, Endpoint, Failure, HttpVersions, Pool, Rejection, Signer};
+use proxy_api::error::ErrorName;
+use proxy_api::wire::{HealthRequest, HealthResponse, RequestMetadata};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+const NOW: u64 = 1_700_000_000;
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(50);
+
+/// What the server does with each request.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Answer(&'static str),
+    AnswerAndClose(&'static str),
+    Close,
+    Endless,
+    Garbage,
+    Silence,
+}
+
+struct Server {
+    host: String,
+    connections: Arc<AtomicUsize>,
+    /// Ends with the server.
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut streams = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                streams.spawn(serve(stream, behaviour));
+            }
+        });
+        Self { host, connections, _tasks: tasks }
+    }
+
+    fn client(&self, total: Duration) -> Client {
+        client(&self.host, total)
+    }
+}
+
+fn client(host: &str, total: Duration) -> Client {
+    let endpoint = Endpoint::http(host, HttpVersions::Http1).unwrap();
+    let pool = Pool::new(endpoint, Deadlines { connect: total, total }, 4);
+    Client::new(pool, Signer::new("ABCDEFGHIJKLMNOP2345", "secret", "us-east-1"), "p")
+}
+
+async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
+    let mut buffer = vec![0; 4096];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let (answer, status) = match behaviour {
+            Behaviour::Answer(body) | Behaviour::AnswerAndClose(body) => (body, 200),
+            Behaviour::Close => return,
+            Behaviour::Garbage => ("", 0),
+            Behaviour::Silence => continue,
+            Behaviour::Endless => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                while stream.write_all(&buffer).await.is_ok() {}
+                return;
+            }
+        };
+        let status = if answer.contains("errorName") { 429 } else { status };
+        let head = format!("HTTP/1.1 {status:03} X\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+        if stream.write_all(head.as_bytes()).await.is_err()
+            || matches!(behaviour, Behaviour::AnswerAndClose(_))
+        {
+            return;
+        }
+    }
+}
+
+const HEALTHY: &str = r#"{"xksProxyFleetSize":1,"xksProxyVendor":"v","xksProxyModel":"m","ekmVendor":"e",
+    "ekmFleetDetails":[{"id":"1","model":"m","healthStatus":"ACTIVE"}]}"#;
+
+fn request() -> HealthRequest<'static> {
+    HealthRequest {
+        request_metadata: RequestMetadata {
+            kms_operation: Some("KmsHealthCheck".into()),
+            kms_request_id: Some("1".into()),
+            ..RequestMetadata::default()
+        },
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_answers_read() {
+    let server = Server::start(Behaviour::Answer(HEALTHY)).await;
+    let client = server.client(LONG);
+    for _ in 0..3 {
+        let answer = client.health(&request(), NOW).await.unwrap();
+        assert_eq!(answer.response::<HealthResponse<'_>>().unwrap().xks_proxy_fleet_size, 1);
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_is_replaced() {
+    let server = Server::start(Behaviour::AnswerAndClose(HEALTHY)).await;
+    let client = server.client(LONG);
+    for connections in 1..4 {
+        client.health(&request(), NOW).await.unwrap();
+        assert_eq!(server.connections.load(Ordering::SeqCst), connections);
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_api_is_an_answer() {
+    let server = Server::start(Behaviour::Answer(r#"{"errorName":"ThrottlingException"}"#)).await;
+    let answer = server.client(LONG).health(&request(), NOW).await.unwrap();
+    let rejection = answer.response::<HealthResponse<'_>>().unwrap_err();
+    assert_eq!(rejection, Rejection::Refused { error: ErrorName::Throttling, message: None });
+}
+
+#[tokio::test]
+async fn each_way_to_give_no_answer_has_its_name() {
+    let failure = async |behaviour, total| {
+        let server = Server::start(behaviour).await;
+        server.client(total).health(&request(), NOW).await.unwrap_err()
+    };
+    assert!(matches!(failure(Behaviour::Silence, SHORT).await, Failure::AnswerTimeout));
+    assert!(matches!(failure(Behaviour::Close, LONG).await, Failure::Closed(_)));
+    assert!(matches!(failure(Behaviour::Endless, LONG).await, Failure::AnswerTooLarge));
+    assert!(matches!(failure(Behaviour::Garbage, LONG).await, Failure::Protocol(_)));
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_no_time_out() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let refused = client(&unused, LONG).health(&request(), NOW).await.unwrap_err();
+    assert!(matches!(refused, Failure::Connect(_)));
+}

@@ -1,0 +1,162 @@
+//! The control socket: how a `holdfast` command tells the running daemon that something changed.
+//!
+//! The file is the truth, the daemon keeps a copy; a command changes the file and then asks the daemon to take it
+//! up, and succeeds only when the daemon has. Whoever can open the socket is the daemon's own user.
+
+use std::future::Future;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+
+/// The longest request, in bytes.
+const REQUEST_BYTES_MAX: u64 = 64;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reading ten thousand keys of a slow HSM takes its time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the daemon is asked to take up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The kill switch.
+    Blocks,
+    /// The configuration and every file that it names.
+    Configuration,
+    /// The keys in the HSMs.
+    Keys,
+}
+
+impl Change {
+    const ALL: [Self; 3] = [Self::Blocks, Self::Configuration, Self::Keys];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Blocks => "blocks",
+            Self::Configuration => "configuration",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notified {
+    /// The daemon has taken the change up.
+    Done,
+    /// No daemon listens: it will read the change when it starts.
+    NotRunning,
+    /// The daemon refused the change, and why.
+    Refused(String),
+}
+
+/// Tells the daemon behind `socket` about a change and waits until it is in force.
+pub fn notify(socket: &Path, change: Change) -> io::Result<Notified> {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(Notified::NotRunning);
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.write_all(format!("{}\n", change.word()).as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    match answer.trim_end() {
+        "ok" => Ok(Notified::Done),
+        "" => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon gave no answer")),
+        refusal => Ok(Notified::Refused(refusal.to_owned())),
+    }
+}
+
+/// Takes changes up.
+pub trait Controlled: Send + Sync + 'static {
+    fn take_up(&self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Binds the socket, in place of one that a killed daemon left behind, for the daemon's user alone.
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    match UnixStream::connect(socket) {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens on it")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => std::fs::remove_file(socket)?,
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until it is dropped, one client at a time: changes are rare, and order is a virtue.
+pub async fn serve(listener: UnixListener, controlled: Arc<impl Controlled>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = answer(stream, &*controlled).await;
+            }
+            Err(error) => {
+                tracing::warn!(reason = %error, "cannot accept on the control socket: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: tokio::net::UnixStream, controlled: &impl Controlled) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut request = String::new();
+    let mut reader = tokio::io::BufReader::new(reader.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut request)).await??;
+    let change = Change::ALL.into_iter().find(|change| change.word() == request.trim_end());
+    let result = match change {
+        Some(change) => controlled.take_up(change).await,
+        None => Err("there is no such request".to_owned()),
+    };
+    let answer = result.map_or_else(|reason| reason.replace('\n', "; "), |()| "ok".to_owned());
+    writer.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Change, Controlled, Notified, bind, notify, serve};
+
+    struct Fussy;
+
+    impl Controlled for Fussy {
+        async fn take_up(&self, change: Change) -> Result<(), String> {
+            if change == Change::Keys { Err("two\nlines".to_owned()) } else { Ok(()) }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_is_answered_when_it_is_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("run/control.sock");
+        assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
+        let listener = bind(&socket).unwrap();
+        assert!(bind(&socket).is_err(), "a second daemon must not take the socket over");
+        let serving = tokio::task::spawn(serve(listener, Arc::new(Fussy)));
+        let (done, refused) = {
+            let socket = socket.clone();
+            tokio::task::spawn_blocking(move || {
+                (notify(&socket, Change::Blocks).unwrap(), notify(&socket, Change::Keys).unwrap())
+            })
+            .await
+            .unwrap()
+        };
+        assert_eq!((done, refused), (Notified::Done, Notified::Refused("two; lines".to_owned())));
+        serving.abort();
+        let _ = serving.await;
+        assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
+        assert!(bind(&socket).is_ok(), "the socket of a daemon that is gone is replaced");
+    }
+}

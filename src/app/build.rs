@@ -1,0 +1,266 @@
+//! Builds the parts of the daemon from a configuration and joins them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::app::counters::ListenerCounters;
+use crate::app::{Bound, StartError, start_error};
+use crate::authorizer::Authorizer;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::gate::KeyStore;
+use crate::http::{Listener, Settings, TlsFiles, TlsSettings, TlsSwitch};
+use crate::identity::Credentials;
+use crate::key_manager::pkcs11::{Hsm, HsmGroup, HsmParts, Module};
+use crate::kill_switch::KillSwitch;
+use crate::logging::LogSink;
+use crate::metrics::Metrics;
+use crate::secret::SecretBytes;
+use crate::tasks::invocations;
+use crate::xks::{KeyStores, Server, ServerParts, StoreParts, StoreWithAccess};
+
+/// What exists before the configuration is looked at.
+pub(super) struct Parts {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Parts {
+    pub(super) fn new() -> Result<Self, StartError> {
+        Ok(Self { clock: Arc::new(SystemClock), metrics: Arc::new(Metrics::new().map_err(start_error)?) })
+    }
+}
+
+/// The running daemon.
+pub struct App {
+    pub(super) config: ArcSwap<Config>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) hsms: BTreeMap<String, Arc<Hsm>>,
+    pub(super) pins: parking_lot::Mutex<HashMap<String, SecretBytes>>,
+    pub(super) modules: Vec<Arc<Module>>,
+    pub(super) kill_switch: Arc<KillSwitch>,
+    pub(super) server: Arc<Server>,
+    pub(super) tls: BTreeMap<String, Arc<TlsSwitch>>,
+    /// One reload at a time.
+    pub(super) reloading: tokio::sync::Mutex<()>,
+    is_stopping: AtomicBool,
+}
+
+impl App {
+    pub(super) fn build(config: Config, parts: Parts, sink: LogSink) -> Result<Self, StartError> {
+        let Parts { clock, metrics } = parts;
+        std::fs::create_dir_all(&config.state_dir).map_err(|error| {
+            start_error(format_args!("state_dir {}: {error}", config.state_dir.display()))
+        })?;
+        let kill_switch = Arc::new(KillSwitch::open(&config.state_dir).map_err(start_error)?);
+        let tls = load_tls(&config, &clock).map_err(StartError)?;
+        let (modules, hsms, pins) = start_hsms(&config, &clock, &metrics)?;
+        let server_parts = ServerParts {
+            limits: config.limits.clone(),
+            fleet_size: config.health.fleet_size,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            request_log: config.log.requests.then_some(sink),
+        };
+        let app = Self {
+            server: Arc::new(Server::new(server_parts, KeyStores::new())),
+            config: ArcSwap::from_pointee(config),
+            clock,
+            metrics,
+            hsms,
+            pins: parking_lot::Mutex::new(pins),
+            modules,
+            kill_switch,
+            tls: tls.into_iter().map(|(name, settings)| (name, Arc::new(TlsSwitch::new(settings)))).collect(),
+            reloading: tokio::sync::Mutex::new(()),
+            is_stopping: AtomicBool::new(false),
+        };
+        let config = app.config.load_full();
+        app.server.set_key_stores(app.key_stores(&config).map_err(StartError)?);
+        app.publish_configuration(&config);
+        config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(app)
+    }
+
+    /// The key stores of a configuration, over the HSMs that run.
+    pub(super) fn key_stores(&self, config: &Config) -> Result<KeyStores, String> {
+        let before = self.server.key_stores();
+        let mut key_stores = KeyStores::new();
+        for store in &config.key_stores {
+            let members = store.hsms.iter().filter_map(|name| self.hsms.get(name)).cloned().collect();
+            let parts = StoreParts {
+                key_store: KeyStore {
+                    name: store.name.clone(),
+                    key_manager: Arc::new(HsmGroup::new(members, Arc::clone(&self.clock))),
+                    keys: store.keys.clone(),
+                    authorizer: authorizer(store)?,
+                    kill_switch: Arc::clone(&self.kill_switch),
+                },
+                credentials: Credentials::new(&store.credentials, &store.regions),
+                requests_per_second: store.requests_per_second.and_then(NonZeroU32::new),
+            };
+            let before = before.get(&store.uri_path_prefix).map(AsRef::as_ref);
+            let with_access = StoreWithAccess::new(parts, &self.metrics, before);
+            key_stores.insert(store.uri_path_prefix.clone(), Arc::new(with_access));
+        }
+        Ok(key_stores)
+    }
+
+    pub(super) fn bind(&self) -> Result<Bound, StartError> {
+        let config = self.config.load();
+        let settings = |name: &str, listen, tls: Option<&Arc<TlsSwitch>>| Settings {
+            name: name.to_owned(),
+            listen,
+            tls: tls.cloned(),
+            limits: config.limits.clone(),
+            counters: Arc::new(ListenerCounters::new(&self.metrics, name)),
+            clock: Arc::clone(&self.clock),
+        };
+        let xks: Result<Vec<_>, _> = config
+            .listeners
+            .iter()
+            .map(|listener| {
+                Listener::bind(settings(&listener.name, listener.listen, self.tls.get(&listener.name)))
+            })
+            .collect();
+        let admin = Listener::bind(settings("admin", config.admin.listen, None));
+        Ok(Bound { xks: xks.map_err(start_error)?, admin: admin.map_err(start_error)? })
+    }
+
+    pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {
+        self.hsms.values().cloned().collect()
+    }
+
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    pub(super) fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
+    }
+
+    pub(super) fn state_dir(&self) -> PathBuf {
+        self.config.load().state_dir.clone()
+    }
+
+    pub(super) fn health_settings(&self) -> config::Health {
+        self.config.load().health.clone()
+    }
+
+    pub(super) fn watched_files(&self) -> Vec<PathBuf> {
+        self.config.load().watched_files()
+    }
+
+    pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        let config = self.config.load();
+        let listeners = config.listeners.iter().map(|listener| (listener.name.clone(), listener.listen));
+        listeners.chain([("admin".to_owned(), config.admin.listen)]).collect()
+    }
+
+    pub(super) fn set_stopping(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn release_modules(&self) {
+        self.modules.iter().for_each(|module| module.finalize());
+    }
+
+    /// Gauges that say what is configured.
+    pub(super) fn publish_configuration(&self, config: &Config) {
+        let metrics = &self.metrics;
+        metrics.credential_created_timestamp_seconds.reset();
+        for store in &config.key_stores {
+            for credential in &store.credentials {
+                metrics
+                    .credential_created_timestamp_seconds
+                    .with_label_values(&[store.name.as_str(), credential.access_key_id.as_str()])
+                    .set(i64::try_from(credential.created_unix_seconds).unwrap_or(i64::MAX));
+            }
+        }
+        for (name, tls) in &self.tls {
+            metrics
+                .certificate_not_after_timestamp_seconds
+                .with_label_values(&[name.as_str()])
+                .set(i64::try_from(tls.current().certificate().not_after_unix_seconds).unwrap_or(i64::MAX));
+        }
+        metrics.config_last_reload_successful.set(1);
+        let now = i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX);
+        metrics.config_last_reload_timestamp_seconds.set(now);
+        self.publish_blocks(config);
+    }
+
+    pub(super) fn publish_blocks(&self, config: &Config) {
+        for store in &config.key_stores {
+            let blocked = self.kill_switch.is_key_store_blocked(&store.name);
+            self.metrics.key_store_blocked.with_label_values(&[store.name.as_str()]).set(i64::from(blocked));
+        }
+    }
+}
+
+type StartedHsms = (Vec<Arc<Module>>, BTreeMap<String, Arc<Hsm>>, HashMap<String, SecretBytes>);
+
+/// Loads each library once and starts the threads of each HSM.
+fn start_hsms(config: &Config, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Result<StartedHsms, StartError> {
+    let mut modules: Vec<Arc<Module>> = Vec::new();
+    let (mut hsms, mut pins) = (BTreeMap::new(), HashMap::new());
+    let mut counts = invocations::read(&config.state_dir).map_err(start_error)?;
+    for hsm in &config.hsms {
+        let module = match modules.iter().find(|module| module.path() == hsm.module) {
+            Some(module) => Arc::clone(module),
+            None => {
+                let module = Arc::new(Module::load(&hsm.module).map_err(StartError)?);
+                modules.push(Arc::clone(&module));
+                module
+            }
+        };
+        let pin = hsm.read_pin().map_err(start_error)?;
+        pins.insert(hsm.name.clone(), pin.clone());
+        let parts = HsmParts {
+            config: hsm.clone(),
+            pin,
+            module,
+            metrics: metrics.hsm(&hsm.name),
+            clock: Arc::clone(clock),
+            invocations: counts.remove(&hsm.name).unwrap_or_default(),
+        };
+        hsms.insert(hsm.name.clone(), Hsm::start(parts).map_err(start_error)?);
+    }
+    Ok((modules, hsms, pins))
+}
+
+pub(super) fn load_tls(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<(String, TlsSettings)>, String> {
+    let load = |listener: &config::XksListener| {
+        let settings = TlsSettings::load(&TlsFiles::from(listener), Arc::clone(clock))
+            .map_err(|error| format!("listener `{}`: {error}", listener.name))?;
+        Ok((listener.name.clone(), settings))
+    };
+    config.listeners.iter().map(load).collect()
+}
+
+pub(super) fn authorizer(store: &config::KeyStore) -> Result<Authorizer, String> {
+    let Some(policy) = &store.policy else { return Ok(Authorizer::default()) };
+    let file = store.policy_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+    Authorizer::parse(policy).map_err(|reason| format!("key store `{}`, policy {file}: {reason}", store.name))
+}
+
+/// Everything that a start would refuse, short of the HSM and the ports.
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    load_tls(config, &clock)?;
+    config.key_stores.iter().try_for_each(|store| authorizer(store).map(drop))?;
+    config.hsms.iter().try_for_each(|hsm| hsm.read_pin().map(drop)).map_err(|error| error.to_string())
+}

@@ -1,0 +1,109 @@
+//! Takes a changed configuration up while requests go on: all of it, or nothing.
+
+use std::sync::Arc;
+
+use crate::app::build::{App, load_tls};
+use crate::config::Config;
+
+impl App {
+    /// Reads the configuration and every file it names, and puts it in force if all of it is valid.
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let result = self.try_reload();
+        let (label, successful) = if result.is_ok() { ("taken", 1) } else { ("refused", 0) };
+        self.metrics.config_reloads_total.with_label_values(&[label]).inc();
+        self.metrics.config_last_reload_successful.set(successful);
+        match &result {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(reason) => {
+                tracing::error!(reason, "configuration refused, the old one stays in force: {reason}");
+            }
+        }
+        result
+    }
+
+    fn try_reload(&self) -> Result<(), String> {
+        let before = self.config.load_full();
+        let config = Config::load(&before.path).map_err(|error| error.to_string())?;
+        if let Some(what) = needs_restart(&before, &config) {
+            return Err(format!("{what} cannot change while the daemon runs: restart it"));
+        }
+        // Everything that can fail comes before anything that has an effect.
+        let tls = load_tls(&config, &self.clock)?;
+        let key_stores = self.key_stores(&config)?;
+        let mut pins = Vec::new();
+        for hsm in &config.hsms {
+            pins.push((hsm.name.clone(), hsm.read_pin().map_err(|error| error.to_string())?));
+        }
+        self.kill_switch.reload().map_err(|error| error.to_string())?;
+
+        self.server.set_key_stores(key_stores);
+        for (name, settings) in tls {
+            if let Some(switch) = self.tls.get(&name) {
+                switch.replace(settings);
+            }
+        }
+        self.change_pins(pins);
+        self.publish_configuration(&config);
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// Logs in anew where the PIN is another than before.
+    fn change_pins(&self, pins: Vec<(String, crate::secret::SecretBytes)>) {
+        let mut known = self.pins.lock();
+        for (name, pin) in pins {
+            if known.get(&name) != Some(&pin) {
+                if let Some(hsm) = self.hsms.get(&name) {
+                    hsm.set_pin(pin.clone());
+                }
+                known.insert(name, pin);
+            }
+        }
+    }
+
+    /// Takes the kill switch up.
+    pub(super) fn reload_blocks(&self) -> Result<(), String> {
+        self.kill_switch.reload().map_err(|error| error.to_string())?;
+        self.publish_blocks(&self.config.load());
+        let blocked = self.kill_switch.blocked();
+        tracing::warn!(key_stores = ?blocked.key_stores, keys = ?blocked.keys, "kill switch changed");
+        Ok(())
+    }
+
+    /// Reads the keys of every HSM.
+    pub(super) async fn refresh_keys(&self) -> Result<(), String> {
+        let mut failed = Vec::new();
+        for hsm in self.hsms() {
+            if !hsm.refresh(true).await {
+                failed.push(hsm.name().to_string());
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(format!("cannot read the keys of {}", failed.join(", "))) }
+    }
+}
+
+/// What is different and built into sockets, threads and sessions.
+fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
+    let sockets = |config: &Config| -> Vec<_> {
+        config
+            .listeners
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.listen, listener.client_auth.is_some()))
+            .collect()
+    };
+    [
+        ("`[admin]`", before.admin == after.admin),
+        ("`[[hsm]]`", before.hsms == after.hsms),
+        ("`[health]`", before.health == after.health),
+        ("`[limits]`", before.limits == after.limits),
+        (
+            "`[[listener]]` names, addresses and whether clients need a certificate",
+            sockets(before) == sockets(after),
+        ),
+        ("`[log]`", before.log == after.log),
+        ("`state_dir`", before.state_dir == after.state_dir),
+    ]
+    .into_iter()
+    .find_map(|(what, same)| (!same).then_some(what))
+}

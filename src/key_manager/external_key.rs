@@ -1,0 +1,158 @@
+//! What is known of an external key without asking the HSM: its versions, their state and use.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::domain::{ExternalKeyId, KeyUsages, VersionMarker};
+
+/// Encryptions with one AES-GCM key and random 96-bit IVs, at the most (NIST SP 800-38D, section 8.3).
+pub const GCM_INVOCATIONS_MAX: u64 = 1 << 32;
+
+/// An external key: the HSM keys behind one id, oldest first, never empty.
+#[derive(Debug)]
+pub struct ExternalKey {
+    pub id: ExternalKeyId,
+    versions: Vec<KeyVersion>,
+}
+
+/// One HSM key.
+#[derive(Debug)]
+pub struct KeyVersion {
+    /// Absent for a key that another tool made: it is addressed by its label, and nothing made with it
+    /// carries metadata.
+    pub marker: Option<VersionMarker>,
+    pub enabled: bool,
+    pub usages: KeyUsages,
+    pub spec: KeySpec,
+    pub object: Arc<KeyObject>,
+}
+
+/// What kind of key it is, in the words of XKS v1, GetKeyMetadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySpec {
+    Aes256,
+    /// Anything else; AWS KMS refuses it at CreateKey.
+    Other(String),
+}
+
+impl KeySpec {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Aes256 => proxy_api::wire::KEY_SPEC_AES_256,
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// An HSM object: how to find it, where it was found last, how often it encrypted.
+pub struct KeyObject {
+    pub name: ObjectName,
+    /// Encryptions since the key was made, as far as they were counted.
+    invocations: AtomicU64,
+    handle_generation: AtomicU64,
+    handle: AtomicU64,
+}
+
+/// `CKA_LABEL` and `CKA_ID` of a secret key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    pub label: String,
+    pub id: Vec<u8>,
+}
+
+impl ObjectName {
+    /// The name without what changes in the life of the key: disabling a key changes its `CKA_ID`.
+    pub fn identity(&self) -> Self {
+        let id = match VersionMarker::from_object_id(&self.id) {
+            Some((marker, _)) => marker.to_object_id(true).to_vec(),
+            None => self.id.clone(),
+        };
+        Self { label: self.label.clone(), id }
+    }
+
+    /// The identity as one word, for the file that counts encryptions.
+    pub fn ledger_name(&self) -> String {
+        let id = self.identity().id;
+        id.iter().fold(format!("{}/", self.label), |name, byte| name + &format!("{byte:02x}"))
+    }
+}
+
+impl ExternalKey {
+    /// Nothing if there is no version.
+    pub fn new(id: ExternalKeyId, mut versions: Vec<KeyVersion>) -> Option<Self> {
+        versions.sort_by_key(|version| version.marker);
+        (!versions.is_empty()).then_some(Self { id, versions })
+    }
+
+    pub fn versions(&self) -> &[KeyVersion] {
+        &self.versions
+    }
+
+    pub fn version(&self, index: usize) -> Option<&KeyVersion> {
+        self.versions.get(index)
+    }
+
+    /// The version that encrypts, and whose state and use are those of the key.
+    pub fn newest(&self) -> Option<&KeyVersion> {
+        self.versions.last()
+    }
+
+    /// The index of the version that made a ciphertext with this marker.
+    pub fn find_version(&self, marker: Option<VersionMarker>) -> Option<usize> {
+        self.versions.iter().position(|version| version.marker == marker)
+    }
+}
+
+impl KeyVersion {
+    /// Version 0 is the key another tool made.
+    pub fn number(&self) -> u32 {
+        self.marker.map_or(0, |marker| marker.number)
+    }
+}
+
+impl KeyObject {
+    pub fn new(name: ObjectName) -> Self {
+        Self {
+            name,
+            invocations: AtomicU64::new(0),
+            handle_generation: AtomicU64::new(0),
+            handle: AtomicU64::new(0),
+        }
+    }
+
+    pub fn invocations(&self) -> u64 {
+        self.invocations.load(Ordering::Relaxed)
+    }
+
+    pub fn count_invocation(&self) {
+        self.invocations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes up the count of an earlier run.
+    pub fn add_invocations(&self, count: u64) {
+        self.invocations.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The object's handle, if it was found since the library was last initialized.
+    pub(super) fn handle(&self, generation: u64) -> Option<u64> {
+        (self.handle_generation.load(Ordering::Acquire) == generation)
+            .then(|| self.handle.load(Ordering::Relaxed))
+    }
+
+    /// Written only while the library cannot be initialized again, so the two values belong together.
+    pub(super) fn remember_handle(&self, generation: u64, handle: u64) {
+        self.handle.store(handle, Ordering::Relaxed);
+        self.handle_generation.store(generation, Ordering::Release);
+    }
+
+    pub(super) fn forget_handle(&self) {
+        self.handle_generation.store(0, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for KeyObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyObject").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,230 @@
+//! Which keys a token holds: read in one pass, kept in memory, so that no request searches the token.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use cryptoki::error::{Error, RvError};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use crate::domain::{ExternalKeyId, KeyUsages, VersionMarker};
+use crate::key_manager::Lookup;
+use crate::key_manager::external_key::{ExternalKey, KeyObject, KeySpec, KeyVersion, ObjectName};
+use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::ffi::object_handle;
+
+/// Object handles asked for in one call; a network HSM may answer each with a round trip.
+const HANDLES_PER_CALL: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
+/// The keys of one token by external key id.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    keys: HashMap<ExternalKeyId, Entry>,
+    /// By identity.
+    objects: HashMap<ObjectName, Arc<KeyObject>>,
+    /// Encryptions counted for objects that are not in the token now, by ledger name.
+    unclaimed: HashMap<String, u64>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Key(Arc<ExternalKey>),
+    Ambiguous,
+}
+
+impl Inventory {
+    /// Knows no key yet, but how often keys have encrypted.
+    pub(super) fn with_invocations(unclaimed: HashMap<String, u64>) -> Self {
+        Self { unclaimed, ..Self::default() }
+    }
+
+    /// Reads the token. Objects that `known` has keep their identity, and with it their invocation count.
+    pub(super) fn read(session: &Session, generation: u64, known: &Self) -> Result<Self, Fault> {
+        let mut objects = HashMap::new();
+        let mut versions: HashMap<ExternalKeyId, Vec<KeyVersion>> = HashMap::new();
+        for handle in find(session, &[])? {
+            let Some(found) = FoundKey::read(session, handle)? else { continue };
+            let Ok(id) = ExternalKeyId::parse(&found.name.label) else { continue };
+            let object = known.object(&found.name);
+            object.remember_handle(generation, handle.handle());
+            objects.insert(found.name.identity(), Arc::clone(&object));
+            versions.entry(id).or_default().push(found.into_version(object));
+        }
+        let keys = versions
+            .into_iter()
+            .filter_map(|(id, versions)| Some((id.clone(), Entry::of(id, versions)?)))
+            .collect();
+        let mut unclaimed = known.unclaimed.clone();
+        for object in known.objects().filter(|object| !objects.contains_key(&object.name.identity())) {
+            unclaimed.insert(object.name.ledger_name(), object.invocations());
+        }
+        for identity in objects.keys() {
+            unclaimed.remove(&identity.ledger_name());
+        }
+        Ok(Self { keys, objects, unclaimed })
+    }
+
+    /// The object of this name, with the invocations counted so far.
+    fn object(&self, name: &ObjectName) -> Arc<KeyObject> {
+        match self.objects.get(&name.identity()) {
+            Some(object) if object.name == *name => Arc::clone(object),
+            Some(renamed) => {
+                let object = KeyObject::new(name.clone());
+                object.add_invocations(renamed.invocations());
+                Arc::new(object)
+            }
+            None => {
+                let object = KeyObject::new(name.clone());
+                object.add_invocations(self.unclaimed.get(&name.ledger_name()).copied().unwrap_or(0));
+                Arc::new(object)
+            }
+        }
+    }
+
+    pub fn unclaimed_invocations(&self) -> impl Iterator<Item = (String, u64)> {
+        self.unclaimed.iter().map(|(name, count)| (name.clone(), *count))
+    }
+
+    pub fn find(&self, external_key_id: &str) -> Lookup {
+        match self.keys.get(external_key_id) {
+            Some(Entry::Key(key)) => Lookup::Found(Arc::clone(key)),
+            Some(Entry::Ambiguous) => Lookup::Ambiguous,
+            None => Lookup::Missing,
+        }
+    }
+
+    /// All keys that can be addressed, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<ExternalKey>> {
+        self.keys.values().filter_map(|entry| match entry {
+            Entry::Key(key) => Some(key),
+            Entry::Ambiguous => None,
+        })
+    }
+
+    /// Ids to which several keys answer.
+    pub fn ambiguous(&self) -> impl Iterator<Item = &ExternalKeyId> {
+        self.keys.iter().filter(|(_, entry)| matches!(entry, Entry::Ambiguous)).map(|(id, _)| id)
+    }
+
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<KeyObject>> {
+        self.objects.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+impl Entry {
+    /// One key for each marker, and at most one without: else nothing says which is meant.
+    fn of(id: ExternalKeyId, versions: Vec<KeyVersion>) -> Option<Self> {
+        let key = ExternalKey::new(id, versions)?;
+        let ambiguous = key.versions().windows(2).any(|pair| match pair {
+            [older, newer] => older.number() == newer.number(),
+            _ => false,
+        });
+        Some(if ambiguous { Self::Ambiguous } else { Self::Key(Arc::new(key)) })
+    }
+}
+
+/// Secret keys of the token that match `template`.
+pub(super) fn find(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+    let mut all = vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)];
+    all.extend_from_slice(template);
+    let found: Result<Vec<_>, _> = session.iter_objects_with_cache_size(&all, HANDLES_PER_CALL)?.collect();
+    Ok(found?)
+}
+
+/// The one object of this name.
+pub(super) fn find_object(session: &Session, name: &ObjectName) -> Result<Option<ObjectHandle>, Fault> {
+    let mut template = vec![Attribute::Label(name.label.clone().into_bytes())];
+    if !name.id.is_empty() {
+        template.push(Attribute::Id(name.id.clone()));
+    }
+    match *find(session, &template)? {
+        [] => Ok(None),
+        [handle] => Ok(Some(handle)),
+        _ => Err(Fault::new(Blame::Usage, "several HSM keys have the same CKA_LABEL and CKA_ID")),
+    }
+}
+
+/// Whether the object is still where it was found: asks for its attributes, which costs no search.
+pub(super) fn exists(session: &Session, object: &KeyObject, generation: u64) -> Result<bool, Fault> {
+    let Some(handle) = object.handle(generation) else { return Ok(false) };
+    let found = FoundKey::read(session, object_handle(handle))?;
+    Ok(found.is_some_and(|found| found.name == object.name))
+}
+
+/// The attributes of a secret key that matter here.
+pub(super) struct FoundKey {
+    pub(super) name: ObjectName,
+    spec: KeySpec,
+    usages: KeyUsages,
+}
+
+impl FoundKey {
+    /// Nothing if the object vanished since it was found, or its label is not text.
+    pub(super) fn read(session: &Session, handle: ObjectHandle) -> Result<Option<Self>, Fault> {
+        let wanted = [
+            AttributeType::Label,
+            AttributeType::Id,
+            AttributeType::KeyType,
+            AttributeType::ValueLen,
+            AttributeType::Encrypt,
+            AttributeType::Decrypt,
+        ];
+        let attributes = match session.get_attributes(handle, &wanted) {
+            Ok(attributes) => attributes,
+            Err(Error::Pkcs11(RvError::ObjectHandleInvalid | RvError::KeyHandleInvalid, _)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self::from_attributes(attributes))
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum has an entry for every attribute of PKCS#11; six were asked for"
+    )]
+    fn from_attributes(attributes: Vec<Attribute>) -> Option<Self> {
+        let (mut label, mut id, mut key_type, mut value_bytes) = (None, Vec::new(), None, None);
+        let mut usages = KeyUsages { encrypt: false, decrypt: false };
+        for attribute in attributes {
+            match attribute {
+                Attribute::Label(bytes) => label = String::from_utf8(bytes).ok(),
+                Attribute::Id(bytes) => id = bytes,
+                Attribute::KeyType(value) => key_type = Some(value),
+                Attribute::ValueLen(value) => value_bytes = Some(usize::from(value)),
+                Attribute::Encrypt(value) => usages.encrypt = value,
+                Attribute::Decrypt(value) => usages.decrypt = value,
+                _ => {}
+            }
+        }
+        Some(Self { name: ObjectName { label: label?, id }, spec: spec_of(key_type, value_bytes), usages })
+    }
+
+    fn into_version(self, object: Arc<KeyObject>) -> KeyVersion {
+        let (marker, enabled) = match VersionMarker::from_object_id(&self.name.id) {
+            Some((marker, enabled)) => (Some(marker), enabled),
+            None => (None, true),
+        };
+        KeyVersion { marker, enabled, usages: self.usages, spec: self.spec, object }
+    }
+}
+
+fn spec_of(key_type: Option<KeyType>, value_bytes: Option<usize>) -> KeySpec {
+    match (key_type, value_bytes) {
+        (Some(KeyType::AES), Some(32)) => KeySpec::Aes256,
+        (Some(KeyType::AES), Some(bytes)) => KeySpec::Other(format!("AES_{}", bytes * 8)),
+        (Some(KeyType::GENERIC_SECRET), Some(bytes)) => {
+            KeySpec::Other(format!("GENERIC_SECRET_{}", bytes * 8))
+        }
+        _ => KeySpec::Other("UNKNOWN".to_owned()),
+    }
+}

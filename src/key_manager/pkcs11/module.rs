@@ -1,0 +1,102 @@
+//! A PKCS#11 library in this process: loaded once, initialized, and initialized again when it must be.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::ffi::GcmFunctions;
+
+/// How long a new initialization waits for calls in progress. A call that takes longer hangs; then there is
+/// nothing safe to do but wait for it.
+const CALLS_END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One library. PKCS#11 state is per process, so all tokens of one library share it.
+pub struct Module {
+    path: PathBuf,
+    /// Held shared during every call, exclusively while the library is finalized and initialized.
+    library: RwLock<Library>,
+    /// Goes up with every initialization; sessions and object handles of an older one are dead, and closing
+    /// such a session could close a new one that got the same number.
+    generation: AtomicU64,
+}
+
+pub(super) struct Library {
+    pub(super) pkcs11: Pkcs11,
+    pub(super) gcm: GcmFunctions,
+    initialized: bool,
+}
+
+impl Module {
+    /// Loads and initializes the library at `path`.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let explain = |reason: String| format!("PKCS#11 module {}: {reason}", path.display());
+        let pkcs11 = Pkcs11::new(path).map_err(|error| explain(error.to_string()))?;
+        let gcm = GcmFunctions::load(path).map_err(explain)?;
+        let mut library = Library { pkcs11, gcm, initialized: false };
+        library.initialize().map_err(|fault| explain(fault.what))?;
+        Ok(Self { path: path.to_owned(), library: RwLock::new(library), generation: AtomicU64::new(1) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The library, for calls; keep the guard for one job only.
+    pub(super) fn library(&self) -> RwLockReadGuard<'_, Library> {
+        self.library.read()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Finalizes and initializes, unless somebody else did so since `seen`. Heals a library that lost its
+    /// token, or remembers a PIN that was changed (SoftHSM).
+    pub(super) fn reinitialize(&self, seen: u64) -> Result<(), Fault> {
+        let Some(mut library) = self.library.try_write_for(CALLS_END_TIMEOUT) else {
+            return Err(Fault::new(
+                Blame::Token,
+                "a PKCS#11 call has not returned; the library cannot be restarted",
+            ));
+        };
+        if self.generation() != seen {
+            return Ok(());
+        }
+        self.generation.store(seen + 1, Ordering::Release);
+        if library.initialized {
+            library.initialized = false;
+            // It may have failed because the library is already gone; initializing decides.
+            let _ = library.pkcs11.clone().finalize();
+        }
+        library.initialize()
+    }
+
+    /// Ends all use of the library, unless a call hangs in it.
+    pub fn finalize(&self) {
+        if let Some(mut library) = self.library.try_write_for(CALLS_END_TIMEOUT)
+            && library.initialized
+        {
+            library.initialized = false;
+            self.generation.fetch_add(1, Ordering::Release);
+            let _ = library.pkcs11.clone().finalize();
+        }
+    }
+}
+
+impl Library {
+    fn initialize(&mut self) -> Result<(), Fault> {
+        // Without CKF_OS_LOCKING_OK SoftHSM crashes under concurrency.
+        match self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
+                self.initialized = true;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Every metric Holdfast exposes: its name, help text and labels, once.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
+const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
+    0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
+    0.1, 0.15, 0.2, 0.23, 0.25, 0.5,
+];
+
+/// All metrics of one daemon. Fields are named after the metrics, without the `holdfast_` prefix.
+pub struct Metrics {
+    registry: Registry,
+    pub xks_requests_total: IntCounterVec,
+    pub xks_request_duration_seconds: HistogramVec,
+    pub xks_requests_in_flight: IntGauge,
+    pub xks_clock_skew_seconds: GaugeVec,
+    pub credential_requests_total: IntCounterVec,
+    pub credential_created_timestamp_seconds: IntGaugeVec,
+    pub key_store_blocked: IntGaugeVec,
+    pub hsm_operation_duration_seconds: HistogramVec,
+    pub hsm_queue_wait_seconds: HistogramVec,
+    pub hsm_queue_length: IntGaugeVec,
+    pub hsm_sessions: IntGaugeVec,
+    pub hsm_sessions_stuck: IntGaugeVec,
+    pub hsm_state: IntGaugeVec,
+    pub hsm_pin_rejected: IntGaugeVec,
+    pub hsm_faults_total: IntCounterVec,
+    pub hsm_reinitializations_total: IntCounterVec,
+    pub hsm_probe_timestamp_seconds: IntGaugeVec,
+    pub hsm_probe_duration_seconds: HistogramVec,
+    pub hsm_keys: IntGaugeVec,
+    pub certificate_not_after_timestamp_seconds: IntGaugeVec,
+    pub connections_open: IntGaugeVec,
+    pub connections_total: IntCounterVec,
+    pub connection_failures_total: IntCounterVec,
+    pub config_reloads_total: IntCounterVec,
+    pub config_last_reload_successful: IntGauge,
+    pub config_last_reload_timestamp_seconds: IntGauge,
+    pub log_lines_dropped_total: IntCounter,
+    pub build_info: IntGaugeVec,
+}
+
+/// Registers metrics one by one and remembers the first that could not be.
+struct Registrar {
+    registry: Registry,
+    result: prometheus::Result<()>,
+}
+
+impl Registrar {
+    fn keep<C: Collector + Clone + 'static>(
+        &mut self,
+        metric: prometheus::Result<C>,
+    ) -> prometheus::Result<C> {
+        let metric = metric?;
+        let registered = self.registry.register(Box::new(metric.clone()));
+        if self.result.is_ok() {
+            self.result = registered;
+        }
+        Ok(metric)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.keep(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.keep(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn latencies(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(LATENCY_BUCKETS_SECONDS.to_vec());
+        self.keep(HistogramVec::new(opts, labels))
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("holdfast")
+}
+
+impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "one table, one row a metric")]
+    pub fn new() -> prometheus::Result<Self> {
+        let mut make = Registrar { registry: Registry::new(), result: Ok(()) };
+        let metrics = Self {
+            registry: make.registry.clone(),
+            xks_requests_total: make.counters(
+                "xks_requests_total",
+                "XKS proxy API requests answered, by error name (`none` for success).",
+                &["key_store", "operation", "error"],
+            )?,
+            xks_request_duration_seconds: make.latencies(
+                "xks_request_duration_seconds",
+                "Time from the request head to the answer.",
+                &["key_store", "operation"],
+            )?,
+            xks_requests_in_flight: make
+                .keep(IntGauge::with_opts(opts("xks_requests_in_flight", "Requests being worked on.")))?,
+            xks_clock_skew_seconds: make.keep(GaugeVec::new(
+                opts("xks_clock_skew_seconds", "X-Amz-Date of the last request minus our clock."),
+                &["key_store"],
+            ))?,
+            credential_requests_total: make.counters(
+                "credential_requests_total",
+                "Requests whose signature verified, by access key id.",
+                &["key_store", "access_key_id"],
+            )?,
+            credential_created_timestamp_seconds: make.gauges(
+                "credential_created_timestamp_seconds",
+                "When the credential was made; its age is time() minus this.",
+                &["key_store", "access_key_id"],
+            )?,
+            key_store_blocked: make.gauges(
+                "key_store_blocked",
+                "1 while the kill switch of the key store is on.",
+                &["key_store"],
+            )?,
+            hsm_operation_duration_seconds: make.latencies(
+                "hsm_operation_duration_seconds",
+                "Time inside the PKCS#11 library for one job, without the wait for a session.",
+                &["hsm", "operation"],
+            )?,
+            hsm_queue_wait_seconds: make.latencies(
+                "hsm_queue_wait_seconds",
+                "Time a job waited for a session.",
+                &["hsm"],
+            )?,
+            hsm_queue_length: make.gauges("hsm_queue_length", "Jobs waiting for a session.", &["hsm"])?,
+            hsm_sessions: make.gauges("hsm_sessions", "PKCS#11 sessions open for jobs.", &["hsm"])?,
+            hsm_sessions_stuck: make.gauges(
+                "hsm_sessions_stuck",
+                "Sessions inside one PKCS#11 call for longer than the request deadline.",
+                &["hsm"],
+            )?,
+            hsm_state: make.gauges(
+                "hsm_state",
+                "1 for the state the HSM is in: ACTIVE, DEGRADED or UNAVAILABLE.",
+                &["hsm", "state"],
+            )?,
+            hsm_pin_rejected: make.gauges(
+                "hsm_pin_rejected",
+                "1 after the HSM refused the PIN; it is not tried again until the configuration changes.",
+                &["hsm"],
+            )?,
+            hsm_faults_total: make.counters(
+                "hsm_faults_total",
+                "PKCS#11 calls that failed for another reason than the caller's data, by return code.",
+                &["hsm", "code"],
+            )?,
+            hsm_reinitializations_total: make.counters(
+                "hsm_reinitializations_total",
+                "Times the PKCS#11 library was finalized and initialized again.",
+                &["hsm"],
+            )?,
+            hsm_probe_timestamp_seconds: make.gauges(
+                "hsm_probe_timestamp_seconds",
+                "When the last health probe succeeded.",
+                &["hsm"],
+            )?,
+            hsm_probe_duration_seconds: make.latencies(
+                "hsm_probe_duration_seconds",
+                "Time of a health probe: token check, encryption and decryption.",
+                &["hsm"],
+            )?,
+            hsm_keys: make.gauges("hsm_keys", "External keys found in the token.", &["hsm"])?,
+            certificate_not_after_timestamp_seconds: make.gauges(
+                "certificate_not_after_timestamp_seconds",
+                "When the server certificate of a listener expires.",
+                &["listener"],
+            )?,
+            connections_open: make.gauges("connections_open", "Open connections.", &["listener"])?,
+            connections_total: make.counters("connections_total", "Connections accepted.", &["listener"])?,
+            connection_failures_total: make.counters(
+                "connection_failures_total",
+                "Connections that ended before or instead of a request, by reason.",
+                &["listener", "reason"],
+            )?,
+            config_reloads_total: make.counters(
+                "config_reloads_total",
+                "Configuration reloads, by result.",
+                &["result"],
+            )?,
+            config_last_reload_successful: make.keep(IntGauge::with_opts(opts(
+                "config_last_reload_successful",
+                "1 if the last reload was taken, 0 if it was refused and the old configuration is in force.",
+            )))?,
+            config_last_reload_timestamp_seconds: make.keep(IntGauge::with_opts(opts(
+                "config_last_reload_timestamp_seconds",
+                "When the configuration in force was loaded.",
+            )))?,
+            log_lines_dropped_total: make.keep(IntCounter::with_opts(opts(
+                "log_lines_dropped_total",
+                "Request log lines lost because the log could not be written fast enough.",
+            )))?,
+            build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
+        };
+        make.result?;
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// Adds a collector that reads its values when it is scraped.
+    pub fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
+    /// The Prometheus text exposition format, version 0.0.4.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    pub fn hsm(&self, name: &str) -> HsmMetrics {
+        let hsm = [name];
+        HsmMetrics {
+            encrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "encrypt"]),
+            decrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "decrypt"]),
+            queue_wait: self.hsm_queue_wait_seconds.with_label_values(&hsm),
+            sessions: self.hsm_sessions.with_label_values(&hsm),
+            sessions_stuck: self.hsm_sessions_stuck.with_label_values(&hsm),
+            queue_length: self.hsm_queue_length.with_label_values(&hsm),
+            pin_rejected: self.hsm_pin_rejected.with_label_values(&hsm),
+            reinitializations: self.hsm_reinitializations_total.with_label_values(&hsm),
+            probe_timestamp: self.hsm_probe_timestamp_seconds.with_label_values(&hsm),
+            probe_duration: self.hsm_probe_duration_seconds.with_label_values(&hsm),
+            keys: self.hsm_keys.with_label_values(&hsm),
+            faults: self.hsm_faults_total.clone(),
+            state: self.hsm_state.clone(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// The metrics of one HSM, looked up once.
+pub struct HsmMetrics {
+    pub encrypt: Histogram,
+    pub decrypt: Histogram,
+    pub queue_wait: Histogram,
+    pub sessions: IntGauge,
+    pub sessions_stuck: IntGauge,
+    pub queue_length: IntGauge,
+    pub pin_rejected: IntGauge,
+    pub reinitializations: IntCounter,
+    pub probe_timestamp: IntGauge,
+    pub probe_duration: Histogram,
+    pub keys: IntGauge,
+    faults: IntCounterVec,
+    state: IntGaugeVec,
+    name: String,
+}
+
+impl HsmMetrics {
+    /// `code` is a PKCS#11 return code name or number, so the label stays bounded.
+    pub fn fault(&self, code: &str) {
+        self.faults.with_label_values(&[self.name.as_str(), code]).inc();
+    }
+
+    pub fn set_state(&self, current: &str, all: [&str; 3]) {
+        for state in all {
+            self.state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
+        }
+    }
+}

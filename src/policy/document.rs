@@ -1,0 +1,128 @@
+//! A whole policy: read once into what can be evaluated, and printed back.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+
+use crate::policy::error::Cause;
+use crate::policy::error::PolicyError;
+use crate::policy::json::Node;
+use crate::policy::statement::Statement;
+
+/// The longest policy text.
+pub const POLICY_BYTES_MAX: usize = 32_768;
+/// The most statements in one policy.
+pub const STATEMENTS_MAX: usize = 512;
+
+/// A policy that has been read and can be evaluated. Whatever could not be evaluated was refused.
+///
+/// Two documents are equal if they say the same in the same order; printing one gives JSON that reads as an equal
+/// document, with single values without brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDocument {
+    version: Option<Version>,
+    id: Option<Box<str>>,
+    statements: Vec<Statement>,
+}
+
+/// The version of the policy language. The older one, also meant when none is given, has no policy variables:
+/// there `${…}` is ordinary text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V2008,
+    V2012,
+}
+
+impl PolicyDocument {
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > POLICY_BYTES_MAX {
+            return Err(Cause::TooLarge { bytes_max: POLICY_BYTES_MAX }.into());
+        }
+        let mut members = Node::parse(text)?.into_members()?;
+        let version = members.take("Version", Version::parse)?;
+        let id = members.take("Id", Node::into_text)?.map(Box::from);
+        let variables = version == Some(Version::V2012);
+        let statements = members
+            .take("Statement", |node| parse_statements(node, variables))?
+            .ok_or(Cause::MissingElement("Statement"))?;
+        members.finish()?;
+        Ok(Self { version, id, statements })
+    }
+
+    /// Every condition key the policy tests, with repetitions, so that whoever knows the keys of its requests can
+    /// refuse one that will never be there.
+    pub fn condition_keys(&self) -> impl Iterator<Item = &str> {
+        self.statements.iter().flat_map(Statement::condition_keys)
+    }
+
+    pub(super) fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+}
+
+/// A list of statements, or one alone.
+fn parse_statements(node: Node, variables: bool) -> Result<Vec<Statement>, PolicyError> {
+    let nodes = node.into_values()?;
+    if nodes.len() > STATEMENTS_MAX {
+        return Err(Cause::TooManyStatements { statements_max: STATEMENTS_MAX }.into());
+    }
+    let mut statements: Vec<Statement> = Vec::with_capacity(nodes.len());
+    let mut sids = BTreeSet::new();
+    for (number, node) in (1..).zip(nodes) {
+        let statement = Statement::parse(node, number, variables)?;
+        if let Some(sid) = &statement.sid
+            && !sids.insert(sid.clone())
+        {
+            return Err(PolicyError::from(Cause::DuplicateSid).in_statement(number, Some(sid)));
+        }
+        statements.push(statement);
+    }
+    Ok(statements)
+}
+
+impl Version {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::V2008 => "2008-10-17",
+            Self::V2012 => "2012-10-17",
+        }
+    }
+
+    fn parse(node: Node) -> Result<Self, PolicyError> {
+        let text = node.into_text()?;
+        let version = [Self::V2008, Self::V2012].into_iter().find(|version| version.name() == text);
+        version.ok_or(Cause::Expected("`2012-10-17` or `2008-10-17`").into())
+    }
+}
+
+impl FromStr for PolicyDocument {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        Self::parse(text)
+    }
+}
+
+impl Serialize for PolicyDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(version) = self.version {
+            map.serialize_entry("Version", version.name())?;
+        }
+        if let Some(id) = &self.id {
+            map.serialize_entry("Id", id)?;
+        }
+        map.serialize_entry("Statement", &self.statements)?;
+        map.end()
+    }
+}
+
+impl fmt::Display for PolicyDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}

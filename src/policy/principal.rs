@@ -1,0 +1,204 @@
+//! The principals a policy names, and which callers they are.
+
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+
+use crate::policy::arn::Arn;
+use crate::policy::error::Cause;
+use crate::policy::error::PolicyError;
+use crate::policy::json::Node;
+use crate::policy::request::Principal;
+use crate::policy::written::Values;
+use crate::policy::written::Written;
+
+const ACCOUNT_ID_DIGITS: usize = 12;
+
+/// The value of `Principal` or `NotPrincipal`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Principals {
+    /// `"*"`
+    Everyone,
+    Listed(Vec<(PrincipalType, Vec<Written<Named>>)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PrincipalType {
+    Aws,
+    Federated,
+    Service,
+}
+
+/// Whom one entry names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// An account, by its id or the ARN of its root.
+    Account(Box<str>),
+    /// `*` among the AWS principals: the same as everyone, services too.
+    Everyone,
+    /// A caller of exactly this name.
+    Exactly,
+    /// A role, and with it all its sessions. A session does not show the path of its role; names of roles are
+    /// unique in an account without it.
+    Role { partition: Box<str>, account: Box<str>, name: Box<str> },
+}
+
+/// Whom an account stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccountScope {
+    /// Everyone in it: as a `Principal`.
+    AllIdentities,
+    /// Its root user only: as a `NotPrincipal`, where AWS wants the account listed beside the identities meant.
+    RootUser,
+}
+
+impl Principals {
+    pub(super) fn parse(node: Node) -> Result<Self, PolicyError> {
+        if let Node::Text(text) = &node {
+            let everyone = (text == "*").then_some(Self::Everyone);
+            return everyone.ok_or(Cause::Expected("`*` or an object such as `{\"AWS\": …}`").into());
+        }
+        let types = node.into_members()?;
+        if types.is_empty() {
+            return Err(Cause::EmptyMember.into());
+        }
+        types.into_iter().map(parse_type).collect::<Result<_, _>>().map(Self::Listed)
+    }
+
+    pub(super) fn include(&self, caller: &Principal<'_>, scope: AccountScope) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Listed(types) => {
+                types.iter().flat_map(|(_, entries)| entries).any(|entry| entry.is(caller, scope))
+            }
+        }
+    }
+
+    pub(super) fn include_everyone(&self) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Listed(types) => {
+                types.iter().flat_map(|(_, entries)| entries).any(|entry| entry.meaning == Named::Everyone)
+            }
+        }
+    }
+}
+
+fn parse_type((name, node): (String, Node)) -> Result<(PrincipalType, Vec<Written<Named>>), PolicyError> {
+    let parse = || {
+        let principal_type = PrincipalType::parse(&name).ok_or(Cause::UnknownPrincipalType)?;
+        let entry = |node: Node| Written::parse(node.into_text()?, |text| principal_type.read(text));
+        Ok((principal_type, node.into_values()?.into_iter().map(entry).collect::<Result<_, _>>()?))
+    };
+    parse().map_err(|error: PolicyError| error.in_member(&name))
+}
+
+impl PrincipalType {
+    const ALL: [Self; 3] = [Self::Aws, Self::Federated, Self::Service];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Aws => "AWS",
+            Self::Federated => "Federated",
+            Self::Service => "Service",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|principal_type| principal_type.name() == name)
+    }
+
+    fn read(self, text: &str) -> Result<Named, PolicyError> {
+        if self == Self::Aws && text == "*" {
+            return Ok(Named::Everyone);
+        }
+        if text.contains(['*', '?']) {
+            return Err(Cause::PrincipalWildcard.into());
+        }
+        match self {
+            Self::Aws => read_aws_principal(text),
+            Self::Federated if text.is_empty() => Err(Cause::EmptyMember.into()),
+            Self::Federated => Ok(Named::Exactly),
+            Self::Service => {
+                let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+                let is_service = text.contains('.') && text.chars().all(is_host);
+                is_service
+                    .then_some(Named::Exactly)
+                    .ok_or(Cause::Expected("a service such as `ec2.amazonaws.com`").into())
+            }
+        }
+    }
+}
+
+fn read_aws_principal(text: &str) -> Result<Named, PolicyError> {
+    let malformed =
+        Cause::Expected("`*`, an account id, or the ARN of an account root, user, role or session");
+    if is_account_id(text) {
+        return Ok(Named::Account(text.into()));
+    }
+    let Some(Arn { partition, service, region: "", account, resource }) = Arn::parse(text) else {
+        return Err(malformed.into());
+    };
+    if !is_account_id(account) {
+        return Err(malformed.into());
+    }
+    let (kind, rest) = resource.split_once('/').unwrap_or((resource, ""));
+    let name = rest.rsplit('/').next().filter(|name| !name.is_empty());
+    match (service, kind, name) {
+        ("iam", "root", None) if resource == "root" => Ok(Named::Account(account.into())),
+        ("iam", "group", _) => Err(Cause::PrincipalGroup.into()),
+        ("iam", "role", Some(name)) => {
+            Ok(Named::Role { partition: partition.into(), account: account.into(), name: name.into() })
+        }
+        ("iam", "user", Some(_)) | ("sts", "federated-user", Some(_)) => Ok(Named::Exactly),
+        ("sts", "assumed-role", Some(_)) if is_session(rest) => Ok(Named::Exactly),
+        _ => Err(malformed.into()),
+    }
+}
+
+fn is_account_id(text: &str) -> bool {
+    text.len() == ACCOUNT_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `role/session`
+fn is_session(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(role, session)| !role.is_empty() && !session.contains('/'))
+}
+
+impl Written<Named> {
+    fn is(&self, caller: &Principal<'_>, scope: AccountScope) -> bool {
+        match &self.meaning {
+            Named::Account(id) => {
+                let in_scope = match scope {
+                    AccountScope::AllIdentities => true,
+                    AccountScope::RootUser => caller.arn().is_some_and(|arn| arn.resource == "root"),
+                };
+                in_scope && caller.account() == Some(id)
+            }
+            Named::Everyone => true,
+            Named::Exactly => *self.source == *caller.as_str(),
+            Named::Role { partition, account, name } => {
+                let session_role = caller.arn().filter(|arn| arn.service == "sts").and_then(|arn| {
+                    let (role, _) = arn.resource.strip_prefix("assumed-role/")?.split_once('/')?;
+                    Some((arn.partition, arn.account, role))
+                });
+                *self.source == *caller.as_str() || session_role == Some((partition, account, name))
+            }
+        }
+    }
+}
+
+impl Serialize for Principals {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Everyone => serializer.serialize_str("*"),
+            Self::Listed(types) => {
+                let mut map = serializer.serialize_map(Some(types.len()))?;
+                for (principal_type, entries) in types {
+                    map.serialize_entry(principal_type.name(), &Values(entries))?;
+                }
+                map.end()
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Probes every HSM on its schedule, at once when somebody saw a fault, and often while it is down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Health;
+use crate::key_manager::HealthState;
+use crate::key_manager::pkcs11::Hsm;
+
+/// While an HSM is down, so that it is back in service soon after it is back.
+const DOWN_INTERVAL: Duration = Duration::from_millis(500);
+/// Faults come in crowds; one probe answers for all of them.
+const ALARM_INTERVAL: Duration = Duration::from_millis(200);
+/// Keys that another tool made, changed or deleted are noticed at the latest after this.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Probes until it is dropped.
+pub async fn run(hsm: Arc<Hsm>, settings: Health) {
+    let mut refresh_due = tokio::time::Instant::now() + REFRESH_INTERVAL;
+    loop {
+        hsm.probe(settings.probe_timeout).await;
+        let down = hsm.health().state == HealthState::Unavailable;
+        let interval =
+            if down { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = hsm.alarmed() => tokio::time::sleep(ALARM_INTERVAL).await,
+        }
+        if tokio::time::Instant::now() >= refresh_due {
+            hsm.refresh(true).await;
+            refresh_due = tokio::time::Instant::now() + REFRESH_INTERVAL;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What every story needs: a token, a daemon, and a client that signs.
+
+pub mod client;
+pub mod pki;
+pub mod site;
+
+pub use client::{Reply, metadata};
+pub use site::{Setup, Site};
