@@ -11,6 +11,9 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use proxy_api::wire::InvalidProxyConfiguration;
+use proxy_api::wire::check_access_key_id;
+use proxy_api::wire::check_secret_access_key;
 use serde::Deserialize;
 use serde::Deserializer;
 use time::OffsetDateTime;
@@ -41,13 +44,31 @@ pub enum CredentialsError {
     Duplicate(PathBuf, String),
     File(PrivateFileError),
     /// What is wrong, and with which `[[credential]]`, counted from 1.
-    Illegal(PathBuf, usize, &'static str),
+    Illegal(PathBuf, usize, IllegalCredential),
     Io(PathBuf, io::Error),
     /// Without its last credential a key store could serve nobody, and a configuration without one is refused.
     Last(PathBuf),
     /// Not a credentials file, from this line on.
     Malformed(PathBuf, usize),
     Unknown(PathBuf, String),
+}
+
+/// Which value of a credential breaks its rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IllegalCredential {
+    Created,
+    Key(InvalidProxyConfiguration),
+}
+
+impl fmt::Display for IllegalCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created => {
+                f.write_str("`created` is a time after 1970 with its offset, such as 2026-11-22T10:00:00Z")
+            }
+            Self::Key(error) => error.fmt(f),
+        }
+    }
 }
 
 impl fmt::Display for CredentialsError {
@@ -140,20 +161,15 @@ fn parse(path: &Path, content: &[u8]) -> Result<Vec<Credential>, CredentialsErro
     checked.collect()
 }
 
-fn credential(entry: Entry) -> Result<Credential, &'static str> {
+fn credential(entry: Entry) -> Result<Credential, IllegalCredential> {
     let Entry { access_key_id, secret_access_key, created } = entry;
-    let is_id = access_key_id.bytes().all(|byte| BASE32.contains(&byte));
-    if !is_id || !(20..=30).contains(&access_key_id.len()) {
-        return Err("`access_key_id` must be 20 to 30 characters of A-Z 2-7");
-    }
-    let legal = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'+' | b'=');
-    if !secret_access_key.expose().iter().all(legal) || !(43..=64).contains(&secret_access_key.len()) {
-        return Err("`secret_access_key` must be 43 to 64 characters of a-z A-Z 0-9 / + =");
-    }
+    check_access_key_id(&access_key_id).map_err(IllegalCredential::Key)?;
+    // It was text in the file.
+    let secret = str::from_utf8(secret_access_key.expose()).unwrap_or_default();
+    check_secret_access_key(secret).map_err(IllegalCredential::Key)?;
     let time = OffsetDateTime::parse(&created.to_string(), &Rfc3339).ok();
-    let created_unix_seconds = time
-        .and_then(|time| u64::try_from(time.unix_timestamp()).ok())
-        .ok_or("`created` must be a time after 1970 with its offset, such as 2026-11-22T10:00:00Z")?;
+    let created_unix_seconds =
+        time.and_then(|time| u64::try_from(time.unix_timestamp()).ok()).ok_or(IllegalCredential::Created)?;
     Ok(Credential { access_key_id, secret_access_key, created_unix_seconds })
 }
 
@@ -340,7 +356,7 @@ mod tests {
         let swapped = format!("{good}{}", entry(SECRET, ID, CREATED));
         assert_eq!(
             refusal(swapped.as_bytes()),
-            "credential 2: `access_key_id` must be 20 to 30 characters of A-Z 2-7"
+            "credential 2: an access key id is 20 to 30 characters of A-Z and 2-7"
         );
         let twice = format!("{good}{good}");
         assert_eq!(refusal(twice.as_bytes()), format!("access key id `{ID}` is there twice"));

@@ -106,13 +106,6 @@ impl Config {
     }
 }
 
-impl KeyStore {
-    /// `XksProxyUriPath`: what the URI of each operation starts with (XKS v1, API operations).
-    pub fn uri_path(&self) -> String {
-        key_store::uri_path(&self.uri_path_prefix)
-    }
-}
-
 impl Hsm {
     /// The PIN, as it is now in `pin_file`, without the end of its line.
     pub fn read_pin(&self) -> Result<SecretBytes, PrivateFileError> {

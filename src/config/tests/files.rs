@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::SMALL;
 use crate::config::Config;
 use crate::config::Credential;
 use crate::config::credentials;
 use crate::config::private_file;
+use crate::config::tests::SMALL;
 
 /// A folder with a small configuration and every file it names.
 struct Installation(TempDir);
