@@ -12,6 +12,9 @@ mod request;
 mod tls;
 mod watched_io;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 
 use bytes::Bytes;
