@@ -235,7 +235,7 @@ impl Server {
         }
         if let Some(log) = &self.parts.request_log {
             let time = timestamp(self.parts.clock.now());
-            log.write_line(record.line(&Outcome {
+            log.write_line(&record.line(&Outcome {
                 time: &time,
                 key_store,
                 operation,
