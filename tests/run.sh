@@ -24,7 +24,7 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh .ci/run
+shellcheck --external-sources deploy/*.sh tests/*.sh tests/fuzz/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -71,7 +71,7 @@ impl<'a> Review<'a> {
 
     pub(super) fn refuse(&mut self, table: &str, reason: impl fmt::Display) {
         // A reason from a library may have several lines; ours are one line each.
-        let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let reason = reason.to_string().replace('\n', " ");
         self.problems.push(Problem { file: self.file.to_owned(), table: table.to_owned(), reason });
     }
 

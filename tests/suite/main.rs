@@ -2,5 +2,7 @@
 
 mod support;
 
+mod commands;
 mod conformance;
 mod provisioning;
+mod quickstart;
