@@ -350,10 +350,7 @@ credentials_file = "credentials.toml"
             "authenticationTag": encrypted["authenticationTag"],
             "encryptionAlgorithm": "AES_GCM",
         });
-        let request = match &encrypted["ciphertextMetadata"] {
-            Value::Null => request,
-            metadata => merged(request, json!({ "ciphertextMetadata": metadata })),
-        };
+        let request = merged(request, json!({ "ciphertextMetadata": encrypted["ciphertextMetadata"] }));
         merged(request, members)
     }
 
