@@ -49,6 +49,8 @@ fn start_error(reason: impl fmt::Display) -> StartError {
 /// Runs the daemon until SIGINT or SIGTERM.
 pub fn run(config: Config) -> Result<(), StartError> {
     forbid_core_dumps();
+    // Sockets and state files are for this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let parts = Parts::new()?;
     let (sink, _log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
         .map_err(start_error)?;
