@@ -4,7 +4,9 @@ use divan::{Bencher, black_box};
 use holdfast::authorizer::{Authorizer, Question};
 use holdfast::domain::Action;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
-use proxy_api::sigv4::{self, Authorization, Credential, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE};
+use proxy_api::sigv4::{
+    self, Authorization, Credential, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE,
+};
 use proxy_api::wire::{self, EncryptRequest, RequestMetadata};
 
 fn main() {
@@ -22,14 +24,22 @@ fn headers() -> (HeaderMap, SigningKey) {
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_static("localhost:8440"));
     headers.insert(X_AMZ_DATE, HeaderValue::from_str(signed_at.as_str()).unwrap());
-    let credential = Credential { access_key_id: "ABCDEFGHIJKLMNOPQRST", scope, signed_headers: "host;x-amz-date" };
+    let credential =
+        Credential { access_key_id: "ABCDEFGHIJKLMNOPQRST", scope, signed_headers: "host;x-amz-date" };
     let authorization = sigv4::sign(&request(&headers), &credential, signed_at.as_str(), &key).unwrap();
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&authorization).unwrap());
     (headers, key)
 }
 
 fn request(headers: &HeaderMap) -> sigv4::Request<'_> {
-    sigv4::Request { method: "POST", path: PATH, query: None, authority: None, headers, body: BODY.as_bytes() }
+    sigv4::Request {
+        method: "POST",
+        path: PATH,
+        query: None,
+        authority: None,
+        headers,
+        body: BODY.as_bytes(),
+    }
 }
 
 #[divan::bench]
@@ -84,7 +94,8 @@ fn rule_by_policy(bencher: Bencher, statements: usize) {
     let request: EncryptRequest<'_> = wire::parse_body(BODY.as_bytes()).unwrap();
     let metadata: RequestMetadata<'_> = request.request_metadata;
     bencher.bench(|| {
-        let question = Question { action: Action::Encrypt, external_key_id: "foo", metadata: black_box(&metadata) };
+        let question =
+            Question { action: Action::Encrypt, external_key_id: "foo", metadata: black_box(&metadata) };
         authorizer.rule(&question)
     });
 }

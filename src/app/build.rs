@@ -130,8 +130,9 @@ impl App {
                 Listener::bind(settings(&listener.name, listener.listen, self.tls.get(&listener.name)))
             })
             .collect();
-        let admin = Listener::bind(settings("admin", config.admin.listen, None));
-        Ok(Bound { xks: xks.map_err(start_error)?, admin: admin.map_err(start_error)? })
+        let admin = Listener::bind(settings("admin", config.admin.listen, None)).map_err(start_error)?;
+        let probe = config.admin.probe_listen.map(|listen| Listener::bind(settings("probe", listen, None)));
+        Ok(Bound { xks: xks.map_err(start_error)?, admin, probe: probe.transpose().map_err(start_error)? })
     }
 
     pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Readiness, Routes, control};
+use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
 use crate::config::Config;
 use crate::http::{Drained, Listener};
@@ -155,20 +155,23 @@ async fn watch_configuration(app: Arc<App>) {
 struct Bound {
     xks: Vec<Listener>,
     admin: Listener,
+    probe: Option<Listener>,
 }
+
+type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
 
 impl Bound {
     fn serve(self, app: &Arc<App>, stopped: &watch::Receiver<bool>) -> JoinSet<Drained> {
         let mut serving = JoinSet::new();
         for listener in self.xks {
-            let serve: Pin<Box<dyn Future<Output = Drained> + Send>> =
-                Box::pin(listener.serve(app.server(), stopped.clone()));
-            serving.spawn(serve);
+            serving.spawn(Box::pin(listener.serve(app.server(), stopped.clone())) as Serving);
+        }
+        if let Some(probe) = self.probe {
+            let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
+            serving.spawn(Box::pin(probe.serve(routes, stopped.clone())) as Serving);
         }
         let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app) });
-        let serve: Pin<Box<dyn Future<Output = Drained> + Send>> =
-            Box::pin(self.admin.serve(routes, stopped.clone()));
-        serving.spawn(serve);
+        serving.spawn(Box::pin(self.admin.serve(routes, stopped.clone())) as Serving);
         serving
     }
 }

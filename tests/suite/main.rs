@@ -9,5 +9,6 @@ mod support;
 
 mod commands;
 mod conformance;
+mod probes;
 mod provisioning;
 mod quickstart;
