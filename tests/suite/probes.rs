@@ -19,7 +19,11 @@ fn get(port: u16, path: &str) -> String {
 #[test]
 fn a_load_balancer_is_told_yes_or_no_and_nothing_else() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let setup = Setup { admin: format!("probe_listen = \"127.0.0.1:{port}\""), ..Setup::default() };
+    let setup = Setup {
+        admin: format!("probe_listen = \"127.0.0.1:{port}\""),
+        health: "probe_interval_seconds = 1".to_owned(),
+        ..Setup::default()
+    };
     let site = Site::start_with(&setup);
     assert!(get(port, "/livez").starts_with("HTTP/1.1 200"));
     assert!(get(port, "/readyz").starts_with("HTTP/1.1 200"));
