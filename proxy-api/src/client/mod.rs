@@ -91,6 +91,6 @@ impl Client {
         let body = serde_json::to_vec(request).map_err(|_| Failure::Request(InvalidRequest))?;
         let mut outgoing = Outgoing::new(Method::POST, path, self.pool.endpoint().host(), body.into());
         self.signer.sign(&mut outgoing, now_unix_seconds).map_err(Failure::Request)?;
-        self.pool.exchange(&outgoing).await
+        self.pool.exchange(outgoing).await
     }
 }
