@@ -55,7 +55,7 @@ impl App {
         for (name, pin) in pins {
             if known.get(&name) != Some(&pin) {
                 if let Some(hsm) = self.hsms.get(&name) {
-                    hsm.set_pin(pin.clone());
+                    hsm.set_pin(&pin);
                 }
                 known.insert(name, pin);
             }
@@ -75,8 +75,8 @@ impl App {
     pub(super) async fn refresh_keys(&self) -> Result<(), String> {
         let mut failed = Vec::new();
         for hsm in self.hsms() {
-            if !hsm.refresh(true).await {
-                failed.push(hsm.name().to_string());
+            if let Err(error) = hsm.refresh().await {
+                failed.push(format!("{} ({error})", hsm.name()));
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(format!("cannot read the keys of {}", failed.join(", "))) }

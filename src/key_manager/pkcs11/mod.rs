@@ -1,5 +1,6 @@
 //! Keys in PKCS#11 tokens: worker threads that own sessions, behind an async seam.
 
+mod alarm;
 mod fault;
 mod ffi;
 mod gcm;
@@ -8,6 +9,7 @@ mod hsm;
 mod inventory;
 mod key_admin;
 mod module;
+mod thread_session;
 mod token;
 mod watcher;
 mod worker;
