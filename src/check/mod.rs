@@ -48,7 +48,7 @@ pub enum CheckError {
 pub async fn run(
     options: &Options,
     clock: Arc<dyn Clock>,
-    out: &mut (dyn Write + Send),
+    out: &mut dyn Write,
 ) -> Result<Conclusion, CheckError> {
     let session = Session::new(options, clock).map_err(CheckError::Options)?;
     if options.load.is_wanted() {

@@ -79,7 +79,7 @@ impl Session {
         let tls = if options.plain_http { None } else { Some(TlsFiles::read(options)?) };
         let deadline = Duration::from_secs(options.timeout_seconds);
         let endpoint = endpoint(&options.host, tls.as_ref(), HttpVersions::Http1)?;
-        let mtls_host = options.mtls_host.clone().or_else(|| Some(options.host.clone()));
+        let mtls_host = given(options.mtls_host.as_ref()).or_else(|| Some(options.host.clone()));
         let has_identity = tls.as_ref().is_some_and(|tls| tls.identity.is_some());
         Ok(Self {
             clock,
@@ -89,9 +89,9 @@ impl Session {
             region: options.region.clone(),
             keys: Keys {
                 both: options.key_id.clone(),
-                encrypt_only: options.encrypt_only_key_id.clone(),
-                decrypt_only: options.decrypt_only_key_id.clone(),
-                impotent: options.impotent_key_id.clone(),
+                encrypt_only: given(options.encrypt_only_key_id.as_ref()),
+                decrypt_only: given(options.decrypt_only_key_id.as_ref()),
+                impotent: given(options.impotent_key_id.as_ref()),
             },
             mtls_host: mtls_host.filter(|_| has_identity),
             host: options.host.clone(),
@@ -221,6 +221,11 @@ fn endpoint(host: &str, tls: Option<&TlsFiles>, versions: HttpVersions) -> Resul
         None => Endpoint::http(host, versions),
     }
     .map_err(InvalidOptions::Tls)
+}
+
+/// An empty variable of the environment is as good as none.
+fn given(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
 }
 
 const fn pool(endpoint: Endpoint, deadline: Duration) -> Pool {

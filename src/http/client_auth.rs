@@ -23,13 +23,13 @@ pub enum ClientRefusal {
     /// The client sent none.
     Absent,
     Expired,
-    /// Not a client's leaf certificate: an authority's, one for servers only, X.509 version 1, or unreadable.
-    Unfit,
     NotYetValid,
     /// The client does not hold the certificate's private key.
     Signature,
     /// The right issuer, another subject.
     Subject,
+    /// Not a client's leaf certificate: an authority's, one for servers only, X.509 version 1, or unreadable.
+    Unfit,
     UnknownIssuer,
 }
 

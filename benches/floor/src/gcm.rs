@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
@@ -38,13 +39,7 @@ pub struct KeySession {
 
 impl Token {
     pub fn open(options: &TokenOptions) -> Self {
-        let pkcs11 = Pkcs11::new(&options.module).unwrap();
-        pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
-        let is_ours = |slot: &Slot| pkcs11.get_token_info(*slot).unwrap().label() == options.token_label;
-        let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(is_ours).unwrap();
-        let login = pkcs11.open_ro_session(slot).unwrap();
-        let pin = std::fs::read_to_string(&options.pin_file).unwrap();
-        login.login(UserType::User, Some(&AuthPin::new(pin.trim().into()))).unwrap();
+        let (pkcs11, slot, login) = log_in(options);
         let template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
             Attribute::Token(true),
@@ -61,6 +56,43 @@ impl Token {
     pub fn session(&self) -> KeySession {
         let session = self.pkcs11.open_ro_session(self.slot).unwrap();
         KeySession { session, key: self.key, functions: Arc::clone(&self.functions) }
+    }
+}
+
+/// The library, the slot of the token, and a session that is logged in.
+fn log_in(options: &TokenOptions) -> (Pkcs11, Slot, Session) {
+    let pkcs11 = Pkcs11::new(&options.module).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let is_ours = |slot: &Slot| pkcs11.get_token_info(*slot).unwrap().label() == options.token_label;
+    let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(is_ours).unwrap();
+    let login = pkcs11.open_rw_session(slot).unwrap();
+    let pin = std::fs::read_to_string(&options.pin_file).unwrap();
+    login.login(UserType::User, Some(&AuthPin::new(pin.trim().into()))).unwrap();
+    (pkcs11, slot, login)
+}
+
+/// Adds keys until there are as many as asked for.
+pub fn fill(options: &TokenOptions, keys: usize) {
+    let (_pkcs11, _slot, session) = log_in(options);
+    let all =
+        session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)]).unwrap();
+    let labels = all.iter().map(|key| session.get_attributes(*key, &[AttributeType::Label]).unwrap());
+    let have = labels
+        .filter(|label| matches!(&label[..], [Attribute::Label(label)] if label.starts_with(b"bench-")))
+        .count();
+    for number in have..keys {
+        let template = [
+            Attribute::ValueLen(32.into()),
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Encrypt(true),
+            Attribute::Decrypt(true),
+            Attribute::Label(format!("bench-{number}").into_bytes()),
+            Attribute::Id(number.to_be_bytes().to_vec()),
+        ];
+        session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
     }
 }
 

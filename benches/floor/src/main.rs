@@ -23,6 +23,13 @@ use crate::gcm::Token;
 
 #[derive(Parser)]
 enum Command {
+    /// Make keys `bench-0`, `bench-1` and so on, up to a number, in the token
+    Fill {
+        #[command(flatten)]
+        token: TokenOptions,
+        #[arg(long)]
+        keys: usize,
+    },
     /// Serve Encrypt and Decrypt of one key over HTTPS
     Serve(server::Options),
     /// Encrypt in a loop, one session a thread, and print operations a second
@@ -51,6 +58,7 @@ struct TokenOptions {
 
 fn main() {
     match Command::parse() {
+        Command::Fill { token, keys } => gcm::fill(&token, keys),
         Command::Serve(options) => server::run(&options),
         Command::Loop { token, seconds } => run_loop(&token, Duration::from_secs(seconds)),
     }

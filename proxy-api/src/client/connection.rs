@@ -28,6 +28,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub method: Method,
+    /// As it travels: encoded, with the query if there is one.
     pub path: PathAndQuery,
     /// With `Host`, which becomes `:authority` under HTTP/2.
     pub headers: HeaderMap,
@@ -91,6 +92,7 @@ impl Connection {
         handshake(tls, is_http2, Scheme::HTTPS).await
     }
 
+    /// Whether HTTP/2 was agreed on.
     #[must_use]
     pub const fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(..))

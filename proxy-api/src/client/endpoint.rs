@@ -25,10 +25,12 @@ pub struct Endpoint {
 pub enum HttpVersions {
     /// Both, through ALPN; the server chooses.
     Both,
+    /// HTTP/1.1, said through ALPN.
     #[default]
     Http1,
     /// HTTP/1.1, and no ALPN at all, like a client that does not know HTTP/2.
     Http1WithoutAlpn,
+    /// HTTP/2 alone, without TLS too.
     Http2,
 }
 
@@ -93,6 +95,7 @@ impl Endpoint {
         &self.host
     }
 
+    /// Whether TLS is used.
     #[must_use]
     pub const fn is_https(&self) -> bool {
         self.tls.is_some()

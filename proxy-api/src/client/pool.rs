@@ -31,6 +31,7 @@ impl Pool {
         Self { endpoint, deadlines, idle_max, idle: Mutex::new(Vec::new()) }
     }
 
+    /// Where the connections lead.
     #[must_use]
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint

@@ -31,6 +31,7 @@ struct DayKey {
 pub struct InvalidRequest;
 
 impl Signer {
+    /// `region` is the one that the scope of the signatures names.
     #[must_use]
     pub fn new(access_key_id: &str, secret_access_key: &str, region: &str) -> Self {
         Self {

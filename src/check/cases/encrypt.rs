@@ -23,7 +23,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::must("a missing plaintext is refused", |s| Box::pin(no_plaintext(s))).rows("16"),
     Case::must("what was encrypted with AAD does not decrypt without", |s| Box::pin(aad_left_out(s)))
         .rows("20, 21"),
-    Case::must("the same again", |s| Box::pin(aad_left_out(s))).rows("22, 23"),
+    Case::must("the same a second time: AAD left out does not decrypt", |s| Box::pin(aad_left_out(s)))
+        .rows("22, 23"),
     Case::must("what was encrypted with AAD does not decrypt with another", |s| Box::pin(other_aad(s)))
         .rows("24, 25"),
     Case::must("a round trip without AAD", |s| Box::pin(plain(s))).rows("26, 27"),

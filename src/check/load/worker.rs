@@ -19,6 +19,7 @@ use crate::check::load::histogram::Histogram;
 use crate::check::load::requests::Requests;
 use crate::clock::Clock;
 
+const NEVER_SENT: &str = "never sent, because the requests before it took too long";
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// When requests are due.
@@ -136,6 +137,11 @@ pub(crate) async fn run_all(workers: Vec<Worker>, pace: &Arc<Pace>) -> io::Resul
 }
 
 impl Worker {
+    /// A proxy that has stalled does not hold the measurement up for ever.
+    fn latest_start(&self) -> Duration {
+        self.pace.duration.saturating_add(self.deadline)
+    }
+
     fn run(self, runtime: &Runtime, ready: &Arc<Barrier>, begun: &watch::Receiver<Option<Instant>>) -> Tally {
         let worker = Arc::new(self);
         runtime.block_on(async {
@@ -162,7 +168,9 @@ impl Lane {
         let Some(start) = start else { return self.tally };
         let worker = Arc::clone(&self.worker);
         while let Some((index, due)) = worker.pace.next(start).await {
-            let outcome = self.exchange(index).await;
+            let is_late =
+                worker.pace.clock.instant().saturating_duration_since(start) > worker.latest_start();
+            let outcome = if is_late { Err(NEVER_SENT.to_owned()) } else { self.exchange(index).await };
             let now = worker.pace.clock.instant();
             match outcome {
                 Ok(()) => self.tally.latencies.record(now.saturating_duration_since(due)),

@@ -181,6 +181,21 @@ async fn refusals_under_load_are_counted_by_name() {
     assert_eq!((json["answered"].as_u64(), conclusion), (Some(10), Conclusion::Failed));
 }
 
+#[tokio::test]
+async fn a_proxy_that_stalls_under_load_does_not_hold_the_measurement_up() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    let more =
+        ["--plain-http", "--operation", "health", "--rate", "1000", "--seconds", "1", "--connections", "1"];
+    let more = [&more[..], &["--timeout-seconds", "1", "--json"]].concat();
+    let mut out = Vec::new();
+    let conclusion = run(&options(&host, &more), Arc::new(SystemClock), &mut out).await.unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let counts: Vec<_> =
+        json["errors"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).collect();
+    assert_eq!((counts.len(), counts.iter().sum(), conclusion), (2, 1000, Conclusion::Failed));
+}
+
 #[test]
 fn the_environment_of_the_official_client_names_the_options() {
     let command = <Command as clap::CommandFactory>::command();

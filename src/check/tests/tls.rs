@@ -2,7 +2,10 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use proxy_api::client::{Client, Deadlines, Endpoint, Failure, HttpVersions, Pool, Signer, TlsTrust};
+use proxy_api::wire::{HealthRequest, HealthResponse, parse_body};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,10 +15,13 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use tempfile::TempDir;
 
-use super::model_proxy::{Fault, ModelProxy};
+use super::model_proxy::{ACCESS_KEY_ID, Fault, ModelProxy, PREFIX, SECRET};
 use super::{options, unhappy};
 use crate::check::{Report, Session, Verdict, run_cases};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
+
+const DEADLINES: Deadlines = Deadlines { connect: Duration::from_secs(10), total: Duration::from_secs(10) };
+const HEALTH: &[u8] = br#"{"requestMetadata":{"kmsOperation":"KmsHealthCheck","kmsRequestId":"1"}}"#;
 
 /// A CA with a server certificate for `localhost` and a client certificate, in files.
 struct Pki {
@@ -187,6 +193,56 @@ async fn a_right_proxy_passes_over_tls() {
     assert_eq!(report.count(Verdict::Skip), 0);
     let rows: Vec<_> = report.results.iter().map(|result| result.rows).collect();
     assert!(rows.contains(&"50") && rows.contains(&"51"));
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_both_sides_know_it() {
+    let pki = Pki::new();
+    let proxy = ModelProxy::start(Fault::None, Some(pki.server_config(ClientAuth::None))).await;
+    let ca_pem = std::fs::read(pki.path("ca.pem")).unwrap();
+    let host = format!("localhost:{}", proxy.address.port());
+    for (versions, is_http2) in [
+        (HttpVersions::Both, true),
+        (HttpVersions::Http2, true),
+        (HttpVersions::Http1, false),
+        (HttpVersions::Http1WithoutAlpn, false),
+    ] {
+        let endpoint = Endpoint::https(&host, &TlsTrust::new(&ca_pem), versions).unwrap();
+        let pool = Pool::new(endpoint, DEADLINES, 1);
+        let client = Client::new(pool, Signer::new(ACCESS_KEY_ID, SECRET, "eu-west-1"), PREFIX);
+        for _ in 0..2 {
+            let body: HealthRequest<'_> = parse_body(HEALTH).unwrap();
+            let answer = client.health(&body, SystemClock.unix_seconds()).await.unwrap();
+            answer.response::<HealthResponse<'_>>().unwrap();
+            assert_eq!(answer.version == http::Version::HTTP_2, is_http2, "{versions:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_shakes_hands_is_a_connection_that_timed_out() {
+    let pki = Pki::new();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("localhost:{}", silent.local_addr().unwrap().port());
+    let ca_pem = std::fs::read(pki.path("ca.pem")).unwrap();
+    let endpoint = Endpoint::https(&host, &TlsTrust::new(&ca_pem), HttpVersions::Http1).unwrap();
+    let pool = Pool::new(endpoint, Deadlines { connect: Duration::from_millis(50), ..DEADLINES }, 1);
+    let client = Client::new(pool, Signer::new(ACCESS_KEY_ID, SECRET, "eu-west-1"), PREFIX);
+    let failure = client.health(&parse_body(HEALTH).unwrap(), SystemClock.unix_seconds()).await;
+    assert!(matches!(failure, Err(Failure::ConnectTimeout)));
+}
+
+#[tokio::test]
+async fn a_server_certificate_of_another_ca_is_a_failure_of_tls() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    let proxy = ModelProxy::start(Fault::None, Some(pki.server_config(ClientAuth::None))).await;
+    let ca_pem = std::fs::read(other.path("ca.pem")).unwrap();
+    let host = format!("localhost:{}", proxy.address.port());
+    let endpoint = Endpoint::https(&host, &TlsTrust::new(&ca_pem), HttpVersions::Http1).unwrap();
+    let client =
+        Client::new(Pool::new(endpoint, DEADLINES, 1), Signer::new("A", SECRET, "eu-west-1"), PREFIX);
+    let failure = client.health(&parse_body(HEALTH).unwrap(), SystemClock.unix_seconds()).await;
+    assert!(matches!(failure, Err(Failure::Tls(rustls::Error::InvalidCertificate(_)))));
 }
 
 #[tokio::test]

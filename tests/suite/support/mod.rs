@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod pki;
+pub mod provisioned;
 pub mod site;
 
 pub use client::{Reply, metadata};
