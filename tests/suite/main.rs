@@ -1,6 +1,9 @@
 //! Runs the real daemon over real TLS sockets against a real SoftHSM token: a module a capability.
+#![expect(unreachable_pub, reason = "nothing outside could reach into a test binary")]
 
 mod support;
 
 mod conformance;
+mod deadlines;
+mod hsm_faults;
 mod provisioning;

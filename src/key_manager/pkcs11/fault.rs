@@ -121,7 +121,7 @@ impl From<Error> for Fault {
         match error {
             Error::Pkcs11(code, function) => Self {
                 blame: Blame::of(code, Doing::Other),
-                what: format!("C_{function} returned {}", code_name(code)),
+                what: format!("C_{function:?} returned {}", code_name(code)),
                 code: code_name(code),
             },
             other => Self::new(Blame::Token, other.to_string()),

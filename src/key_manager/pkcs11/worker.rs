@@ -15,7 +15,7 @@ use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::module::Library;
-use crate::key_manager::pkcs11::thread_session::{Ready, ThreadSession};
+use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
 use crate::metrics::HsmMetrics;
@@ -88,7 +88,7 @@ pub(super) struct Worker {
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) alarm: Arc<Alarm>,
-    /// The login of the last job.
+    /// The login of the last job; zero before the first.
     pub(super) login: u64,
 }
 
@@ -125,20 +125,26 @@ impl Worker {
     fn work(&mut self, job: &Job) -> Result<Output, HsmError> {
         let token = Arc::clone(&self.token);
         let library = token.module.library();
-        for _ in 0..HEALINGS_MAX {
+        let mut healed = 0;
+        loop {
             match self.attempt(job, &library) {
                 Ok(output) => return Ok(output),
-                Err(fault) if self.heal(&fault, job, &library) => self.metrics.fault(&fault.code),
+                Err(fault) if fault.blame == Blame::DataOrToken => {
+                    return self.ask_again(fault, job, &library);
+                }
+                Err(fault) if healed < HEALINGS_MAX && self.heal(&fault, job, &library) => {
+                    self.metrics.fault(&fault.code);
+                    healed += 1;
+                }
                 Err(fault) => return Err(self.judge(fault, job, &library)),
             }
         }
-        self.attempt(job, &library).map_err(|fault| self.judge(fault, job, &library))
     }
 
     fn attempt(&mut self, job: &Job, library: &Library) -> Result<Output, Fault> {
         let ready = self.session.ready(library)?;
-        if self.login != ready.login {
-            self.login = ready.login;
+        let former_login = std::mem::replace(&mut self.login, ready.login);
+        if former_login != ready.login && former_login != 0 {
             // All handles of the former login are dead: the watcher finds them faster than request by request.
             self.alarm.raise();
         }
@@ -171,68 +177,68 @@ impl Worker {
         self.session.heal(fault, library)
     }
 
+    /// The token said what it says both to bad data and when it is broken. If it works with the health key, it
+    /// is asked once more, and believed.
+    fn ask_again(&mut self, mut fault: Fault, job: &Job, library: &Library) -> Result<Output, HsmError> {
+        if self.try_health_key(library).is_err() {
+            fault.blame = Blame::Token;
+            return Err(self.judge(fault, job, library));
+        }
+        match self.attempt(job, library) {
+            Ok(output) => {
+                self.metrics.fault(&fault.code);
+                Ok(output)
+            }
+            Err(mut fault) => {
+                if fault.blame == Blame::DataOrToken {
+                    fault.blame = self.tell_data_from_key(job, library);
+                }
+                Err(self.judge(fault, job, library))
+            }
+        }
+    }
+
+    /// kryoptic says GENERAL_ERROR for a key that another process destroyed, too.
+    fn tell_data_from_key(&mut self, job: &Job, library: &Library) -> Blame {
+        match self.session.ready(library).and_then(|ready| inventory::exists(ready, &job.object)) {
+            Ok(true) => Blame::Data,
+            Ok(false) => Blame::Missing,
+            Err(_) => Blame::Token,
+        }
+    }
+
     /// What the caller is told, and what is done to session and token. A fault about the caller's data keeps
     /// the session, or bad input would be a way to burn logins.
     fn judge(&mut self, fault: Fault, job: &Job, library: &Library) -> HsmError {
-        match self.settle(fault.blame, job, library) {
-            Blame::Data | Blame::DataOrToken => HsmError::BadCiphertext,
-            Blame::Length => HsmError::TooLong,
-            Blame::Usage => HsmError::UsageRefused,
-            Blame::Missing => {
+        match fault.blame {
+            Blame::Data => return HsmError::BadCiphertext,
+            Blame::Length => return HsmError::TooLong,
+            Blame::Usage => return HsmError::UsageRefused,
+            // A token that is gone answers as if it were empty.
+            Blame::Missing if self.try_health_key(library).is_ok() => {
                 job.object.remember_missing(self.token.login_number());
                 self.alarm.raise_for_keys();
-                HsmError::KeyMissing
+                return HsmError::KeyMissing;
             }
-            blame @ (Blame::Handle | Blame::Login | Blame::Pin | Blame::Session | Blame::Token) => {
-                // A call lost on its way to the token leaves its operation active: only a new session is clean.
-                self.session.close(library);
-                self.metrics.fault(&fault.code);
-                self.alarm.raise();
-                if blame == Blame::Pin {
-                    HsmError::Unavailable(fault.what)
-                } else {
-                    HsmError::Device(fault.what)
-                }
-            }
-        }
-    }
-
-    /// Settles what a code leaves open. A token that is gone answers as if data were bad and keys missing: only
-    /// if the same session still encrypts and decrypts with the health key, it is to be believed.
-    fn settle(&mut self, blame: Blame, job: &Job, library: &Library) -> Blame {
-        match blame {
-            Blame::DataOrToken => match self.try_health_key(library) {
-                // kryoptic says GENERAL_ERROR for a key that another process destroyed.
-                Ok(ready) => match inventory::exists(ready, &job.object) {
-                    Ok(true) => Blame::Data,
-                    Ok(false) => Blame::Missing,
-                    Err(_) => Blame::Token,
-                },
-                Err(_) => Blame::Token,
-            },
-            Blame::Missing => {
-                if self.try_health_key(library).is_ok() {
-                    Blame::Missing
-                } else {
-                    Blame::Token
-                }
-            }
-            Blame::Data
+            Blame::DataOrToken
             | Blame::Handle
-            | Blame::Length
             | Blame::Login
+            | Blame::Missing
             | Blame::Pin
             | Blame::Session
-            | Blame::Token
-            | Blame::Usage => blame,
+            | Blame::Token => {}
         }
+        // A call lost on its way to the token leaves its operation active: only a new session is clean.
+        self.session.close(library);
+        self.metrics.fault(&fault.code);
+        self.alarm.raise();
+        if fault.blame == Blame::Pin { HsmError::Unavailable(fault.what) } else { HsmError::Device(fault.what) }
     }
 
-    fn try_health_key(&mut self, library: &Library) -> Result<Ready<'_>, Fault> {
+    fn try_health_key(&mut self, library: &Library) -> Result<(), Fault> {
         let object = self.health_object.load_full();
         let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
         let ready = self.session.ready(library)?;
-        Gcm::new(&library.gcm, ready, &object, self.token.config.iv_mode)?.round_trip()?;
-        Ok(ready)
+        Gcm::new(&library.gcm, ready, &object, self.token.config.iv_mode)?.round_trip()
     }
 }

@@ -1,8 +1,12 @@
 //! What every story needs: a token, a daemon, and a client that signs.
 
+pub mod at_once;
 pub mod client;
+pub mod faults;
+pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
+pub mod second_hsm;
 pub mod site;
 
 pub use client::{Reply, metadata};
