@@ -7,3 +7,5 @@ mod conformance;
 mod deadlines;
 mod hsm_faults;
 mod provisioning;
+mod token_loss;
+mod versions;

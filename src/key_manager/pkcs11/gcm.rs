@@ -72,7 +72,7 @@ impl<'a> Gcm<'a> {
             return Err(Fault::new(Blame::Token, "C_Encrypt returned ciphertext or IV of a wrong length"));
         }
         if iv.iter().all(|&byte| byte == 0) {
-            return Err(Fault::new(Blame::Token, "the token did not write an IV; is `iv` right for it?"));
+            return Err(Fault::new(Blame::Token, "the token did not write an IV; is `iv_mode` right for it?"));
         }
         let tag = output.split_off(plaintext_bytes);
         Ok(Encrypted { iv, ciphertext: output, tag, integrity_value: None })
@@ -151,7 +151,7 @@ impl<'a> Gcm<'a> {
         if first.iv == second.iv {
             return Err(Fault::new(
                 Blame::Token,
-                "two encryptions got the same IV; is `iv` right for the token?",
+                "two encryptions got the same IV; is `iv_mode` right for the token?",
             ));
         }
         let mut sealed = [first.ciphertext.as_slice(), &first.tag].concat();

@@ -22,7 +22,7 @@ use crate::metrics::HsmMetrics;
 /// Initializing the library again ends the sessions of every token it serves: not more often than this, and
 /// still less often while one of the others works.
 const REINITIALIZE_INTERVAL: Duration = Duration::from_secs(1);
-const REINITIALIZE_INTERVAL_SHARED: Duration = Duration::from_secs(30);
+const REINITIALIZE_INTERVAL_SHARED: Duration = Duration::from_secs(10);
 
 pub(super) enum Command {
     /// Check deeply, and repair what can be repaired.
