@@ -79,7 +79,10 @@ fn while_all_sessions_hang_everything_else_answers_at_once() {
     assert!(lines.iter().all(|line| duration_of(line) < KMS_TIMEOUT), "{lines:?}");
 
     assert_eq!(site.admin_status("/livez"), Some(200));
-    assert_eq!(site.admin("/readyz"), Some((503, "HSM softhsm: all sessions hang in PKCS#11 calls\n".to_owned())));
+    assert_eq!(
+        site.admin("/readyz"),
+        Some((503, "HSM softhsm: all sessions hang in PKCS#11 calls\n".to_owned()))
+    );
     assert_eq!(site.metric(r#"holdfast_hsm_state{hsm="softhsm",state="UNAVAILABLE"}"#), Some(1.0));
     site.holdfast_ok(&["key", "block", "foo"]);
     site.encrypt("foo", PLAINTEXT, json!({})).assert_error(400, "InvalidStateException");
@@ -99,7 +102,10 @@ fn a_key_store_on_another_library_does_not_notice() {
     for _ in 0..20 {
         site.send_signed(&to_second(site.encrypt_request("foo"))).assert_ok();
     }
-    let health = to_second(site.signed("health", &json!({"requestMetadata": {"kmsOperation": "KmsHealthCheck", "kmsRequestId": "r"}})));
+    let health = to_second(site.signed(
+        "health",
+        &json!({"requestMetadata": {"kmsOperation": "KmsHealthCheck", "kmsRequestId": "r"}}),
+    ));
     assert_eq!(site.send_signed(&health).json()["ekmFleetDetails"][0]["healthStatus"], "ACTIVE");
     site.inject("");
 }
@@ -146,7 +152,8 @@ fn a_job_whose_deadline_has_passed_in_the_queue_is_never_done() {
 
 #[test]
 fn a_full_queue_refuses_at_once() {
-    let site = Site::start_with(&Setup { hsm: "sessions = 1\nqueue_length_max = 1".to_owned(), ..Setup::quiet(1) });
+    let site =
+        Site::start_with(&Setup { hsm: "sessions = 1\nqueue_length_max = 1".to_owned(), ..Setup::quiet(1) });
     site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
     site.inject("C_Encrypt delay_ms=200");
     let replies = site.at_once(&[(); 8].map(|()| site.encrypt_request("foo")));

@@ -71,19 +71,19 @@ fn a_device_error_is_answered_with_500_and_costs_a_session_but_no_login() {
     assert_eq!(made.get("C_Login"), None);
     assert_eq!(site.metric(r#"holdfast_hsm_faults_total{code="DeviceError",hsm="softhsm"}"#), Some(1.0));
     let line = &site.lines_with_outcome("InternalException", 1)[0];
-    assert_eq!((line["reason"].as_str(), line["hsm"].as_str()), (Some("C_Encrypt returned DeviceError"), Some("softhsm")));
+    assert_eq!(
+        (line["reason"].as_str(), line["hsm"].as_str()),
+        (Some("C_Encrypt returned DeviceError"), Some("softhsm"))
+    );
     assert_eq!(site.health().json()["ekmFleetDetails"][0]["healthStatus"], "ACTIVE");
 }
 
 #[test]
 fn a_lost_session_or_login_is_healed_within_the_request() {
     let (site, encrypted) = site();
-    for code in [
-        "CKR_OPERATION_ACTIVE",
-        "CKR_SESSION_CLOSED",
-        "CKR_SESSION_HANDLE_INVALID",
-        "CKR_USER_NOT_LOGGED_IN",
-    ] {
+    for code in
+        ["CKR_OPERATION_ACTIVE", "CKR_SESSION_CLOSED", "CKR_SESSION_HANDLE_INVALID", "CKR_USER_NOT_LOGGED_IN"]
+    {
         for function in ["C_EncryptInit", "C_Encrypt"] {
             site.inject(&format!("{function} code={code} count=1"));
             site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
@@ -193,6 +193,25 @@ fn codes_for_bad_data_are_believed_and_keep_the_session() {
         assert_eq!(made, calls([("C_Decrypt", 1), ("C_DecryptInit", 1)]));
     }
     assert_decrypts(&site, &encrypted);
+}
+
+/// An IV that a token would never have made, for example.
+#[test]
+fn parameters_that_the_token_refuses_to_decrypt_with_are_bad_ciphertext_if_it_works_otherwise() {
+    let (site, encrypted) = site();
+    for code in ["CKR_ARGUMENTS_BAD", "CKR_MECHANISM_PARAM_INVALID"] {
+        // The second call is the trial with the health key.
+        let rule = format!("C_DecryptInit code={code}");
+        let made = site.calls_during(|| {
+            site.inject(&format!("{rule} count=1\n{rule} from=3 count=1"));
+            site.decrypt("foo", &encrypted, json!({})).assert_error(400, "InvalidCiphertextException");
+        });
+        assert_eq!((made.get("C_OpenSession"), made.get("C_CloseSession")), (None, None), "{made:?}");
+        site.inject(&rule);
+        assert_internal(&site.decrypt("foo", &encrypted, json!({})));
+        site.inject("");
+        assert_decrypts(&site, &encrypted);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Tokens that vanish and come back, and modules and tokens that are not what the configuration says.
+//! Tokens that vanish and come back, under a running daemon and under one that starts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -17,40 +17,12 @@ fn is_served(site: &Site) -> bool {
     site.encrypt("foo", PLAINTEXT, json!({})).status == 200
 }
 
-/// The folder of the token with this label.
-fn token_folder(site: &Site, label: &str) -> PathBuf {
-    let folders = std::fs::read_dir(site.path("tokens")).unwrap().map(|entry| entry.unwrap().path());
-    let has_label = |folder: &Path| {
-        let token = std::fs::read(folder.join("token.object")).unwrap();
-        token.windows(label.len()).any(|bytes| bytes == label.as_bytes())
-    };
-    folders.into_iter().find(|folder| has_label(folder)).unwrap()
-}
-
-/// Moves a folder away, until it is put back.
-struct Away {
-    folder: PathBuf,
-    hidden: PathBuf,
-}
-
-impl Away {
-    fn take(folder: PathBuf, site: &Site) -> Self {
-        let hidden = site.path("hidden");
-        std::fs::rename(&folder, &hidden).unwrap();
-        Self { folder, hidden }
-    }
-
-    fn put_back(self) {
-        std::fs::rename(self.hidden, self.folder).unwrap();
-    }
-}
-
 /// Peer fault 3.
 fn survives_the_loss_of(find_folder: impl Fn(&Site) -> PathBuf) {
     let site = Site::start_with(&Setup::default());
     let encrypted = site.encrypt("foo", PLAINTEXT, json!({})).assert_ok().json();
     let pid = site.pid();
-    let away = Away::take(find_folder(&site), &site);
+    let away = site.take_away(&find_folder(&site));
     for _ in 0..5 {
         site.encrypt("foo", PLAINTEXT, json!({})).assert_error(500, "InternalException");
         site.decrypt("foo", &encrypted, json!({})).assert_error(500, "InternalException");
@@ -73,7 +45,7 @@ fn survives_the_loss_of(find_folder: impl Fn(&Site) -> PathBuf) {
 
 #[test]
 fn a_token_that_is_lost_and_comes_back_is_used_again_without_a_restart() {
-    survives_the_loss_of(|site| token_folder(site, "holdfast"));
+    survives_the_loss_of(|site| site.token_folder("holdfast"));
 }
 
 #[test]
@@ -84,11 +56,13 @@ fn a_library_that_loses_all_tokens_is_used_again_without_a_restart() {
 #[test]
 fn losing_the_token_is_logged_once_with_the_name_of_the_hsm() {
     let site = Site::start();
-    let away = Away::take(token_folder(&site, "holdfast"), &site);
+    let away = site.take_away(&site.token_folder("holdfast"));
     let events = |text: &str| {
         let log = site.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["message"].as_str().is_some_and(|message| message.starts_with(text))).collect::<Vec<_>>()
+        lines
+            .filter(|line| line["message"].as_str().is_some_and(|message| message.starts_with(text)))
+            .collect::<Vec<_>>()
     };
     site.encrypt("foo", PLAINTEXT, json!({}));
     site.wait_until("a transition", || !events("HSM softhsm is UNAVAILABLE").is_empty());
@@ -109,8 +83,8 @@ fn losing_the_token_is_logged_once_with_the_name_of_the_hsm() {
 #[test]
 fn a_daemon_that_starts_without_its_token_is_not_ready_until_it_comes() {
     let site = Site::prepare(&Setup::default());
-    for folder in [token_folder(&site, "holdfast"), site.path("tokens")] {
-        let away = Away::take(folder, &site);
+    for folder in [site.token_folder("holdfast"), site.path("tokens")] {
+        let away = site.take_away(&folder);
         site.run();
         site.wait_until("a listener", || site.admin_status("/livez") == Some(200));
         assert_eq!(site.admin_status("/readyz"), Some(503));
@@ -131,7 +105,7 @@ fn a_lost_token_costs_its_neighbour_in_the_same_library_next_to_nothing() {
     let site = Site::start_with_second_hsm(Setup::quiet(1), Behind::SameModule);
     let to_second = || site.send_signed(&to_second(site.encrypt_request("foo")));
     to_second().assert_ok();
-    let away = Away::take(token_folder(&site, "holdfast"), &site);
+    let away = site.take_away(&site.token_folder("holdfast"));
     site.wait_until("UNAVAILABLE", || {
         to_second().assert_ok();
         site.encrypt("foo", PLAINTEXT, json!({})).assert_error(500, "InternalException");
@@ -149,84 +123,28 @@ fn a_lost_token_costs_its_neighbour_in_the_same_library_next_to_nothing() {
     to_second().assert_ok();
 }
 
-fn fails_to_start(edit: impl FnOnce(String) -> String) -> String {
-    let site = Site::prepare(&Setup::default());
-    std::fs::write(site.path("empty.so"), "").unwrap();
-    site.edit_configuration(edit);
-    site.run();
-    site.wait_until("the end", || site.exit_status().is_some());
-    assert!(!site.exit_status().unwrap().success());
-    site.log()
-}
-
+/// With the library's state ended and made anew in the middle of other jobs.
 #[test]
-fn what_is_not_a_pkcs11_module_stops_the_start_with_its_path_and_the_reason() {
-    const SOFTHSM: &str = crate::support::site::SOFTHSM;
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let libc = maps.split_whitespace().find(|word| word.ends_with("libc.so.6")).unwrap();
-    for (module, reason) in [
-        ("/nowhere/libnone.so", "`module` /nowhere/libnone.so: No such file"),
-        ("empty.so", "empty.so: file too short"),
-        (libc, "libc.so.6: Missing PKCS#11 symbol: C_GetFunctionList"),
-    ] {
-        let log = fails_to_start(|text| text.replace(SOFTHSM, module));
-        assert!(log.contains(reason), "{log}");
+fn an_hsm_that_restarts_in_the_middle_of_traffic_spoils_no_answer() {
+    let site =
+        Site::start_with(&Setup { health: "probe_interval_seconds = 1".to_owned(), ..Setup::default() });
+    let encrypted = site.encrypt("foo", PLAINTEXT, json!({})).assert_ok().json();
+    let decrypt = site.signed("keys/foo/decrypt", &site.decrypt_request(&encrypted, json!({})));
+    let requests = [site.encrypt_request("foo"), decrypt, site.encrypt_request("encrypt_only_key")];
+    for _ in 0..3 {
+        let away = site.take_away(&site.token_folder("holdfast"));
+        let mut failures = 0;
+        while failures < 5 {
+            for reply in site.at_once(&requests) {
+                assert!([200, 500].contains(&reply.status), "{reply:?}");
+                failures += u32::from(reply.status == 500);
+            }
+        }
+        away.put_back();
+        site.wait_until("service again", || {
+            let replies = site.at_once(&requests);
+            assert!(replies.iter().all(|reply| [200, 500].contains(&reply.status)), "{replies:?}");
+            replies.iter().all(|reply| reply.status == 200)
+        });
     }
-}
-
-fn is_not_ready_because(edit: impl FnOnce(String) -> String) -> String {
-    let site = Site::prepare(&Setup::default());
-    site.edit_configuration(edit);
-    site.run();
-    site.wait_until("a listener", || site.admin_status("/livez") == Some(200));
-    site.encrypt("foo", PLAINTEXT, json!({})).assert_error(500, "InternalException");
-    assert_eq!(state(&site), "UNAVAILABLE");
-    let (status, reason) = site.admin("/readyz").unwrap();
-    assert_eq!(status, 503);
-    assert!(site.log().contains(reason.trim_end().split_once(": ").unwrap().1), "{}", site.log());
-    reason
-}
-
-#[test]
-fn a_token_or_health_key_that_is_not_there_is_named() {
-    let reason = is_not_ready_because(|text| text.replace(r#"token_label = "holdfast""#, r#"token_label = "other""#));
-    assert_eq!(reason, "HSM softhsm: no token is labelled `other`\n");
-    let reason = is_not_ready_because(|text| text.replace("pin_file = \"pin\"", "pin_file = \"pin\"\nhealth_key = \"pulse\""));
-    assert_eq!(reason, "HSM softhsm: the health key `pulse` is not in the token\n");
-}
-
-#[test]
-fn a_health_key_of_another_kind_does_not_pass_for_one() {
-    let site = Site::prepare(&Setup::default());
-    site.edit_configuration(|text| text.replace("pin_file = \"pin\"", "pin_file = \"pin\"\nhealth_key = \"decrypt_only_key\""));
-    site.run();
-    site.wait_until("a listener", || site.admin_status("/livez") == Some(200));
-    let (status, reason) = site.admin("/readyz").unwrap();
-    assert_eq!((status, reason.as_str()), (503, "HSM softhsm: C_EncryptInit returned KeyFunctionNotPermitted\n"));
-}
-
-/// The self-test of `iv_mode`: a token that does not make the IV it is declared to make must not encrypt.
-#[test]
-fn a_token_that_does_not_make_its_ivs_as_declared_is_never_used() {
-    let reason = is_not_ready_because(|text| text.replace("pin_file = \"pin\"", "pin_file = \"pin\"\niv_mode = \"hsm\""));
-    assert_eq!(reason, "HSM softhsm: the token did not write an IV; is `iv_mode` right for it?\n");
-}
-
-#[test]
-fn two_tokens_of_one_label_are_told_apart_by_serial_or_refused() {
-    let site = Site::prepare(&Setup::default());
-    let first = token_folder(&site, "holdfast");
-    site.init_token("holdfast");
-    site.run();
-    site.wait_until("a listener", || site.admin_status("/livez") == Some(200));
-    let (_, reason) = site.admin("/readyz").unwrap();
-    assert_eq!(reason, "HSM softhsm: several tokens are labelled `holdfast`; set `token_serial`\n");
-    site.stop();
-    // SoftHSM takes the serial number from the end of the folder's name.
-    let folder = first.file_name().unwrap().to_str().unwrap().replace('-', "");
-    let serial = format!("token_serial = \"{}\"\n[hsm.environment]", &folder[folder.len() - 16..]);
-    site.edit_configuration(|text| text.replace("[hsm.environment]", &serial));
-    site.run();
-    site.wait_ready();
-    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
 }

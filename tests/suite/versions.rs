@@ -28,18 +28,26 @@ fn log_of_last_request(site: &Site, outcome: &str) -> Value {
     site.lines_with_outcome(outcome, 1).pop().unwrap()
 }
 
+#[track_caller]
+fn assert_logged(site: &Site, version: u32) {
+    site.wait_until("the version in the log", || {
+        log_of_last_request(site, "Success")["keyVersion"] == version
+    });
+}
+
 #[test]
 fn after_a_rotation_the_new_version_encrypts_and_the_old_one_decrypts() {
     let site = Site::start();
     let old = encrypt(&site, "foo");
     let answer = site.holdfast_ok(&["key", "rotate", "foo"]);
-    assert!(answer.contains("made key foo version 2-") && answer.contains("the running daemon has taken it up"));
+    assert!(
+        answer.contains("made key foo version 2-") && answer.contains("the running daemon has taken it up")
+    );
     let new = encrypt(&site, "foo");
     assert_eq!((version(&old), version(&new)), (1, 2));
     for encrypted in [&old, &new] {
         assert_decrypts(&site, "foo", encrypted);
-        let line = log_of_last_request(&site, "Success");
-        assert_eq!(line["keyVersion"], version(encrypted));
+        assert_logged(&site, version(encrypted));
     }
     // The metadata is bound: a ciphertext does not pass for one of another version.
     let swapped = json!({"ciphertextMetadata": new["ciphertextMetadata"]});
@@ -95,7 +103,7 @@ fn a_key_of_another_tool_is_addressed_by_its_label_and_has_no_metadata() {
     let new = encrypt(&site, "foreign");
     assert_eq!(version(&new), 1);
     assert_decrypts(&site, "foreign", &old);
-    assert_eq!(log_of_last_request(&site, "Success")["keyVersion"], 0);
+    assert_logged(&site, 0);
     assert_decrypts(&site, "foreign", &new);
     // Without its metadata the new ciphertext is one of version 0, which did not make it.
     site.decrypt("foreign", &new, json!({"ciphertextMetadata": null}))
@@ -188,7 +196,11 @@ fn a_key_made_while_the_daemon_runs_is_used_at_once() {
     let refusal = site.holdfast(&["key", "create", "new_key"]);
     assert!(String::from_utf8_lossy(&refusal.stderr).contains("exists already"), "{refusal:?}");
     site.holdfast_ok(&["key", "rotate", "new_key"]);
-    assert_eq!(site.key_metadata("new_key").json()["keyUsage"], json!(["ENCRYPT"]), "a rotation keeps the usage");
+    assert_eq!(
+        site.key_metadata("new_key").json()["keyUsage"],
+        json!(["ENCRYPT"]),
+        "a rotation keeps the usage"
+    );
 }
 
 #[test]

@@ -72,7 +72,10 @@ impl<'a> Gcm<'a> {
             return Err(Fault::new(Blame::Token, "C_Encrypt returned ciphertext or IV of a wrong length"));
         }
         if iv.iter().all(|&byte| byte == 0) {
-            return Err(Fault::new(Blame::Token, "the token did not write an IV; is `iv_mode` right for it?"));
+            return Err(Fault::new(
+                Blame::Token,
+                "the token did not write an IV; is `iv_mode` right for it?",
+            ));
         }
         let tag = output.split_off(plaintext_bytes);
         Ok(Encrypted { iv, ciphertext: output, tag, integrity_value: None })

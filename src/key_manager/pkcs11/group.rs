@@ -113,12 +113,17 @@ impl KeyManager for HsmGroup {
         deadline: Instant,
     ) -> Pin<Box<dyn Future<Output = Result<Lookup, HsmError>> + Send + 'a>> {
         Box::pin(async move {
+            let searches: Vec<_> = self.members.iter().map(|member| member.refresh_for_miss()).collect();
             // One member that looked is enough, since all hold the same keys.
             let mut looked = Err(HsmError::KeyMissing);
-            for member in &self.members {
-                let refresh = tokio::time::timeout_at(deadline.into(), member.refresh_for_miss());
-                let refreshed = refresh.await.unwrap_or(Err(HsmError::DeadlineExceeded));
-                looked = looked.or(refreshed);
+            for search in searches {
+                let result = match search {
+                    Ok(search) => tokio::time::timeout_at(deadline.into(), search.wait())
+                        .await
+                        .unwrap_or(Err(HsmError::DeadlineExceeded)),
+                    Err(error) => Err(error),
+                };
+                looked = looked.or(result);
             }
             match (self.find(external_key_id), looked) {
                 (Lookup::Missing, Err(error)) => Err(error),

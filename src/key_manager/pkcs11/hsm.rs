@@ -15,24 +15,21 @@ use crate::config;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::fault::Fault;
+use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
-use crate::key_manager::pkcs11::watcher::{Command, Progress, Vitals, Watcher};
+use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
 use crate::key_manager::pkcs11::worker::{Busy, Completed, Job, Output, Task, Worker};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
 
-/// XKS v1, GetHealthStatus: a cached result may be at most one minute old.
-const HEALTH_AGE_MAX: Duration = Duration::from_secs(60);
-/// A probe slower than this leaves little of the 250 ms: the HSM is degraded.
-const SLOW_PROBE: Duration = Duration::from_millis(100);
 /// A search of the token is linear in its keys; unknown ids must not become a way to keep it busy.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 /// A watcher that hangs does not collect work for later.
 const COMMANDS_MAX: usize = 4;
 
@@ -62,17 +59,9 @@ pub struct Hsm {
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Clone, Debug)]
-struct Health {
-    state: HealthState,
-    reason: Option<String>,
-    product: Product,
-    probed: Option<Instant>,
-}
-
 /// A reading of the keys, under way or done: everybody who asked meanwhile waits for the same one.
 #[derive(Clone)]
-struct Refresh {
+pub(super) struct Refresh {
     started: Instant,
     outcome: watch::Receiver<Option<Result<(), Fault>>>,
 }
@@ -125,11 +114,7 @@ impl Hsm {
             commands,
             inventory,
             workers,
-            health: ArcSwap::from_pointee(Health::unavailable(
-                "not probed yet".to_owned(),
-                Product::default(),
-                None,
-            )),
+            health: ArcSwap::from_pointee(Health::unknown()),
             last_refresh: Mutex::new(None),
             alarm,
             metrics,
@@ -202,35 +187,30 @@ impl Hsm {
 
     /// Probes the HSM and takes up the result. A probe that does not return in time makes it UNAVAILABLE.
     pub async fn probe(&self, timeout: Duration) {
+        // One thread does both, and reading many keys of a slow HSM is no sign of illness.
+        let refresh = self.last_refresh.lock().clone();
+        if let Some(refresh) = refresh {
+            let _ = tokio::time::timeout(REFRESH_TIMEOUT, refresh.wait()).await;
+        }
         let (reply, answer) = oneshot::channel();
         let outcome = match self.commands.try_send(Command::Probe(reply)) {
             // Full: earlier probes have not returned either.
             Ok(()) | Err(TrySendError::Full(_)) => tokio::time::timeout(timeout, answer).await,
             Err(TrySendError::Disconnected(_)) => return,
         };
-        let health = match outcome {
-            Ok(Ok(Ok(vitals))) => self.healthy(vitals),
-            Ok(Ok(Err(fault))) => self.unhealthy(fault.what),
-            Ok(Err(_)) => self.unhealthy("earlier probes have not returned".to_owned()),
-            Err(_) => self.unhealthy(format!("no answer to a probe within {} ms", timeout.as_millis())),
-        };
-        self.set_health(health);
-    }
-
-    fn healthy(&self, vitals: Vitals) -> Health {
-        self.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
-        self.metrics.probe_timestamp.set(i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX));
-        let slow = vitals.duration > SLOW_PROBE;
-        Health {
-            state: if slow { HealthState::Degraded } else { HealthState::Active },
-            reason: slow.then(|| format!("the probe took {} ms", vitals.duration.as_millis())),
-            product: vitals.product,
-            probed: Some(self.clock.instant()),
-        }
-    }
-
-    fn unhealthy(&self, reason: String) -> Health {
-        Health::unavailable(reason, self.health.load().product.clone(), Some(self.clock.instant()))
+        let (before, now) = (self.health.load(), self.clock.instant());
+        self.set_health(match outcome {
+            Ok(Ok(Ok(vitals))) => {
+                self.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
+                self.metrics
+                    .probe_timestamp
+                    .set(i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX));
+                Health::passed(vitals, now)
+            }
+            Ok(Ok(Err(fault))) => before.failed(fault.what, now),
+            Ok(Err(_)) => before.failed("earlier probes have not returned".to_owned(), now),
+            Err(_) => before.failed(format!("no answer to a probe within {} ms", timeout.as_millis()), now),
+        });
     }
 
     /// A change of state is logged with the HSM's name (XKS v1, Logging).
@@ -267,21 +247,10 @@ impl Hsm {
         MemberHealth { id: self.name.to_string(), vendor, model, state, reason }
     }
 
-    /// The state that the last probe and what has happened since add up to, and the reason.
+    /// The state now, and why it is not ACTIVE.
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
-        let health = self.health.load();
-        let is_stale = |probed| now.saturating_duration_since(probed) > HEALTH_AGE_MAX;
-        if health.probed.is_some_and(is_stale) {
-            return (HealthState::Unavailable, Some("no probe result within the last minute".to_owned()));
-        }
-        let stuck = self.stuck_workers(now);
-        if stuck == self.workers.len() {
-            (HealthState::Unavailable, Some("all sessions hang in PKCS#11 calls".to_owned()))
-        } else if stuck > 0 && health.state == HealthState::Active {
-            (HealthState::Degraded, Some(format!("{stuck} sessions hang in PKCS#11 calls")))
-        } else {
-            (health.state, health.reason.clone())
-        }
+        let stuck = Stuck { workers: self.stuck_workers(now), of: self.workers.len() };
+        self.health.load().at(now, stuck)
     }
 
     fn stuck_workers(&self, now: Instant) -> usize {
@@ -303,11 +272,11 @@ impl Hsm {
 
     /// Reads the keys again, unless that was done a moment ago: then what it found still counts. An HSM that is
     /// out of service is not asked.
-    pub(super) async fn refresh_for_miss(&self) -> Result<(), HsmError> {
-        if let (HealthState::Unavailable, reason) = self.condition(self.clock.instant()) {
-            return Err(HsmError::Unavailable(reason.unwrap_or_default()));
+    pub(super) fn refresh_for_miss(&self) -> Result<Refresh, HsmError> {
+        match self.condition(self.clock.instant()) {
+            (HealthState::Unavailable, reason) => Err(HsmError::Unavailable(reason.unwrap_or_default())),
+            (HealthState::Active | HealthState::Degraded, _) => Ok(self.join_refresh(REFRESH_INTERVAL_MIN)),
         }
-        self.join_refresh(REFRESH_INTERVAL_MIN).wait().await
     }
 
     /// A reading of the keys that started not longer ago than `age_max`, or else a new one.
@@ -332,14 +301,8 @@ impl Hsm {
     }
 }
 
-impl Health {
-    fn unavailable(reason: String, product: Product, probed: Option<Instant>) -> Self {
-        Self { state: HealthState::Unavailable, reason: Some(reason), product, probed }
-    }
-}
-
 impl Refresh {
-    async fn wait(mut self) -> Result<(), HsmError> {
+    pub(super) async fn wait(mut self) -> Result<(), HsmError> {
         let outcome = self.outcome.wait_for(Option::is_some).await;
         match outcome.as_deref() {
             Ok(Some(Err(fault))) => Err(HsmError::Unavailable(fault.what.clone())),

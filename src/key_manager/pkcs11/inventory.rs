@@ -189,7 +189,7 @@ struct FoundKey {
 }
 
 impl FoundKey {
-    /// Nothing if the object vanished since it was found, or its label is not text.
+    /// Nothing if the object vanished since it was found, or is of an unknown kind, or its label is not text.
     fn read(session: &Session, handle: ObjectHandle) -> Result<Option<Self>, Fault> {
         let wanted = [
             AttributeType::Label,
@@ -204,7 +204,9 @@ impl FoundKey {
             Err(Error::Pkcs11(RvError::ObjectHandleInvalid | RvError::KeyHandleInvalid, _)) => {
                 return Ok(None);
             }
-            Err(error) => return Err(error.into()),
+            Err(error @ Error::Pkcs11(..)) => return Err(error.into()),
+            // cryptoki does not know its kind: not a key that we could use.
+            Err(_) => return Ok(None),
         };
         Ok(Self::from_attributes(attributes))
     }
@@ -242,9 +244,9 @@ impl FoundKey {
 fn spec_of(key_type: Option<KeyType>, value_bytes: Option<usize>) -> KeySpec {
     match (key_type, value_bytes) {
         (Some(KeyType::AES), Some(32)) => KeySpec::Aes256,
-        (Some(KeyType::AES), Some(bytes)) => KeySpec::Other(format!("AES_{}", bytes * 8)),
+        (Some(KeyType::AES), Some(bytes)) => KeySpec::Other(format!("AES_{}", bytes.saturating_mul(8))),
         (Some(KeyType::GENERIC_SECRET), Some(bytes)) => {
-            KeySpec::Other(format!("GENERIC_SECRET_{}", bytes * 8))
+            KeySpec::Other(format!("GENERIC_SECRET_{}", bytes.saturating_mul(8)))
         }
         _ => KeySpec::Other("UNKNOWN".to_owned()),
     }

@@ -59,8 +59,9 @@ impl KeyAdmin {
         let session = {
             let library = module.library();
             token.open_session(&library)?;
-            let (slot, _) = token.find_slot(&library.pkcs11)?;
-            library.pkcs11.open_rw_session_no_drop(slot)?
+            let pkcs11 = library.pkcs11()?;
+            let (slot, _) = token.find_slot(pkcs11)?;
+            pkcs11.open_rw_session_no_drop(slot)?
         };
         Ok(Self { session, token, module })
     }

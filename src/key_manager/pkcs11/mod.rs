@@ -5,6 +5,7 @@ mod fault;
 mod ffi;
 mod gcm;
 mod group;
+mod health;
 mod hsm;
 mod inventory;
 mod key_admin;

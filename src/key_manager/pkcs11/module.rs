@@ -27,9 +27,10 @@ pub struct Module {
 }
 
 pub(super) struct Library {
-    pub(super) pkcs11: Pkcs11,
+    pkcs11: Pkcs11,
     pub(super) gcm: GcmFunctions,
-    initialized: bool,
+    /// Or why not.
+    initialized: Result<(), Fault>,
 }
 
 impl Module {
@@ -39,8 +40,9 @@ impl Module {
         let explain = |reason: String| format!("PKCS#11 module {}: {reason}", path.display());
         let pkcs11 = Pkcs11::new(&path).map_err(|error| explain(error.to_string()))?;
         let gcm = GcmFunctions::load(&path).map_err(explain)?;
+        let initialized = Err(Fault::new(Blame::Token, "the PKCS#11 library is not initialized"));
         Ok(Self {
-            library: RwLock::new(Library { pkcs11, gcm, initialized: false }),
+            library: RwLock::new(Library { pkcs11, gcm, initialized }),
             generation: AtomicU64::new(1),
             in_service: AtomicUsize::new(0),
             path,
@@ -93,8 +95,7 @@ impl Module {
             return Ok(());
         }
         self.generation.store(seen + 1, Ordering::Release);
-        if library.initialized {
-            library.initialized = false;
+        if library.initialized.is_ok() {
             // It may have failed because the library is already gone; initializing decides.
             let _ = library.pkcs11.clone().finalize();
         }
@@ -104,9 +105,9 @@ impl Module {
     /// Ends all use of the library, unless a call hangs in it.
     pub fn finalize(&self) {
         if let Some(mut library) = self.library.try_write_for(HANG_LIMIT)
-            && library.initialized
+            && library.initialized.is_ok()
         {
-            library.initialized = false;
+            library.initialized = Err(Fault::new(Blame::Token, "the PKCS#11 library is finalized"));
             self.generation.fetch_add(1, Ordering::Release);
             let _ = library.pkcs11.clone().finalize();
         }
@@ -116,13 +117,17 @@ impl Module {
 impl Library {
     fn initialize(&mut self) -> Result<(), Fault> {
         // Without CKF_OS_LOCKING_OK SoftHSM crashes under concurrency.
-        match self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
-                self.initialized = true;
-                Ok(())
-            }
+        self.initialized = match self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
             Err(error) => Err(error.into()),
-        }
+        };
+        self.initialized.clone()
+    }
+
+    /// The functions of the library, if it is initialized.
+    pub(super) fn pkcs11(&self) -> Result<&Pkcs11, Fault> {
+        self.initialized.clone().map(|()| &self.pkcs11)
     }
 }
 

@@ -82,8 +82,9 @@ impl Token {
     /// Opens a session for crypto on a token that is logged in, logging in first if need be.
     pub(super) fn open_session(&self, library: &Library) -> Result<OpenSession, Fault> {
         let generation = self.module.generation();
-        let slot = self.log_in(&library.pkcs11, generation)?;
-        let session = library.pkcs11.open_ro_session_no_drop(slot)?;
+        let pkcs11 = library.pkcs11()?;
+        let slot = self.log_in(pkcs11, generation)?;
+        let session = pkcs11.open_ro_session_no_drop(slot)?;
         Ok(OpenSession { generation, login: self.login_number(), session })
     }
 
@@ -140,17 +141,18 @@ impl Token {
 
     /// By label and serial, never by slot number: tokens and proxies renumber.
     pub(super) fn find_slot(&self, pkcs11: &Pkcs11) -> Result<(Slot, TokenInfo), Fault> {
-        let mut matches = Vec::new();
+        let (mut matches, mut unreadable) = (Vec::new(), None);
         for slot in pkcs11.get_slots_with_token()? {
-            if let Ok(info) = pkcs11.get_token_info(slot)
-                && self.is_named(&info)
-            {
-                matches.push((slot, info));
+            match pkcs11.get_token_info(slot) {
+                Ok(info) if self.is_named(&info) => matches.push((slot, info)),
+                Ok(_) => {}
+                Err(error) => unreadable = Some(error),
             }
         }
         let label = &self.config.token_label;
         match (matches.pop(), matches.is_empty()) {
             (Some(found), true) => Ok(found),
+            (None, _) if let Some(error) = unreadable => Err(error.into()),
             (None, _) => Err(Fault::new(Blame::Token, format!("no token is labelled `{label}`"))),
             (Some(_), false) => Err(Fault::new(
                 Blame::Token,

@@ -178,13 +178,12 @@ impl Watcher {
     }
 
     fn check_token(&self, library: &Library) -> Result<Product, Fault> {
-        let (slot, info) = self.token.find_slot(&library.pkcs11)?;
+        let pkcs11 = library.pkcs11()?;
+        let (slot, info) = self.token.find_slot(pkcs11)?;
         if info.error_state() {
             return Err(Fault::new(Blame::Token, "the token reports an error state (CKF_ERROR_STATE)"));
         }
-        if let Err(error) =
-            library.pkcs11.get_mechanism_info(slot, cryptoki::mechanism::MechanismType::AES_GCM)
-        {
+        if let Err(error) = pkcs11.get_mechanism_info(slot, cryptoki::mechanism::MechanismType::AES_GCM) {
             return Err(Fault::new(Blame::Token, format!("the token has no mechanism CKM_AES_GCM: {error}")));
         }
         Ok(Product::of(&info))

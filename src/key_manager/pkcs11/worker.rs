@@ -232,7 +232,11 @@ impl Worker {
         self.session.close(library);
         self.metrics.fault(&fault.code);
         self.alarm.raise();
-        if fault.blame == Blame::Pin { HsmError::Unavailable(fault.what) } else { HsmError::Device(fault.what) }
+        if fault.blame == Blame::Pin {
+            HsmError::Unavailable(fault.what)
+        } else {
+            HsmError::Device(fault.what)
+        }
     }
 
     fn try_health_key(&mut self, library: &Library) -> Result<(), Fault> {

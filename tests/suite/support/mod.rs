@@ -8,6 +8,7 @@ pub mod pki;
 pub mod provisioned;
 pub mod second_hsm;
 pub mod site;
+pub mod tokens;
 
 pub use client::{Reply, metadata};
 pub use site::{Setup, Site};

@@ -57,7 +57,8 @@ fn obeys_an_order() {
         ["make", label] => make(&session, label, 32),
         ["make", label, bytes] => make(&session, label, bytes.parse().unwrap()),
         ["make-many", label, count] => {
-            (0..count.parse().unwrap()).for_each(|number: u32| make(&session, &format!("{label}{number}"), 32));
+            (0..count.parse().unwrap())
+                .for_each(|number: u32| make(&session, &format!("{label}{number}"), 32));
         }
         ["rename", label, to] => {
             let label_to = Attribute::Label(to.as_bytes().to_vec());
