@@ -112,8 +112,10 @@ impl<'a> Call<'a> {
         }
         let manager = &self.key_store.key_manager;
         let found = match manager.find(external_key_id) {
-            Lookup::Missing => manager.find_again(external_key_id, self.deadline).await,
-            known @ (Lookup::Found(_) | Lookup::Ambiguous) => known,
+            Lookup::Missing | Lookup::Ambiguous => {
+                manager.find_again(external_key_id, self.deadline).await.map_err(Refused::KeyManager)?
+            }
+            known @ Lookup::Found(_) => known,
         };
         match found {
             Lookup::Found(key) => Ok(key),

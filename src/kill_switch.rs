@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 const FILE_NAME: &str = "blocked.json";
@@ -25,6 +26,8 @@ pub struct Blocked {
 pub struct KillSwitch {
     path: PathBuf,
     blocked: ArcSwap<Blocked>,
+    /// One at a time, or an older reading could replace a newer one.
+    reading: Mutex<()>,
 }
 
 impl KillSwitch {
@@ -33,11 +36,12 @@ impl KillSwitch {
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         let path = state_dir.join(FILE_NAME);
         let blocked = ArcSwap::from_pointee(read(&path)?);
-        Ok(Self { path, blocked })
+        Ok(Self { path, blocked, reading: Mutex::new(()) })
     }
 
     /// Takes up what the file says now; on an error what was in force stays in force.
     pub fn reload(&self) -> io::Result<()> {
+        let _one_at_a_time = self.reading.lock();
         self.blocked.store(std::sync::Arc::new(read(&self.path)?));
         Ok(())
     }

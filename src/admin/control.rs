@@ -13,12 +13,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::task::JoinSet;
 
 /// The longest request, in bytes.
 const REQUEST_BYTES_MAX: u64 = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+const CLIENTS_MAX: usize = 16;
 
 /// What the daemon is asked to take up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,18 +97,25 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until it is dropped, one client at a time: changes are rare, and order is a virtue.
+/// Answers until it is dropped, several clients at once: a block must not wait until a slow HSM has read out its
+/// keys for somebody else.
 pub async fn serve(listener: UnixListener, controlled: Arc<impl Controlled>) {
+    let mut answers = JoinSet::new();
     loop {
+        while answers.len() >= CLIENTS_MAX {
+            answers.join_next().await;
+        }
         match listener.accept().await {
             Ok((stream, _)) => {
-                let _ = answer(stream, &*controlled).await;
+                let controlled = Arc::clone(&controlled);
+                answers.spawn(async move { answer(stream, &*controlled).await });
             }
             Err(error) => {
                 tracing::warn!(reason = %error, "cannot accept on the control socket: {error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+        while answers.try_join_next().is_some() {}
     }
 }
 

@@ -228,10 +228,14 @@ fn start_hsms(config: &Config, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Res
     let (mut hsms, mut pins) = (BTreeMap::new(), HashMap::new());
     let mut counts = invocations::read(&config.state_dir).map_err(start_error)?;
     for hsm in &config.hsms {
-        let module = match modules.iter().find(|module| module.path() == hsm.module) {
+        let module = match modules.iter().find(|module| module.is_at(&hsm.module)) {
             Some(module) => Arc::clone(module),
             None => {
                 let module = Arc::new(Module::load(&hsm.module).map_err(StartError)?);
+                // Without its HSM a library may not start; the probes go on trying.
+                if let Err(reason) = module.initialize() {
+                    tracing::error!(hsm = %hsm.name, reason, "{reason}");
+                }
                 modules.push(Arc::clone(&module));
                 module
             }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::app::build::{App, load_tls};
 use crate::config::Config;
 
@@ -56,7 +58,7 @@ impl App {
         for (name, pin) in pins {
             if known.get(&name) != Some(&pin) {
                 if let Some(hsm) = self.hsms.get(&name) {
-                    hsm.set_pin(pin.clone());
+                    hsm.set_pin(&pin);
                 }
                 known.insert(name, pin);
             }
@@ -74,12 +76,14 @@ impl App {
 
     /// Reads the keys of every HSM.
     pub(super) async fn refresh_keys(&self) -> Result<(), String> {
-        let mut failed = Vec::new();
+        let mut refreshes = JoinSet::new();
         for hsm in self.hsms() {
-            if !hsm.refresh(true).await {
-                failed.push(hsm.name().to_string());
-            }
+            refreshes.spawn(async move {
+                hsm.refresh().await.map_err(|error| format!("{} ({error})", hsm.name()))
+            });
         }
+        let results = refreshes.join_all().await;
+        let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         if failed.is_empty() { Ok(()) } else { Err(format!("cannot read the keys of {}", failed.join(", "))) }
     }
 }

@@ -151,7 +151,8 @@ pub struct Hsm {
     pub token_label: String,
     pub token_serial: Option<String>,
     pub pin_file: PathBuf,
-    /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one that watches.
+    /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one
+    /// that watches and one that keeps the login.
     pub sessions: usize,
     /// Requests that may wait for a session before the next is refused with ThrottlingException.
     pub queue_length_max: usize,

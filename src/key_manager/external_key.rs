@@ -50,9 +50,21 @@ pub struct KeyObject {
     pub name: ObjectName,
     /// Encryptions since the key was made, as far as they were counted.
     invocations: AtomicU64,
-    handle_generation: AtomicU64,
+    /// The login that `handle` belongs to; zero for none.
+    handle_login: AtomicU64,
     handle: AtomicU64,
 }
+
+/// Where an object is, as far as is known of the present login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handle {
+    Known(u64),
+    /// It was searched for in vain; not worth another search until the keys are read again.
+    Missing,
+}
+
+/// PKCS#11: `CK_INVALID_HANDLE`, which no object has.
+const INVALID_HANDLE: u64 = 0;
 
 /// `CKA_LABEL` and `CKA_ID` of a secret key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,8 +128,8 @@ impl KeyObject {
         Self {
             name,
             invocations: AtomicU64::new(0),
-            handle_generation: AtomicU64::new(0),
-            handle: AtomicU64::new(0),
+            handle_login: AtomicU64::new(0),
+            handle: AtomicU64::new(INVALID_HANDLE),
         }
     }
 
@@ -134,20 +146,27 @@ impl KeyObject {
         self.invocations.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The object's handle, if it was found since the library was last initialized.
-    pub(super) fn handle(&self, generation: u64) -> Option<u64> {
-        (self.handle_generation.load(Ordering::Acquire) == generation)
-            .then(|| self.handle.load(Ordering::Relaxed))
+    /// Nothing if the object was not searched for since the login.
+    pub(super) fn handle(&self, login: u64) -> Option<Handle> {
+        (self.handle_login.load(Ordering::Acquire) == login).then(|| {
+            match self.handle.load(Ordering::Relaxed) {
+                INVALID_HANDLE => Handle::Missing,
+                handle => Handle::Known(handle),
+            }
+        })
     }
 
-    /// Written only while the library cannot be initialized again, so the two values belong together.
-    pub(super) fn remember_handle(&self, generation: u64, handle: u64) {
+    pub(super) fn remember_handle(&self, login: u64, handle: u64) {
         self.handle.store(handle, Ordering::Relaxed);
-        self.handle_generation.store(generation, Ordering::Release);
+        self.handle_login.store(login, Ordering::Release);
+    }
+
+    pub(super) fn remember_missing(&self, login: u64) {
+        self.remember_handle(login, INVALID_HANDLE);
     }
 
     pub(super) fn forget_handle(&self) {
-        self.handle_generation.store(0, Ordering::Release);
+        self.handle_login.store(0, Ordering::Release);
     }
 }
 

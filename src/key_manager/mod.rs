@@ -1,5 +1,6 @@
 //! The seam to whatever holds the keys: what can be asked of it, and what can go wrong.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,12 +19,13 @@ pub trait KeyManager: Send + Sync {
     /// Looks an external key up in memory.
     fn find(&self, external_key_id: &str) -> Lookup;
 
-    /// Looks again where the keys are, for a key that may have been made since; bounded in how often.
+    /// Looks again where the keys are, for a key that may have been made since; bounded in how often. An error
+    /// if nobody could look: that a key is not known says nothing then.
     fn find_again<'a>(
         &'a self,
         external_key_id: &'a str,
         deadline: Instant,
-    ) -> Pin<Box<dyn Future<Output = Lookup> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Lookup, HsmError>> + Send + 'a>>;
 
     fn encrypt(&self, request: Encrypt, deadline: Instant) -> Answer<'_, Encrypted>;
 
@@ -134,6 +136,22 @@ pub enum HsmError {
     /// The key does not permit this operation.
     UsageRefused,
 }
+
+impl fmt::Display for HsmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadCiphertext => f.write_str("the ciphertext does not match"),
+            Self::Busy => f.write_str("all sessions are busy"),
+            Self::DeadlineExceeded => f.write_str("no answer in time"),
+            Self::Device(reason) | Self::Unavailable(reason) => f.write_str(reason),
+            Self::KeyMissing => f.write_str("the key is not in the HSM"),
+            Self::TooLong => f.write_str("longer than the HSM takes in one call"),
+            Self::UsageRefused => f.write_str("the HSM does not permit this use of the key"),
+        }
+    }
+}
+
+impl std::error::Error for HsmError {}
 
 /// Health of one HSM (XKS v1, GetHealthStatus).
 #[derive(Clone, Debug, PartialEq, Eq)]

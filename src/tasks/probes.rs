@@ -14,11 +14,10 @@ const ALARM_INTERVAL: Duration = Duration::from_millis(200);
 /// Keys that another tool made, changed or deleted are noticed at the latest after this.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Probes until it is dropped.
+/// Probes until it is dropped; the first probe was made before the first request was taken.
 pub async fn run(hsm: Arc<Hsm>, settings: Health) {
     let mut refresh_due = tokio::time::Instant::now() + REFRESH_INTERVAL;
     loop {
-        hsm.probe(settings.probe_timeout).await;
         let down = hsm.health().state == HealthState::Unavailable;
         let interval =
             if down { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
@@ -27,8 +26,10 @@ pub async fn run(hsm: Arc<Hsm>, settings: Health) {
             () = hsm.alarmed() => tokio::time::sleep(ALARM_INTERVAL).await,
         }
         if tokio::time::Instant::now() >= refresh_due {
-            hsm.refresh(true).await;
+            // A failure raises an alarm of its own.
+            let _ = hsm.refresh().await;
             refresh_due = tokio::time::Instant::now() + REFRESH_INTERVAL;
         }
+        hsm.probe(settings.probe_timeout).await;
     }
 }

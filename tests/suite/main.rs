@@ -1,14 +1,19 @@
 //! Runs the real daemon over real TLS sockets against a real SoftHSM token: a module a capability.
-#![expect(
-    unreachable_pub,
-    clippy::disallowed_methods,
-    reason = "a test binary has no outside, and its clocks are real"
-)]
+#![expect(unreachable_pub, reason = "nothing outside could reach into a test binary")]
 
 mod support;
 
 mod commands;
 mod conformance;
+mod deadlines;
+mod hsm_faults;
+mod hsm_health;
+mod invocations;
+mod many_keys;
+mod misconfigured_hsm;
+mod pin;
 mod probes;
 mod provisioning;
 mod quickstart;
+mod token_loss;
+mod versions;

@@ -16,10 +16,14 @@ pub(super) enum Blame {
     Length,
     /// The key does not permit the operation.
     Usage,
-    /// The object handle is stale or the object is gone: find it again.
+    /// The object handle is stale: find the object again.
     Handle,
-    /// The session is gone, or logged out: open another.
+    /// The object was searched for and is not there.
+    Missing,
+    /// The session is gone or unusable: open another.
     Session,
+    /// The token has logged us out: log in again.
+    Login,
     /// The user PIN is wrong, expired or locked: do not try it again.
     Pin,
     /// The token or the library: drop the session, look at the token.
@@ -36,34 +40,49 @@ pub(super) enum Doing {
 }
 
 impl Blame {
-    /// PKCS#11 3.1, section 5.1 (return values), and what tokens do in fact.
+    /// PKCS#11 3.1, section 5.1 (return values), and what tokens do in fact. The whole of it is printed in
+    /// `tests/golden/pkcs11_return_codes.txt`.
     pub(super) const fn of(code: RvError, doing: Doing) -> Self {
         match (code, doing) {
             (
                 RvError::EncryptedDataInvalid
                 | RvError::EncryptedDataLenRange
                 | RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED),
-                _,
+                Doing::Decrypting,
             ) => Self::Data,
-            // SoftHSM says GENERAL_ERROR to a wrong tag, nShield FUNCTION_FAILED; kryoptic says GENERAL_ERROR
-            // when another process destroyed the key.
-            (RvError::GeneralError | RvError::FunctionFailed, Doing::Decrypting) => Self::DataOrToken,
-            (RvError::DataLenRange | RvError::DataInvalid, _) => Self::Length,
-            (RvError::KeyFunctionNotPermitted | RvError::KeyTypeInconsistent, _) => Self::Usage,
-            (RvError::ObjectHandleInvalid | RvError::KeyHandleInvalid | RvError::KeyChanged, _) => {
+            // To a wrong tag SoftHSM says GENERAL_ERROR, nShield FUNCTION_FAILED; kryoptic says GENERAL_ERROR when
+            // another process destroyed the key. A parameter may be an IV that the token would never have made.
+            (
+                RvError::ArgumentsBad
+                | RvError::DataInvalid
+                | RvError::FunctionFailed
+                | RvError::GeneralError
+                | RvError::MechanismParamInvalid,
+                Doing::Decrypting,
+            ) => Self::DataOrToken,
+            (RvError::DataInvalid | RvError::DataLenRange, _) => Self::Length,
+            (RvError::KeyFunctionNotPermitted | RvError::KeySizeRange | RvError::KeyTypeInconsistent, _) => {
+                Self::Usage
+            }
+            (RvError::KeyChanged | RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid, _) => {
                 Self::Handle
             }
             (
-                RvError::SessionHandleInvalid
+                RvError::OperationActive
+                | RvError::OperationNotInitialized
                 | RvError::SessionClosed
-                | RvError::UserNotLoggedIn
-                | RvError::OperationActive
-                | RvError::OperationNotInitialized,
+                | RvError::SessionHandleInvalid,
                 _,
             ) => Self::Session,
-            (RvError::PinIncorrect | RvError::PinExpired | RvError::PinLocked | RvError::PinInvalid, _) => {
-                Self::Pin
-            }
+            (RvError::UserNotLoggedIn, _) => Self::Login,
+            (
+                RvError::PinExpired
+                | RvError::PinIncorrect
+                | RvError::PinInvalid
+                | RvError::PinLenRange
+                | RvError::PinLocked,
+                _,
+            ) => Self::Pin,
             _ => Self::Token,
         }
     }
@@ -102,7 +121,7 @@ impl From<Error> for Fault {
         match error {
             Error::Pkcs11(code, function) => Self {
                 blame: Blame::of(code, Doing::Other),
-                what: format!("C_{function} returned {}", code_name(code)),
+                what: format!("C_{function:?} returned {}", code_name(code)),
                 code: code_name(code),
             },
             other => Self::new(Blame::Token, other.to_string()),
@@ -117,15 +136,47 @@ fn code_name(code: RvError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cryptoki::error::RvError;
+    use std::fmt::Write;
+    use std::path::Path;
 
-    use super::{Blame, Doing};
+    use cryptoki::error::{Rv, RvError};
+
+    use super::{Blame, CKR_AEAD_DECRYPT_FAILED, Doing, code_name};
+
+    /// One more than the largest code of PKCS#11 3.1.
+    const CODES_END: u64 = 0x210;
+    const VENDOR_DEFINED: u64 = 0x8000_0000;
+
+    /// Every code, and what is blamed for it when decrypting and otherwise.
+    fn table() -> String {
+        let mut table = format!("{:<12}{:<32}{:<14}OTHERWISE\n", "CODE", "NAME", "DECRYPTING");
+        for number in (0..CODES_END).chain([VENDOR_DEFINED]) {
+            let Rv::Error(code) = Rv::from(number) else { continue };
+            if matches!(code, RvError::UnknownErrorCode(other) if other != CKR_AEAD_DECRYPT_FAILED) {
+                continue;
+            }
+            let [decrypting, otherwise] =
+                [Doing::Decrypting, Doing::Other].map(|doing| format!("{:?}", Blame::of(code, doing)));
+            let number = format!("{number:#x}");
+            writeln!(table, "{number:<12}{:<32}{decrypting:<14}{otherwise}", code_name(code)).unwrap();
+        }
+        table
+    }
+
+    /// `UPDATE_GOLDEN=1` writes it anew; the difference is for a reviewer to read.
+    #[test]
+    fn every_return_code_blames_what_the_golden_table_says() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pkcs11_return_codes.txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, table()).unwrap();
+        }
+        assert_eq!(table(), std::fs::read_to_string(golden).unwrap());
+    }
 
     #[test]
-    fn a_general_error_is_only_ambiguous_when_decrypting() {
-        assert_eq!(Blame::of(RvError::GeneralError, Doing::Decrypting), Blame::DataOrToken);
-        assert_eq!(Blame::of(RvError::GeneralError, Doing::Other), Blame::Token);
-        assert_eq!(Blame::of(RvError::DeviceError, Doing::Decrypting), Blame::Token);
-        assert_eq!(Blame::of(RvError::VendorDefined(0x8000_0001), Doing::Decrypting), Blame::Token);
+    fn codes_that_the_golden_table_does_not_list_blame_the_token() {
+        for code in [RvError::VendorDefined(u64::MAX), RvError::UnknownErrorCode(CODES_END)] {
+            assert_eq!(Blame::of(code, Doing::Decrypting), Blame::Token);
+        }
     }
 }

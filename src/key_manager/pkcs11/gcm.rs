@@ -1,13 +1,16 @@
 //! AES-256-GCM on one session and key: three ways to an IV, and lengths that are checked, not assumed.
 
 use aws_lc_rs::rand;
+use cryptoki::session::Session;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::config::IvMode;
+use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
 use crate::key_manager::pkcs11::ffi::{GcmFunctions, Iv, Message, TAG_BYTES};
-use crate::key_manager::pkcs11::token::OpenSession;
+use crate::key_manager::pkcs11::inventory;
+use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::{BoundAad, Encrypted};
 use crate::secret::SecretBytes;
 
@@ -17,13 +20,23 @@ const APPENDED_IV_BYTES_MAX: usize = 16;
 
 /// A key in a session, ready to compute.
 pub(super) struct Gcm<'a> {
-    pub(super) functions: &'a GcmFunctions,
-    pub(super) session: &'a OpenSession,
-    pub(super) key_handle: u64,
-    pub(super) iv_mode: IvMode,
+    functions: &'a GcmFunctions,
+    session: &'a Session,
+    key_handle: u64,
+    iv_mode: IvMode,
 }
 
-impl Gcm<'_> {
+impl<'a> Gcm<'a> {
+    pub(super) fn new(
+        functions: &'a GcmFunctions,
+        ready: Ready<'a>,
+        object: &KeyObject,
+        iv_mode: IvMode,
+    ) -> Result<Self, Fault> {
+        let key_handle = inventory::handle_of(object, ready)?;
+        Ok(Self { functions, session: ready.session, key_handle, iv_mode })
+    }
+
     pub(super) fn encrypt(&self, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted, Fault> {
         let mut iv = match self.iv_mode {
             IvMode::Host => fresh_iv()?.to_vec(),
@@ -35,7 +48,7 @@ impl Gcm<'_> {
             IvMode::Appended => Iv::Null,
         };
         let mut output = vec![0; plaintext.len() + TAG_BYTES + APPENDED_IV_BYTES_MAX];
-        let on = (self.session.session(), self.key_handle);
+        let on = (self.session, self.key_handle);
         let written = self
             .functions
             .encrypt(on, Message { iv: iv_argument, aad, input: plaintext }, &mut output)
@@ -59,7 +72,10 @@ impl Gcm<'_> {
             return Err(Fault::new(Blame::Token, "C_Encrypt returned ciphertext or IV of a wrong length"));
         }
         if iv.iter().all(|&byte| byte == 0) {
-            return Err(Fault::new(Blame::Token, "the token did not write an IV; is `iv` right for it?"));
+            return Err(Fault::new(
+                Blame::Token,
+                "the token did not write an IV; is `iv_mode` right for it?",
+            ));
         }
         let tag = output.split_off(plaintext_bytes);
         Ok(Encrypted { iv, ciphertext: output, tag, integrity_value: None })
@@ -69,7 +85,7 @@ impl Gcm<'_> {
         // The token may write into the IV buffer.
         let mut iv = iv.to_vec();
         let mut output = Zeroizing::new(vec![0; sealed.len()]);
-        let on = (self.session.session(), self.key_handle);
+        let on = (self.session, self.key_handle);
         let written = self
             .functions
             .decrypt(on, Message { iv: Iv::Buffer(&mut iv), aad, input: sealed }, &mut output)
@@ -96,9 +112,14 @@ impl Gcm<'_> {
             Blame::Data | Blame::DataOrToken => {
                 Fault::new(Blame::Token, "the token does not decrypt what it has just encrypted")
             }
-            Blame::Length | Blame::Usage | Blame::Handle | Blame::Session | Blame::Pin | Blame::Token => {
-                fault
-            }
+            Blame::Handle
+            | Blame::Length
+            | Blame::Login
+            | Blame::Missing
+            | Blame::Pin
+            | Blame::Session
+            | Blame::Token
+            | Blame::Usage => fault,
         })?;
         if !bool::from(decrypted.expose().ct_eq(plaintext)) {
             return Err(Fault::new(
@@ -133,7 +154,7 @@ impl Gcm<'_> {
         if first.iv == second.iv {
             return Err(Fault::new(
                 Blame::Token,
-                "two encryptions got the same IV; is `iv` right for the token?",
+                "two encryptions got the same IV; is `iv_mode` right for the token?",
             ));
         }
         let mut sealed = [first.ciphertext.as_slice(), &first.tag].concat();

@@ -35,7 +35,7 @@ impl HsmGroup {
         let mut found: Vec<_> = self
             .members
             .iter()
-            .filter_map(|member| match member.inventory().find(key.id.as_str()) {
+            .filter_map(|member| match member.find(key.id.as_str()) {
                 Lookup::Found(key) => {
                     let version = key.version(key.find_version(marker)?)?;
                     Some((member, Arc::clone(&version.object)))
@@ -88,7 +88,7 @@ impl KeyManager for HsmGroup {
         let mut ambiguous = false;
         let mut found: Option<Arc<ExternalKey>> = None;
         for member in &self.members {
-            match member.inventory().find(external_key_id) {
+            match member.find(external_key_id) {
                 // A member that a rotation has not reached yet does not decide which version is the newest.
                 Lookup::Found(key) => {
                     let newest = |key: &Arc<ExternalKey>| key.newest().and_then(|version| version.marker);
@@ -111,14 +111,24 @@ impl KeyManager for HsmGroup {
         &'a self,
         external_key_id: &'a str,
         deadline: Instant,
-    ) -> Pin<Box<dyn Future<Output = Lookup> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Lookup, HsmError>> + Send + 'a>> {
         Box::pin(async move {
-            let mut refreshed = false;
-            for member in &self.members {
-                let refresh = tokio::time::timeout_at(deadline.into(), member.refresh(false));
-                refreshed |= refresh.await.unwrap_or(false);
+            let searches: Vec<_> = self.members.iter().map(|member| member.refresh_for_miss()).collect();
+            // One member that looked is enough, since all hold the same keys.
+            let mut looked = Err(HsmError::KeyMissing);
+            for search in searches {
+                let result = match search {
+                    Ok(search) => tokio::time::timeout_at(deadline.into(), search.wait())
+                        .await
+                        .unwrap_or(Err(HsmError::DeadlineExceeded)),
+                    Err(error) => Err(error),
+                };
+                looked = looked.or(result);
             }
-            if refreshed { self.find(external_key_id) } else { Lookup::Missing }
+            match (self.find(external_key_id), looked) {
+                (Lookup::Missing, Err(error)) => Err(error),
+                (found, _) => Ok(found),
+            }
         })
     }
 

@@ -7,26 +7,31 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Sender, TrySendError};
-use tokio::sync::{Notify, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config;
 use crate::key_manager::external_key::KeyObject;
+use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::fault::Fault;
+use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::module::Module;
+use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
+use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
-use crate::key_manager::pkcs11::watcher::{Command, Watcher};
+use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
 use crate::key_manager::pkcs11::worker::{Busy, Completed, Job, Output, Task, Worker};
-use crate::key_manager::{HealthState, HsmError, MemberHealth};
+use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
 
-/// XKS v1, GetHealthStatus: a cached result may be at most one minute old.
-const HEALTH_AGE_MAX: Duration = Duration::from_secs(60);
-/// A probe slower than this leaves little of the 250 ms: the HSM is degraded.
-const SLOW_PROBE: Duration = Duration::from_millis(100);
 /// A search of the token is linear in its keys; unknown ids must not become a way to keep it busy.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
+/// Reading ten thousand keys of a slow HSM takes its time.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
+/// A watcher that hangs does not collect work for later.
+const COMMANDS_MAX: usize = 4;
 
 /// What is needed to start an HSM.
 pub struct HsmParts {
@@ -42,24 +47,23 @@ pub struct HsmParts {
 /// One token, its worker threads and its watcher.
 pub struct Hsm {
     name: Arc<str>,
+    token: Arc<Token>,
     jobs: Sender<Job>,
     commands: Sender<Command>,
     inventory: Arc<ArcSwap<Inventory>>,
     workers: Vec<Arc<Busy>>,
     health: ArcSwap<Health>,
-    last_refresh: parking_lot::Mutex<Option<Instant>>,
-    /// Somebody saw a fault: the next probe should not wait.
-    alarm: Arc<Notify>,
+    last_refresh: Mutex<Option<Refresh>>,
+    alarm: Arc<Alarm>,
     metrics: Arc<HsmMetrics>,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Clone, Debug)]
-struct Health {
-    state: HealthState,
-    reason: Option<String>,
-    product: Product,
-    probed: Option<Instant>,
+/// A reading of the keys, under way or done: everybody who asked meanwhile waits for the same one.
+#[derive(Clone)]
+pub(super) struct Refresh {
+    started: Instant,
+    outcome: watch::Receiver<Option<Result<(), Fault>>>,
 }
 
 impl Hsm {
@@ -67,56 +71,51 @@ impl Hsm {
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
         let (jobs, job_receiver) = crossbeam_channel::bounded(config.queue_length_max);
-        let (commands, command_receiver) = crossbeam_channel::unbounded();
+        let (commands, command_receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let name: Arc<str> = Arc::from(config.name.as_str());
         let sessions = config.sessions;
         let token = Arc::new(Token::new(config, module, &pin));
         let inventory = Arc::new(ArcSwap::from_pointee(Inventory::with_invocations(invocations)));
         let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
         let metrics = Arc::new(metrics);
-        let alarm = Arc::new(Notify::new());
+        let alarm = Arc::new(Alarm::default());
         let workers: Vec<_> = (0..sessions).map(|_| Arc::new(Busy::new(clock.instant()))).collect();
         for (number, busy) in workers.iter().enumerate() {
-            let alarm = Arc::clone(&alarm);
             let worker = Worker {
                 token: Arc::clone(&token),
+                session: ThreadSession::new(Arc::clone(&token), Some(metrics.sessions.clone())),
                 health_object: Arc::clone(&health_object),
                 jobs: job_receiver.clone(),
                 busy: Arc::clone(busy),
                 metrics: Arc::clone(&metrics),
                 clock: Arc::clone(&clock),
-                alarm: Arc::new(move || alarm.notify_one()),
-                session: None,
+                alarm: Arc::clone(&alarm),
+                login: 0,
             };
             thread::Builder::new().name(format!("{name}-{number}")).spawn(move || worker.run())?;
         }
         let watcher = Watcher {
-            token,
+            token: Arc::clone(&token),
+            session: ThreadSession::new(Arc::clone(&token), None),
             inventory: Arc::clone(&inventory),
             health_object,
             commands: command_receiver,
+            alarm: Arc::clone(&alarm),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
-            session: None,
-            tested_generation: 0,
-            last_reinitialization: None,
+            progress: Progress::default(),
         };
         thread::Builder::new().name(format!("{name}-watcher")).spawn(move || watcher.run())?;
-        let health = Health {
-            state: HealthState::Unavailable,
-            reason: Some("not probed yet".to_owned()),
-            product: Product::default(),
-            probed: None,
-        };
-        metrics.set_state(health.state.as_str(), HealthState::ALL);
+        metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
         Ok(Arc::new(Self {
             name,
+            token,
             jobs,
             commands,
             inventory,
             workers,
-            health: ArcSwap::from_pointee(health),
-            last_refresh: parking_lot::Mutex::new(None),
+            health: ArcSwap::from_pointee(Health::unknown()),
+            last_refresh: Mutex::new(None),
             alarm,
             metrics,
             clock,
@@ -131,6 +130,15 @@ impl Hsm {
         self.inventory.load_full()
     }
 
+    /// Looks an external key up in memory. The health key is none: its log should show probes only (XKS v1,
+    /// GetHealthStatus).
+    pub(super) fn find(&self, external_key_id: &str) -> Lookup {
+        if external_key_id == self.token.config.health_key {
+            return Lookup::Missing;
+        }
+        self.inventory.load().find(external_key_id)
+    }
+
     /// Encryptions counted for keys that are not in the token now.
     pub fn unclaimed_invocations(&self) -> Vec<(String, u64)> {
         self.inventory.load().unclaimed_invocations().collect()
@@ -142,7 +150,7 @@ impl Hsm {
 
     /// Completes when somebody saw a fault since the last call.
     pub async fn alarmed(&self) {
-        self.alarm.notified().await;
+        self.alarm.raised().await;
     }
 
     /// Puts a job into the queue and waits for its answer, at most until the deadline. A hung library costs
@@ -179,35 +187,29 @@ impl Hsm {
 
     /// Probes the HSM and takes up the result. A probe that does not return in time makes it UNAVAILABLE.
     pub async fn probe(&self, timeout: Duration) {
+        // One thread does both, and reading many keys of a slow HSM is no sign of illness.
+        let refresh = self.last_refresh.lock().clone();
+        if let Some(refresh) = refresh {
+            let _ = tokio::time::timeout(REFRESH_TIMEOUT, refresh.wait()).await;
+        }
         let (reply, answer) = oneshot::channel();
-        let outcome = match self.commands.send(Command::Probe(reply)) {
-            Ok(()) => tokio::time::timeout(timeout, answer).await,
-            Err(_) => return,
+        let outcome = match self.commands.try_send(Command::Probe(reply)) {
+            // Full: earlier probes have not returned either.
+            Ok(()) | Err(TrySendError::Full(_)) => tokio::time::timeout(timeout, answer).await,
+            Err(TrySendError::Disconnected(_)) => return,
         };
-        let product = self.health.load().product.clone();
-        let down = |reason: String, product| Health {
-            state: HealthState::Unavailable,
-            reason: Some(reason),
-            product,
-            probed: Some(self.clock.instant()),
-        };
+        let (before, now) = (self.health.load(), self.clock.instant());
         self.set_health(match outcome {
             Ok(Ok(Ok(vitals))) => {
                 self.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
                 self.metrics
                     .probe_timestamp
                     .set(i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX));
-                let slow = vitals.duration > SLOW_PROBE;
-                Health {
-                    state: if slow { HealthState::Degraded } else { HealthState::Active },
-                    reason: slow.then(|| format!("the probe took {} ms", vitals.duration.as_millis())),
-                    product: vitals.product,
-                    probed: Some(self.clock.instant()),
-                }
+                Health::passed(vitals, now)
             }
-            Ok(Ok(Err(fault))) => down(fault.what, product),
-            Ok(Err(_)) => down("the watcher has ended".to_owned(), product),
-            Err(_) => down(format!("no answer to a probe within {} ms", timeout.as_millis()), product),
+            Ok(Ok(Err(fault))) => before.failed(fault.what, now),
+            Ok(Err(_)) => before.failed("earlier probes have not returned".to_owned(), now),
+            Err(_) => before.failed(format!("no answer to a probe within {} ms", timeout.as_millis()), now),
         });
     }
 
@@ -234,63 +236,81 @@ impl Hsm {
     /// Sets the gauges that no event sets.
     pub fn publish(&self) {
         let now = self.clock.instant();
-        self.metrics.set_state(self.health_at(now).state.as_str(), HealthState::ALL);
+        self.metrics.set_state(self.condition(now).0.as_str(), HealthState::ALL);
         self.metrics.queue_length.set(i64::try_from(self.jobs.len()).unwrap_or(i64::MAX));
         self.metrics.sessions_stuck.set(i64::try_from(self.stuck_workers(now)).unwrap_or(i64::MAX));
     }
 
     pub fn health(&self) -> MemberHealth {
-        self.health_at(self.clock.instant())
+        let (state, reason) = self.condition(self.clock.instant());
+        let Product { vendor, model } = self.health.load().product.clone();
+        MemberHealth { id: self.name.to_string(), vendor, model, state, reason }
     }
 
-    fn health_at(&self, now: Instant) -> MemberHealth {
-        let health = self.health.load();
-        let (mut state, mut reason) = (health.state, health.reason.clone());
-        let stuck = self.stuck_workers(now);
-        if stuck == self.workers.len() {
-            (state, reason) =
-                (HealthState::Unavailable, Some("all sessions hang in PKCS#11 calls".to_owned()));
-        } else if stuck > 0 && state == HealthState::Active {
-            (state, reason) =
-                (HealthState::Degraded, Some(format!("{stuck} sessions hang in PKCS#11 calls")));
-        }
-        if health.probed.is_none_or(|probed| now.saturating_duration_since(probed) > HEALTH_AGE_MAX) {
-            (state, reason) =
-                (HealthState::Unavailable, Some("no probe result within the last minute".to_owned()));
-        }
-        let Product { vendor, model } = health.product.clone();
-        MemberHealth { id: self.name.to_string(), vendor, model, state, reason }
+    /// The state now, and why it is not ACTIVE.
+    fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
+        let stuck = Stuck { workers: self.stuck_workers(now), of: self.workers.len() };
+        self.health.load().at(now, stuck)
     }
 
     fn stuck_workers(&self, now: Instant) -> usize {
         self.workers.iter().filter(|busy| busy.is_stuck(now, HANG_LIMIT)).count()
     }
 
-    /// Reads the keys again. True if that was done; not done more often than `REFRESH_INTERVAL_MIN` unless
-    /// `forced`.
-    pub async fn refresh(&self, forced: bool) -> bool {
-        let now = self.clock.instant();
-        {
-            let mut last = self.last_refresh.lock();
-            let recent = last.is_some_and(|last| now.saturating_duration_since(last) < REFRESH_INTERVAL_MIN);
-            if recent && !forced {
-                return false;
-            }
-            *last = Some(now);
+    /// Reads the keys again, at once; if that fails, as soon as the HSM is back.
+    pub async fn refresh(&self) -> Result<(), HsmError> {
+        let refresh = self.join_refresh(Duration::ZERO);
+        let result = match tokio::time::timeout(REFRESH_TIMEOUT, refresh.wait()).await {
+            Ok(result) => result,
+            Err(_) => Err(HsmError::DeadlineExceeded),
+        };
+        if result.is_err() {
+            self.alarm.raise_for_keys();
         }
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Refresh(reply)).is_ok() && matches!(answer.await, Ok(Ok(())))
+        result
     }
 
-    /// Uses another PIN from now on.
-    pub fn set_pin(&self, pin: SecretBytes) {
-        let _ = self.commands.send(Command::SetPin(pin));
-        self.alarm.notify_one();
+    /// Reads the keys again, unless that was done a moment ago: then what it found still counts. An HSM that is
+    /// out of service is not asked.
+    pub(super) fn refresh_for_miss(&self) -> Result<Refresh, HsmError> {
+        match self.condition(self.clock.instant()) {
+            (HealthState::Unavailable, reason) => Err(HsmError::Unavailable(reason.unwrap_or_default())),
+            (HealthState::Active | HealthState::Degraded, _) => Ok(self.join_refresh(REFRESH_INTERVAL_MIN)),
+        }
+    }
+
+    /// A reading of the keys that started not longer ago than `age_max`, or else a new one.
+    fn join_refresh(&self, age_max: Duration) -> Refresh {
+        let now = self.clock.instant();
+        let mut last = self.last_refresh.lock();
+        match &*last {
+            Some(last) if now.saturating_duration_since(last.started) < age_max => last.clone(),
+            _ => {
+                let (sender, outcome) = watch::channel(None);
+                // A full queue drops the sender, which the waiting side notices.
+                let _ = self.commands.try_send(Command::Refresh(sender));
+                last.insert(Refresh { started: now, outcome }).clone()
+            }
+        }
+    }
+
+    /// Uses another PIN from the next probe on, which is now.
+    pub fn set_pin(&self, pin: &SecretBytes) {
+        self.token.offer_pin(pin);
+        self.alarm.raise();
     }
 }
 
-/// A call that takes longer than AWS KMS ever waits hangs.
-const HANG_LIMIT: Duration = Duration::from_millis(250);
+impl Refresh {
+    pub(super) async fn wait(mut self) -> Result<(), HsmError> {
+        let outcome = self.outcome.wait_for(Option::is_some).await;
+        match outcome.as_deref() {
+            Ok(Some(Err(fault))) => Err(HsmError::Unavailable(fault.what.clone())),
+            Ok(_) => Ok(()),
+            Err(_) => Err(HsmError::Unavailable("the HSM is busy with earlier probes".to_owned())),
+        }
+    }
+}
 
 fn stopped() -> HsmError {
     HsmError::Unavailable("the HSM is stopped".to_owned())

@@ -10,9 +10,10 @@ use cryptoki::session::Session;
 
 use crate::domain::{ExternalKeyId, KeyUsages, VersionMarker};
 use crate::key_manager::Lookup;
-use crate::key_manager::external_key::{ExternalKey, KeyObject, KeySpec, KeyVersion, ObjectName};
+use crate::key_manager::external_key::{ExternalKey, Handle, KeyObject, KeySpec, KeyVersion, ObjectName};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::object_handle;
+use crate::key_manager::pkcs11::thread_session::Ready;
 
 /// Object handles asked for in one call; a network HSM may answer each with a round trip.
 const HANDLES_PER_CALL: NonZeroUsize = NonZeroUsize::new(512).unwrap();
@@ -40,14 +41,14 @@ impl Inventory {
     }
 
     /// Reads the token. Objects that `known` has keep their identity, and with it their invocation count.
-    pub(super) fn read(session: &Session, generation: u64, known: &Self) -> Result<Self, Fault> {
+    pub(super) fn read(ready: Ready<'_>, known: &Self) -> Result<Self, Fault> {
         let mut objects = HashMap::new();
         let mut versions: HashMap<ExternalKeyId, Vec<KeyVersion>> = HashMap::new();
-        for handle in find(session, &[])? {
-            let Some(found) = FoundKey::read(session, handle)? else { continue };
+        for handle in find(ready.session, &[])? {
+            let Some(found) = FoundKey::read(ready.session, handle)? else { continue };
             let Ok(id) = ExternalKeyId::parse(&found.name.label) else { continue };
             let object = known.object(&found.name);
-            object.remember_handle(generation, handle.handle());
+            object.remember_handle(ready.login, handle.handle());
             objects.insert(found.name.identity(), Arc::clone(&object));
             versions.entry(id).or_default().push(found.into_version(object));
         }
@@ -133,43 +134,63 @@ impl Entry {
 }
 
 /// Secret keys of the token that match `template`.
-pub(super) fn find(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+fn find(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
     let mut all = vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)];
     all.extend_from_slice(template);
     let found: Result<Vec<_>, _> = session.iter_objects_with_cache_size(&all, HANDLES_PER_CALL)?.collect();
     Ok(found?)
 }
 
-/// The one object of this name.
+/// The one object of this name. An empty `CKA_ID` is not searched for, since tokens differ in what it matches.
 pub(super) fn find_object(session: &Session, name: &ObjectName) -> Result<Option<ObjectHandle>, Fault> {
     let mut template = vec![Attribute::Label(name.label.clone().into_bytes())];
     if !name.id.is_empty() {
         template.push(Attribute::Id(name.id.clone()));
     }
-    match *find(session, &template)? {
+    let mut matches = Vec::new();
+    for handle in find(session, &template)? {
+        if FoundKey::read(session, handle)?.is_some_and(|found| found.name == *name) {
+            matches.push(handle);
+        }
+    }
+    match *matches {
         [] => Ok(None),
         [handle] => Ok(Some(handle)),
         _ => Err(Fault::new(Blame::Usage, "several HSM keys have the same CKA_LABEL and CKA_ID")),
     }
 }
 
+/// The object's handle: remembered, or searched for, which happens once a login.
+pub(super) fn handle_of(object: &KeyObject, ready: Ready<'_>) -> Result<u64, Fault> {
+    let missing = || Fault::new(Blame::Missing, "the key is not in the token");
+    match object.handle(ready.login) {
+        Some(Handle::Known(handle)) => Ok(handle),
+        Some(Handle::Missing) => Err(missing()),
+        None => {
+            let found = find_object(ready.session, &object.name)?.ok_or_else(missing)?.handle();
+            object.remember_handle(ready.login, found);
+            Ok(found)
+        }
+    }
+}
+
 /// Whether the object is still where it was found: asks for its attributes, which costs no search.
-pub(super) fn exists(session: &Session, object: &KeyObject, generation: u64) -> Result<bool, Fault> {
-    let Some(handle) = object.handle(generation) else { return Ok(false) };
-    let found = FoundKey::read(session, object_handle(handle))?;
+pub(super) fn exists(ready: Ready<'_>, object: &KeyObject) -> Result<bool, Fault> {
+    let Some(Handle::Known(handle)) = object.handle(ready.login) else { return Ok(false) };
+    let found = FoundKey::read(ready.session, object_handle(handle))?;
     Ok(found.is_some_and(|found| found.name == object.name))
 }
 
 /// The attributes of a secret key that matter here.
-pub(super) struct FoundKey {
-    pub(super) name: ObjectName,
+struct FoundKey {
+    name: ObjectName,
     spec: KeySpec,
     usages: KeyUsages,
 }
 
 impl FoundKey {
-    /// Nothing if the object vanished since it was found, or its label is not text.
-    pub(super) fn read(session: &Session, handle: ObjectHandle) -> Result<Option<Self>, Fault> {
+    /// Nothing if the object vanished since it was found, or is of an unknown kind, or its label is not text.
+    fn read(session: &Session, handle: ObjectHandle) -> Result<Option<Self>, Fault> {
         let wanted = [
             AttributeType::Label,
             AttributeType::Id,
@@ -183,7 +204,9 @@ impl FoundKey {
             Err(Error::Pkcs11(RvError::ObjectHandleInvalid | RvError::KeyHandleInvalid, _)) => {
                 return Ok(None);
             }
-            Err(error) => return Err(error.into()),
+            Err(error @ Error::Pkcs11(..)) => return Err(error.into()),
+            // cryptoki does not know its kind: not a key that we could use.
+            Err(_) => return Ok(None),
         };
         Ok(Self::from_attributes(attributes))
     }
@@ -221,9 +244,9 @@ impl FoundKey {
 fn spec_of(key_type: Option<KeyType>, value_bytes: Option<usize>) -> KeySpec {
     match (key_type, value_bytes) {
         (Some(KeyType::AES), Some(32)) => KeySpec::Aes256,
-        (Some(KeyType::AES), Some(bytes)) => KeySpec::Other(format!("AES_{}", bytes * 8)),
+        (Some(KeyType::AES), Some(bytes)) => KeySpec::Other(format!("AES_{}", bytes.saturating_mul(8))),
         (Some(KeyType::GENERIC_SECRET), Some(bytes)) => {
-            KeySpec::Other(format!("GENERIC_SECRET_{}", bytes * 8))
+            KeySpec::Other(format!("GENERIC_SECRET_{}", bytes.saturating_mul(8)))
         }
         _ => KeySpec::Other("UNKNOWN".to_owned()),
     }

@@ -15,6 +15,7 @@ use crate::key_manager::external_key::{ExternalKey, KeyVersion};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::inventory::{self, Inventory};
 use crate::key_manager::pkcs11::module::Module;
+use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
 use crate::secret::SecretBytes;
 
@@ -23,8 +24,7 @@ const AES_256_BYTES: u64 = 32;
 /// A read-write session on one token.
 pub struct KeyAdmin {
     session: Session,
-    generation: u64,
-    _token: Token,
+    token: Token,
     module: Arc<Module>,
 }
 
@@ -54,18 +54,22 @@ impl KeyAdmin {
     /// Loads the module, finds the token and logs in.
     pub fn open(config: &config::Hsm, pin: &SecretBytes) -> Result<Self, KeyAdminError> {
         let module = Arc::new(Module::load(&config.module).map_err(KeyAdminError::Hsm)?);
+        module.initialize().map_err(KeyAdminError::Hsm)?;
         let token = Token::new(config.clone(), Arc::clone(&module), pin);
         let session = {
             let library = module.library();
             token.open_session(&library)?;
-            library.pkcs11.open_rw_session_no_drop(token.find_slot(&library.pkcs11)?)?
+            let pkcs11 = library.pkcs11()?;
+            let (slot, _) = token.find_slot(pkcs11)?;
+            pkcs11.open_rw_session_no_drop(slot)?
         };
-        Ok(Self { session, generation: module.generation(), _token: token, module })
+        Ok(Self { session, token, module })
     }
 
     /// The keys that are in the token now.
     pub fn inventory(&self) -> Result<Inventory, KeyAdminError> {
-        Ok(Inventory::read(&self.session, self.generation, &Inventory::default())?)
+        let ready = Ready { session: &self.session, login: self.token.login_number() };
+        Ok(Inventory::read(ready, &Inventory::default())?)
     }
 
     /// Makes version 1 of a new key.
@@ -84,19 +88,26 @@ impl KeyAdmin {
         if !newest.enabled {
             return Err(KeyAdminError::Disabled(id.clone()));
         }
-        self.generate(&NewKey { id: id.clone(), usages: newest.usages }, newest.number() + 1)
+        let number = newest.number().checked_add(1);
+        let number =
+            number.ok_or_else(|| KeyAdminError::Hsm("there is no higher version number".to_owned()))?;
+        self.generate(&NewKey { id: id.clone(), usages: newest.usages }, number)
     }
 
     /// Enables or disables every version. The newest is what counts: it goes first when use is taken away and
-    /// last when it is given back, so that stopping half-way leaves the key disabled.
+    /// last when it is given back, so that stopping half-way leaves the key disabled. A version 0 that another
+    /// tool made has no state of its own and follows the newest.
     pub fn set_enabled(&self, id: &ExternalKeyId, enabled: bool) -> Result<(), KeyAdminError> {
         let key = self.find(id)?;
-        let mut versions: Vec<&KeyVersion> = key.versions().iter().collect();
+        if key.newest().is_none_or(|newest| newest.marker.is_none()) {
+            return Err(KeyAdminError::Foreign(id.clone()));
+        }
+        let mut versions: Vec<_> =
+            key.versions().iter().filter_map(|version| Some((version, version.marker?))).collect();
         if !enabled {
             versions.reverse();
         }
-        for version in versions {
-            let marker = version.marker.ok_or_else(|| KeyAdminError::Foreign(id.clone()))?;
+        for (version, marker) in versions {
             if version.enabled != enabled {
                 let handle = self.handle(version)?;
                 self.session
@@ -120,9 +131,10 @@ impl KeyAdmin {
         self.destroy(version)
     }
 
-    /// Destroys every version, the newest first, after which nothing encrypted with the key can be read.
+    /// Destroys every version, after which nothing encrypted with the key can be read. The oldest goes first:
+    /// stopping half-way must not make an old version the one that encrypts.
     pub fn delete(&self, id: &ExternalKeyId) -> Result<(), KeyAdminError> {
-        self.find(id)?.versions().iter().rev().try_for_each(|version| self.destroy(version))
+        self.find(id)?.versions().iter().try_for_each(|version| self.destroy(version))
     }
 
     pub fn find(&self, id: &ExternalKeyId) -> Result<Arc<ExternalKey>, KeyAdminError> {
@@ -192,6 +204,8 @@ impl From<Fault> for KeyAdminError {
             | Blame::DataOrToken
             | Blame::Handle
             | Blame::Length
+            | Blame::Login
+            | Blame::Missing
             | Blame::Session
             | Blame::Token
             | Blame::Usage => Self::Hsm(fault.what),

@@ -1,13 +1,16 @@
 //! Keys in PKCS#11 tokens: worker threads that own sessions, behind an async seam.
 
+mod alarm;
 mod fault;
 mod ffi;
 mod gcm;
 mod group;
+mod health;
 mod hsm;
 mod inventory;
 mod key_admin;
 mod module;
+mod thread_session;
 mod token;
 mod watcher;
 mod worker;

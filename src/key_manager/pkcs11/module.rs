@@ -1,7 +1,7 @@
 //! A PKCS#11 library in this process: loaded once, initialized, and initialized again when it must be.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -11,9 +11,8 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::GcmFunctions;
 
-/// How long a new initialization waits for calls in progress. A call that takes longer hangs; then there is
-/// nothing safe to do but wait for it.
-const CALLS_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// A call that takes longer than AWS KMS ever waits hangs.
+pub(super) const HANG_LIMIT: Duration = Duration::from_millis(250);
 
 /// One library. PKCS#11 state is per process, so all tokens of one library share it.
 pub struct Module {
@@ -23,27 +22,42 @@ pub struct Module {
     /// Goes up with every initialization; sessions and object handles of an older one are dead, and closing
     /// such a session could close a new one that got the same number.
     generation: AtomicU64,
+    /// Tokens that passed their last probe.
+    in_service: AtomicUsize,
 }
 
 pub(super) struct Library {
-    pub(super) pkcs11: Pkcs11,
+    pkcs11: Pkcs11,
     pub(super) gcm: GcmFunctions,
-    initialized: bool,
+    /// Or why not.
+    initialized: Result<(), Fault>,
 }
 
 impl Module {
-    /// Loads and initializes the library at `path`.
+    /// Loads the library at `path`, without initializing it.
     pub fn load(path: &Path) -> Result<Self, String> {
+        let path = real_path(path);
         let explain = |reason: String| format!("PKCS#11 module {}: {reason}", path.display());
-        let pkcs11 = Pkcs11::new(path).map_err(|error| explain(error.to_string()))?;
-        let gcm = GcmFunctions::load(path).map_err(explain)?;
-        let mut library = Library { pkcs11, gcm, initialized: false };
-        library.initialize().map_err(|fault| explain(fault.what))?;
-        Ok(Self { path: path.to_owned(), library: RwLock::new(library), generation: AtomicU64::new(1) })
+        let pkcs11 = Pkcs11::new(&path).map_err(|error| explain(error.to_string()))?;
+        let gcm = GcmFunctions::load(&path).map_err(explain)?;
+        let initialized = Err(Fault::new(Blame::Token, "the PKCS#11 library is not initialized"));
+        Ok(Self {
+            library: RwLock::new(Library { pkcs11, gcm, initialized }),
+            generation: AtomicU64::new(1),
+            in_service: AtomicUsize::new(0),
+            path,
+        })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Initializes it for the first time. Libraries look for their token then, so a failure may pass.
+    pub fn initialize(&self) -> Result<(), String> {
+        let result = self.library.write().initialize();
+        result.map_err(|fault| format!("PKCS#11 module {}: {}", self.path.display(), fault.what))
+    }
+
+    /// Whether this is the library at `path`. Distributions install one library under several names.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.path == real_path(path)
     }
 
     /// The library, for calls; keep the guard for one job only.
@@ -55,10 +69,23 @@ impl Module {
         self.generation.load(Ordering::Acquire)
     }
 
+    pub(super) fn count_in_service(&self, in_service: bool) {
+        if in_service {
+            self.in_service.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.in_service.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn is_in_service(&self) -> bool {
+        self.in_service.load(Ordering::Acquire) > 0
+    }
+
     /// Finalizes and initializes, unless somebody else did so since `seen`. Heals a library that lost its
-    /// token, or remembers a PIN that was changed (SoftHSM).
+    /// token, or remembers a PIN that was changed (SoftHSM). A call in progress is waited for as long as it
+    /// does not hang; then there is nothing safe to do.
     pub(super) fn reinitialize(&self, seen: u64) -> Result<(), Fault> {
-        let Some(mut library) = self.library.try_write_for(CALLS_END_TIMEOUT) else {
+        let Some(mut library) = self.library.try_write_for(HANG_LIMIT) else {
             return Err(Fault::new(
                 Blame::Token,
                 "a PKCS#11 call has not returned; the library cannot be restarted",
@@ -68,8 +95,7 @@ impl Module {
             return Ok(());
         }
         self.generation.store(seen + 1, Ordering::Release);
-        if library.initialized {
-            library.initialized = false;
+        if library.initialized.is_ok() {
             // It may have failed because the library is already gone; initializing decides.
             let _ = library.pkcs11.clone().finalize();
         }
@@ -78,10 +104,10 @@ impl Module {
 
     /// Ends all use of the library, unless a call hangs in it.
     pub fn finalize(&self) {
-        if let Some(mut library) = self.library.try_write_for(CALLS_END_TIMEOUT)
-            && library.initialized
+        if let Some(mut library) = self.library.try_write_for(HANG_LIMIT)
+            && library.initialized.is_ok()
         {
-            library.initialized = false;
+            library.initialized = Err(Fault::new(Blame::Token, "the PKCS#11 library is finalized"));
             self.generation.fetch_add(1, Ordering::Release);
             let _ = library.pkcs11.clone().finalize();
         }
@@ -91,12 +117,20 @@ impl Module {
 impl Library {
     fn initialize(&mut self) -> Result<(), Fault> {
         // Without CKF_OS_LOCKING_OK SoftHSM crashes under concurrency.
-        match self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
-                self.initialized = true;
-                Ok(())
-            }
+        self.initialized = match self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
             Err(error) => Err(error.into()),
-        }
+        };
+        self.initialized.clone()
     }
+
+    /// The functions of the library, if it is initialized.
+    pub(super) fn pkcs11(&self) -> Result<&Pkcs11, Fault> {
+        self.initialized.clone().map(|()| &self.pkcs11)
+    }
+}
+
+fn real_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

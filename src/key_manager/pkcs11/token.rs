@@ -1,16 +1,15 @@
 //! One token of a module: finding it, logging in, opening sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
-use cryptoki::types::AuthPin;
+use cryptoki::types::RawAuthPin;
 use parking_lot::Mutex;
-use secrecy::SecretString;
+use secrecy::SecretBox;
 
 use crate::config;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
@@ -21,10 +20,14 @@ use crate::secret::SecretBytes;
 pub(super) struct Token {
     pub(super) config: config::Hsm,
     pub(super) module: Arc<Module>,
-    pin: ArcSwap<AuthPin>,
+    pin: Mutex<RawAuthPin>,
+    /// The PIN of a changed configuration, until the watcher takes it up.
+    new_pin: Mutex<Option<RawAuthPin>>,
     /// Set when the token refused the PIN: trying again locks users out of HSMs.
     pin_rejected: AtomicBool,
     login: Mutex<Option<Login>>,
+    /// Goes up with every login. Object handles belong to one: they die with it (PKCS#11 3.1, C_Logout).
+    login_number: AtomicU64,
 }
 
 /// Login is per process and token (PKCS#11 3.1, C_Login). The anchor session does nothing but exist: closing
@@ -35,9 +38,10 @@ struct Login {
     anchor: Session,
 }
 
-/// An open session and the initialization of the library that it belongs to.
+/// An open session, and the initialization of the library and the login under which it was opened.
 pub(super) struct OpenSession {
     pub(super) generation: u64,
+    pub(super) login: u64,
     session: Session,
 }
 
@@ -46,33 +50,51 @@ impl Token {
         Self {
             config,
             module,
-            pin: ArcSwap::from_pointee(auth_pin(pin)),
+            pin: Mutex::new(auth_pin(pin)),
+            new_pin: Mutex::new(None),
             pin_rejected: AtomicBool::new(false),
             login: Mutex::new(None),
+            login_number: AtomicU64::new(0),
         }
     }
 
-    /// Takes a new PIN, and so may try again.
-    pub(super) fn set_pin(&self, pin: &SecretBytes) {
-        self.pin.store(Arc::new(auth_pin(pin)));
+    /// Another PIN, to be taken up by whoever can also initialize the library again.
+    pub(super) fn offer_pin(&self, pin: &SecretBytes) {
+        *self.new_pin.lock() = Some(auth_pin(pin));
+    }
+
+    /// True if there was another PIN, which will now be tried.
+    pub(super) fn take_up_pin(&self) -> bool {
+        let Some(pin) = self.new_pin.lock().take() else { return false };
+        *self.pin.lock() = pin;
         self.pin_rejected.store(false, Ordering::Release);
+        true
     }
 
     pub(super) fn is_pin_rejected(&self) -> bool {
         self.pin_rejected.load(Ordering::Acquire)
     }
 
+    pub(super) fn login_number(&self) -> u64 {
+        self.login_number.load(Ordering::Acquire)
+    }
+
     /// Opens a session for crypto on a token that is logged in, logging in first if need be.
     pub(super) fn open_session(&self, library: &Library) -> Result<OpenSession, Fault> {
         let generation = self.module.generation();
-        let slot = self.log_in(&library.pkcs11, generation)?;
-        let session = library.pkcs11.open_ro_session_no_drop(slot)?;
-        Ok(OpenSession { generation, session })
+        let pkcs11 = library.pkcs11()?;
+        let slot = self.log_in(pkcs11, generation)?;
+        let session = pkcs11.open_ro_session_no_drop(slot)?;
+        Ok(OpenSession { generation, login: self.login_number(), session })
     }
 
-    /// Forgets the login, so that the next session finds the token and logs in anew.
-    pub(super) fn forget_login(&self) {
-        if let Some(login) = self.login.lock().take()
+    /// Forgets this login, unless it was already replaced, so that the next session logs in anew.
+    pub(super) fn forget_login(&self, login_number: u64, _library: &Library) {
+        let mut login = self.login.lock();
+        if self.login_number() != login_number {
+            return;
+        }
+        if let Some(login) = login.take()
             && login.generation == self.module.generation()
         {
             let _ = login.anchor.close();
@@ -84,21 +106,28 @@ impl Token {
         if let Some(login) = login.as_ref().filter(|login| login.generation == generation) {
             return Ok(login.slot);
         }
-        let slot = self.find_slot(pkcs11)?;
-        let anchor = pkcs11.open_rw_session_no_drop(slot)?;
-        self.try_pin(&anchor)?;
-        *login = Some(Login { generation, slot, anchor });
-        Ok(slot)
-    }
-
-    fn try_pin(&self, session: &Session) -> Result<(), Fault> {
         if self.is_pin_rejected() {
             return Err(Fault::new(
                 Blame::Pin,
                 "the HSM refused the PIN; it is not tried again until it changes",
             ));
         }
-        match session.login(UserType::User, Some(&self.pin.load())) {
+        let (slot, info) = self.find_slot(pkcs11)?;
+        if info.user_pin_locked() {
+            return Err(Fault::new(Blame::Pin, "the token reports a locked user PIN (CKF_USER_PIN_LOCKED)"));
+        }
+        let anchor = pkcs11.open_ro_session_no_drop(slot)?;
+        if let Err(fault) = self.try_pin(&anchor) {
+            let _ = anchor.close();
+            return Err(fault);
+        }
+        self.login_number.fetch_add(1, Ordering::AcqRel);
+        *login = Some(Login { generation, slot, anchor });
+        Ok(slot)
+    }
+
+    fn try_pin(&self, session: &Session) -> Result<(), Fault> {
+        match session.login_with_raw(UserType::User, &self.pin.lock()) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
                 let fault = Fault::from(error);
@@ -111,25 +140,28 @@ impl Token {
     }
 
     /// By label and serial, never by slot number: tokens and proxies renumber.
-    pub(super) fn find_slot(&self, pkcs11: &Pkcs11) -> Result<Slot, Fault> {
-        let mut matches = Vec::new();
+    pub(super) fn find_slot(&self, pkcs11: &Pkcs11) -> Result<(Slot, TokenInfo), Fault> {
+        let (mut matches, mut unreadable) = (Vec::new(), None);
         for slot in pkcs11.get_slots_with_token()? {
-            if pkcs11.get_token_info(slot).is_ok_and(|info| self.is_named(&info)) {
-                matches.push(slot);
+            match pkcs11.get_token_info(slot) {
+                Ok(info) if self.is_named(&info) => matches.push((slot, info)),
+                Ok(_) => {}
+                Err(error) => unreadable = Some(error),
             }
         }
         let label = &self.config.token_label;
-        match *matches {
-            [slot] => Ok(slot),
-            [] => Err(Fault::new(Blame::Token, format!("no token is labelled `{label}`"))),
-            _ => Err(Fault::new(
+        match (matches.pop(), matches.is_empty()) {
+            (Some(found), true) => Ok(found),
+            (None, _) if let Some(error) = unreadable => Err(error.into()),
+            (None, _) => Err(Fault::new(Blame::Token, format!("no token is labelled `{label}`"))),
+            (Some(_), false) => Err(Fault::new(
                 Blame::Token,
                 format!("several tokens are labelled `{label}`; set `token_serial`"),
             )),
         }
     }
 
-    pub(super) fn is_named(&self, info: &TokenInfo) -> bool {
+    fn is_named(&self, info: &TokenInfo) -> bool {
         info.label().trim_end() == self.config.token_label
             && self.config.token_serial.as_deref().is_none_or(|serial| info.serial_number().trim() == serial)
     }
@@ -140,16 +172,17 @@ impl OpenSession {
         &self.session
     }
 
-    /// Closes it, unless its library was initialized anew: then the number may be another session's.
-    pub(super) fn close(self, module: &Module) {
+    /// Closes it, unless its library was initialized anew: then the number may be another session's. The
+    /// library is held so that this cannot happen meanwhile.
+    pub(super) fn close(self, module: &Module, _library: &Library) {
         if self.generation == module.generation() {
             let _ = self.session.close();
         }
     }
 }
 
-fn auth_pin(pin: &SecretBytes) -> AuthPin {
-    SecretString::from(String::from_utf8_lossy(pin.expose()).into_owned())
+fn auth_pin(pin: &SecretBytes) -> RawAuthPin {
+    SecretBox::new(Box::new(pin.expose().to_vec()))
 }
 
 /// What `ekmVendor` and `ekmFleetDetails` say of the token.

@@ -5,49 +5,70 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::key_manager::Lookup;
 use crate::key_manager::external_key::KeyObject;
+use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::Library;
-use crate::key_manager::pkcs11::token::{OpenSession, Product, Token};
-use crate::key_manager::pkcs11::worker::handle_of;
+use crate::key_manager::pkcs11::thread_session::ThreadSession;
+use crate::key_manager::pkcs11::token::{Product, Token};
 use crate::metrics::HsmMetrics;
 
-/// Initializing the library again ends the sessions of every token it serves: not more often than this.
+/// Initializing the library again ends the sessions of every token it serves: not more often than this, and
+/// still less often while one of the others works.
 const REINITIALIZE_INTERVAL: Duration = Duration::from_secs(1);
+const REINITIALIZE_INTERVAL_SHARED: Duration = Duration::from_secs(10);
 
 pub(super) enum Command {
     /// Check deeply, and repair what can be repaired.
     Probe(oneshot::Sender<Result<Vitals, Fault>>),
     /// Read the keys again.
-    Refresh(oneshot::Sender<Result<(), Fault>>),
-    /// Use this PIN from now on.
-    SetPin(crate::secret::SecretBytes),
+    Refresh(watch::Sender<Option<Result<(), Fault>>>),
 }
 
 /// What a successful probe learned.
 #[derive(Clone, Debug)]
 pub(super) struct Vitals {
     pub(super) product: Product,
+    /// Of the checks alone, without what was repaired or read anew.
     pub(super) duration: Duration,
 }
 
 pub(super) struct Watcher {
     pub(super) token: Arc<Token>,
+    pub(super) session: ThreadSession,
     pub(super) inventory: Arc<ArcSwap<Inventory>>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) commands: Receiver<Command>,
+    pub(super) alarm: Arc<Alarm>,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) session: Option<OpenSession>,
-    /// The initialization for which the self-test passed.
-    pub(super) tested_generation: u64,
-    pub(super) last_reinitialization: Option<Instant>,
+    pub(super) progress: Progress,
+}
+
+/// What the watcher remembers from command to command.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The login under which the keys were read and the self-test passed last; zero for none.
+    login: u64,
+    /// The initialization of the library that was checked last.
+    generation: u64,
+    in_service: bool,
+    last_reinitialization: Option<Instant>,
+    /// What was logged last; a fault that stays is logged once.
+    last_fault: String,
+}
+
+/// A rung of the recovery ladder.
+#[derive(Clone, Copy)]
+enum Rung {
+    Session,
+    Library,
 }
 
 impl Watcher {
@@ -55,53 +76,81 @@ impl Watcher {
     pub(super) fn run(mut self) {
         while let Ok(command) = self.commands.recv() {
             match command {
+                // Nobody waits for it any more: a call has hung meanwhile.
+                Command::Probe(reply) if reply.is_closed() => {}
                 Command::Probe(reply) => drop(reply.send(self.probe())),
-                Command::Refresh(reply) => drop(reply.send(self.refresh())),
-                Command::SetPin(pin) => {
-                    self.token.set_pin(&pin);
-                    self.metrics.pin_rejected.set(0);
-                    self.reinitialize_now();
-                }
+                Command::Refresh(reply) => drop(reply.send_replace(Some(self.refresh()))),
             }
         }
-        self.drop_session();
     }
 
     /// A deep check; on a fault a new session, then a new initialization, each followed by another check.
     fn probe(&mut self) -> Result<Vitals, Fault> {
-        let first = match self.check() {
-            Ok(vitals) => return Ok(vitals),
-            Err(fault) => fault,
-        };
-        self.report(&first);
-        if first.blame == Blame::Pin {
-            return Err(first);
+        if self.token.take_up_pin() {
+            // SoftHSM compares PINs with what it read when it was initialized.
+            self.reinitialize(self.token.module.generation());
         }
-        self.drop_session();
-        self.token.forget_login();
-        if let Some(object) = self.health_object.load_full() {
-            object.forget_handle();
+        let mut result = self.check();
+        for rung in [Rung::Session, Rung::Library] {
+            let Err(fault) = &result else { break };
+            self.report(fault);
+            if fault.blame == Blame::Pin || !self.climb(rung, fault) {
+                break;
+            }
+            result = self.check();
         }
-        let Err(second) = self.check() else { return self.check() };
-        if !self.may_reinitialize() || second.blame == Blame::Pin {
-            return Err(second);
+        if result.is_ok() {
+            self.metrics.pin_rejected.set(0);
+            self.progress.last_fault.clear();
         }
-        self.reinitialize_now();
-        self.check()
+        self.set_in_service(result.is_ok());
+        result
     }
 
-    fn may_reinitialize(&self) -> bool {
-        let now = self.clock.instant();
-        self.last_reinitialization
-            .is_none_or(|last| now.saturating_duration_since(last) >= REINITIALIZE_INTERVAL)
+    /// True if there is hope for another check.
+    fn climb(&mut self, rung: Rung, fault: &Fault) -> bool {
+        match rung {
+            Rung::Session => {
+                let token = Arc::clone(&self.token);
+                let library = token.module.library();
+                if let Some(object) = self.health_object.load_full() {
+                    object.forget_handle();
+                }
+                if !self.session.heal(fault, &library) {
+                    self.session.close(&library);
+                }
+                true
+            }
+            Rung::Library => {
+                self.set_in_service(false);
+                let interval = if self.token.module.is_in_service() {
+                    REINITIALIZE_INTERVAL_SHARED
+                } else {
+                    REINITIALIZE_INTERVAL
+                };
+                let now = self.clock.instant();
+                let last = self.progress.last_reinitialization;
+                let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+                is_due && self.reinitialize(self.progress.generation)
+            }
+        }
     }
 
-    fn reinitialize_now(&mut self) {
-        self.drop_session();
-        self.last_reinitialization = Some(self.clock.instant());
+    /// Unless another HSM of the library did so since the generation `seen`.
+    fn reinitialize(&mut self, seen: u64) -> bool {
+        self.progress.last_reinitialization = Some(self.clock.instant());
         self.metrics.reinitializations.inc();
-        if let Err(fault) = self.token.module.reinitialize(self.token.module.generation()) {
-            self.report(&fault);
+        let result = self.token.module.reinitialize(seen);
+        if let Err(fault) = &result {
+            self.report(fault);
+        }
+        result.is_ok()
+    }
+
+    fn set_in_service(&mut self, in_service: bool) {
+        if self.progress.in_service != in_service {
+            self.progress.in_service = in_service;
+            self.token.module.count_in_service(in_service);
         }
     }
 
@@ -110,97 +159,89 @@ impl Watcher {
     fn check(&mut self) -> Result<Vitals, Fault> {
         let token = Arc::clone(&self.token);
         let library = token.module.library();
+        self.progress.generation = token.module.generation();
         let started = self.clock.instant();
         let product = self.check_token(&library)?;
-        self.ready_session(&library)?;
-        if self.tested_generation != token.module.generation() {
+        let login = self.session.ready(&library)?.login;
+        let checked = self.clock.instant();
+        if self.progress.login != login || self.alarm.take_keys_changed() {
             self.read_keys(&library)?;
-            self.with_health_key(&library, |gcm| gcm.self_test())?;
-            self.tested_generation = token.module.generation();
         }
-        self.with_health_key(&library, |gcm| gcm.round_trip())?;
-        Ok(Vitals { product, duration: self.clock.instant().saturating_duration_since(started) })
+        let round_trip_started = self.clock.instant();
+        let object =
+            self.health_object.load_full().ok_or_else(|| Self::no_health_key(&token.config.health_key))?;
+        let ready = self.session.ready(&library)?;
+        Gcm::new(&library.gcm, ready, &object, token.config.iv_mode)?.round_trip()?;
+        let duration = checked.saturating_duration_since(started)
+            + self.clock.instant().saturating_duration_since(round_trip_started);
+        Ok(Vitals { product, duration })
     }
 
     fn check_token(&self, library: &Library) -> Result<Product, Fault> {
-        let slot = self.token.find_slot(&library.pkcs11)?;
-        let info = library.pkcs11.get_token_info(slot)?;
+        let pkcs11 = library.pkcs11()?;
+        let (slot, info) = self.token.find_slot(pkcs11)?;
         if info.error_state() {
             return Err(Fault::new(Blame::Token, "the token reports an error state (CKF_ERROR_STATE)"));
         }
-        if info.user_pin_locked() {
-            self.metrics.pin_rejected.set(1);
-            return Err(Fault::new(Blame::Pin, "the token reports a locked user PIN (CKF_USER_PIN_LOCKED)"));
-        }
-        if let Err(error) =
-            library.pkcs11.get_mechanism_info(slot, cryptoki::mechanism::MechanismType::AES_GCM)
-        {
+        if let Err(error) = pkcs11.get_mechanism_info(slot, cryptoki::mechanism::MechanismType::AES_GCM) {
             return Err(Fault::new(Blame::Token, format!("the token has no mechanism CKM_AES_GCM: {error}")));
         }
         Ok(Product::of(&info))
     }
 
-    fn with_health_key(
-        &self,
-        library: &Library,
-        test: impl Fn(&Gcm<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let label = &self.token.config.health_key;
-        let missing = || Fault::new(Blame::Token, format!("the health key `{label}` is not in the token"));
-        let object = self.health_object.load_full().ok_or_else(missing)?;
-        let session = self.session.as_ref().ok_or_else(|| Fault::new(Blame::Session, "no session"))?;
-        let key_handle = handle_of(&object, session)?;
-        test(&Gcm { functions: &library.gcm, session, key_handle, iv_mode: self.token.config.iv_mode })
+    fn no_health_key(label: &str) -> Fault {
+        Fault::new(Blame::Token, format!("the health key `{label}` is not in the token"))
     }
 
     fn refresh(&mut self) -> Result<(), Fault> {
         let token = Arc::clone(&self.token);
         let library = token.module.library();
-        self.ready_session(&library)?;
         let result = self.read_keys(&library);
         if let Err(fault) = &result {
             self.report(fault);
-            self.drop_session();
+            self.session.close(&library);
+            self.alarm.raise();
         }
         result
     }
 
-    fn read_keys(&self, _library: &Library) -> Result<(), Fault> {
-        let session = self.session.as_ref().ok_or_else(|| Fault::new(Blame::Session, "no session"))?;
-        let inventory = Inventory::read(session.session(), session.generation, &self.inventory.load())?;
-        for id in inventory.ambiguous() {
-            tracing::warn!(hsm = %self.token.config.name, key.id = %id, "several HSM keys answer to `{id}`; it is refused");
-        }
-        self.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
-        let health_object = match inventory.find(&self.token.config.health_key) {
+    /// Reads the keys, and takes them up if the health key among them works: a token that is gone answers as if
+    /// it were empty, and believing it would make HSM trouble look like deleted keys. With a new login it has to
+    /// pass the self-test too.
+    fn read_keys(&mut self, library: &Library) -> Result<(), Fault> {
+        // What changes from here on calls for another reading, and so does failing.
+        self.alarm.take_keys_changed();
+        let tested = std::mem::take(&mut self.progress.login);
+        let ready = self.session.ready(library)?;
+        let inventory = Inventory::read(ready, &self.inventory.load())?;
+        let config = &self.token.config;
+        let health_object = match inventory.find(&config.health_key) {
             Lookup::Found(key) => key.newest().map(|version| Arc::clone(&version.object)),
             Lookup::Missing | Lookup::Ambiguous => None,
         };
-        self.health_object.store(health_object);
+        let health_object = health_object.ok_or_else(|| Self::no_health_key(&config.health_key))?;
+        let gcm = Gcm::new(&library.gcm, ready, &health_object, config.iv_mode)?;
+        if tested == ready.login {
+            gcm.round_trip()?
+        } else {
+            gcm.self_test()?
+        }
+        self.progress.login = ready.login;
+        for id in inventory.ambiguous() {
+            tracing::warn!(hsm = %config.name, key.id = %id, "several HSM keys answer to `{id}`; it is refused");
+        }
+        self.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
+        self.health_object.store(Some(health_object));
         self.inventory.store(Arc::new(inventory));
         Ok(())
     }
 
-    fn ready_session(&mut self, library: &Library) -> Result<(), Fault> {
-        let generation = self.token.module.generation();
-        if self.session.as_ref().is_some_and(|session| session.generation != generation) {
-            self.session = None;
-        }
-        if self.session.is_none() {
-            self.session = Some(self.token.open_session(library)?);
-        }
-        Ok(())
-    }
-
-    fn drop_session(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close(&self.token.module);
-        }
-    }
-
-    fn report(&self, fault: &Fault) {
+    fn report(&mut self, fault: &Fault) {
         self.metrics.fault(&fault.code);
-        self.metrics.pin_rejected.set(i64::from(self.token.is_pin_rejected()));
-        tracing::warn!(hsm = %self.token.config.name, reason = %fault.what, "HSM fault: {}", fault.what);
+        self.metrics.pin_rejected.set(i64::from(fault.blame == Blame::Pin || self.token.is_pin_rejected()));
+        if self.progress.last_fault != fault.what {
+            self.progress.last_fault.clone_from(&fault.what);
+            tracing::warn!(hsm = %self.token.config.name, reason = %fault.what, "HSM fault: {}", fault.what);
+        }
     }
 }

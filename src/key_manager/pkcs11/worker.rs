@@ -4,19 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::key_manager::external_key::KeyObject;
+use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::module::Library;
-use crate::key_manager::pkcs11::token::{OpenSession, Token};
+use crate::key_manager::pkcs11::thread_session::ThreadSession;
+use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
+
+/// A lost login and a dead object handle, one after the other.
+const HEALINGS_MAX: usize = 2;
 
 /// Work for a worker: plain data, that could as well go to another process.
 pub(super) struct Job {
@@ -75,14 +81,15 @@ impl Busy {
 
 pub(super) struct Worker {
     pub(super) token: Arc<Token>,
-    pub(super) health_object: Arc<arc_swap::ArcSwapOption<KeyObject>>,
+    pub(super) session: ThreadSession,
+    pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) jobs: Receiver<Job>,
     pub(super) busy: Arc<Busy>,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Wakes the watcher: something about the token is wrong.
-    pub(super) alarm: Arc<dyn Fn() + Send + Sync>,
-    pub(super) session: Option<OpenSession>,
+    pub(super) alarm: Arc<Alarm>,
+    /// The login of the last job; zero before the first.
+    pub(super) login: u64,
 }
 
 impl Worker {
@@ -103,7 +110,6 @@ impl Worker {
             // The receiver may have given up: then the result is wiped with the message.
             let _ = job.reply.send(Completed { result, queue_wait, hsm_time });
         }
-        self.drop_session();
     }
 
     fn observe(&self, task: &Task, queue_wait: Duration, hsm_time: Duration) {
@@ -114,45 +120,35 @@ impl Worker {
         }
     }
 
-    /// Tries once more after a fault that a new session or a new search may heal.
+    /// Tries again after a fault that a new session or a new search may heal. One can follow from the other:
+    /// who was logged out finds all object handles dead after the next login.
     fn work(&mut self, job: &Job) -> Result<Output, HsmError> {
         let token = Arc::clone(&self.token);
         let library = token.module.library();
-        let mut fault = match self.attempt(job, &library) {
-            Ok(output) => return Ok(output),
-            Err(fault) => fault,
-        };
-        let healable = match fault.blame {
-            Blame::Handle => {
-                job.object.forget_handle();
-                true
-            }
-            Blame::Session => {
-                self.drop_session();
-                if fault.code == "UserNotLoggedIn" {
-                    token.forget_login();
-                }
-                true
-            }
-            Blame::Data | Blame::Length | Blame::Usage | Blame::Pin | Blame::Token | Blame::DataOrToken => {
-                false
-            }
-        };
-        if healable && self.clock.instant() < job.deadline {
-            self.metrics.fault(&fault.code);
-            fault = match self.attempt(job, &library) {
+        let mut healed = 0;
+        loop {
+            match self.attempt(job, &library) {
                 Ok(output) => return Ok(output),
-                Err(fault) => fault,
-            };
+                Err(fault) if fault.blame == Blame::DataOrToken => {
+                    return self.ask_again(fault, job, &library);
+                }
+                Err(fault) if healed < HEALINGS_MAX && self.heal(&fault, job, &library) => {
+                    self.metrics.fault(&fault.code);
+                    healed += 1;
+                }
+                Err(fault) => return Err(self.judge(fault, job, &library)),
+            }
         }
-        Err(self.judge(fault, job, &library))
     }
 
     fn attempt(&mut self, job: &Job, library: &Library) -> Result<Output, Fault> {
-        let iv_mode = self.token.config.iv_mode;
-        let session = self.ready_session(library)?;
-        let gcm =
-            Gcm { functions: &library.gcm, session, key_handle: handle_of(&job.object, session)?, iv_mode };
+        let ready = self.session.ready(library)?;
+        let former_login = std::mem::replace(&mut self.login, ready.login);
+        if former_login != ready.login && former_login != 0 {
+            // All handles of the former login are dead: the watcher finds them faster than request by request.
+            self.alarm.raise();
+        }
+        let gcm = Gcm::new(&library.gcm, ready, &job.object, self.token.config.iv_mode)?;
         match &job.task {
             Task::Encrypt(request) => {
                 job.object.count_invocation();
@@ -169,88 +165,84 @@ impl Worker {
         }
     }
 
-    fn ready_session(&mut self, library: &Library) -> Result<&OpenSession, Fault> {
-        let generation = self.token.module.generation();
-        // A session of an older initialization is already closed.
-        if self.session.as_ref().is_some_and(|session| session.generation != generation) {
-            self.session = None;
-            self.metrics.sessions.dec();
+    /// True if the job is worth another attempt.
+    fn heal(&mut self, fault: &Fault, job: &Job, library: &Library) -> bool {
+        if self.clock.instant() >= job.deadline {
+            return false;
         }
-        if self.session.is_none() {
-            self.session = Some(self.token.open_session(library)?);
-            self.metrics.sessions.inc();
+        if fault.blame == Blame::Handle {
+            job.object.forget_handle();
+            return true;
         }
-        self.session.as_ref().ok_or_else(|| Fault::new(Blame::Session, "no session"))
+        self.session.heal(fault, library)
     }
 
-    /// What the caller is told, and what is done to session and token. A fault about the caller's data keeps
-    /// the session, or bad input would be a way to burn logins.
-    fn judge(&mut self, mut fault: Fault, job: &Job, library: &Library) -> HsmError {
-        if fault.blame == Blame::DataOrToken {
-            fault.blame = self.tell_data_from_token(job, library);
+    /// The token said what it says both to bad data and when it is broken. If it works with the health key, it
+    /// is asked once more, and believed.
+    fn ask_again(&mut self, mut fault: Fault, job: &Job, library: &Library) -> Result<Output, HsmError> {
+        if self.try_health_key(library).is_err() {
+            fault.blame = Blame::Token;
+            return Err(self.judge(fault, job, library));
         }
-        match fault.blame {
-            Blame::Data | Blame::DataOrToken => return HsmError::BadCiphertext,
-            Blame::Length => return HsmError::TooLong,
-            Blame::Usage => return HsmError::UsageRefused,
-            Blame::Handle => {
-                (self.alarm)();
-                return HsmError::KeyMissing;
+        match self.attempt(job, library) {
+            Ok(output) => {
+                self.metrics.fault(&fault.code);
+                Ok(output)
             }
-            Blame::Session | Blame::Token | Blame::Pin => {}
-        }
-        // A call lost on its way to the token leaves its operation active: only a new session is clean.
-        self.drop_session();
-        self.metrics.fault(&fault.code);
-        (self.alarm)();
-        match fault.blame {
-            Blame::Pin => HsmError::Unavailable(fault.what),
-            Blame::Data
-            | Blame::DataOrToken
-            | Blame::Handle
-            | Blame::Length
-            | Blame::Session
-            | Blame::Token
-            | Blame::Usage => HsmError::Device(fault.what),
+            Err(mut fault) => {
+                if fault.blame == Blame::DataOrToken {
+                    fault.blame = self.tell_data_from_key(job, library);
+                }
+                Err(self.judge(fault, job, library))
+            }
         }
     }
 
-    /// A code that means both: if the same session encrypts and decrypts with the health key, and the key is
-    /// still there, then the data was bad.
-    fn tell_data_from_token(&mut self, job: &Job, library: &Library) -> Blame {
-        let iv_mode = self.token.config.iv_mode;
-        let health_object = self.health_object.load_full();
-        let Ok(session) = self.ready_session(library) else { return Blame::Token };
-        let Some(health_object) = health_object else { return Blame::Token };
-        let trial = handle_of(&health_object, session).and_then(|key_handle| {
-            Gcm { functions: &library.gcm, session, key_handle, iv_mode }.round_trip()
-        });
-        match trial {
-            Ok(()) => {}
-            Err(_) => return Blame::Token,
-        }
-        match inventory::exists(session.session(), &job.object, session.generation) {
+    /// kryoptic says GENERAL_ERROR for a key that another process destroyed, too.
+    fn tell_data_from_key(&mut self, job: &Job, library: &Library) -> Blame {
+        match self.session.ready(library).and_then(|ready| inventory::exists(ready, &job.object)) {
             Ok(true) => Blame::Data,
-            Ok(false) => Blame::Handle,
+            Ok(false) => Blame::Missing,
             Err(_) => Blame::Token,
         }
     }
 
-    fn drop_session(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close(&self.token.module);
-            self.metrics.sessions.dec();
+    /// What the caller is told, and what is done to session and token. A fault about the caller's data keeps
+    /// the session, or bad input would be a way to burn logins.
+    fn judge(&mut self, fault: Fault, job: &Job, library: &Library) -> HsmError {
+        match fault.blame {
+            Blame::Data => return HsmError::BadCiphertext,
+            Blame::Length => return HsmError::TooLong,
+            Blame::Usage => return HsmError::UsageRefused,
+            // A token that is gone answers as if it were empty.
+            Blame::Missing if self.try_health_key(library).is_ok() => {
+                job.object.remember_missing(self.token.login_number());
+                self.alarm.raise_for_keys();
+                return HsmError::KeyMissing;
+            }
+            Blame::DataOrToken
+            | Blame::Handle
+            | Blame::Login
+            | Blame::Missing
+            | Blame::Pin
+            | Blame::Session
+            | Blame::Token => {}
+        }
+        // A call lost on its way to the token leaves its operation active: only a new session is clean.
+        self.session.close(library);
+        self.metrics.fault(&fault.code);
+        self.alarm.raise();
+        if fault.blame == Blame::Pin {
+            HsmError::Unavailable(fault.what)
+        } else {
+            HsmError::Device(fault.what)
         }
     }
-}
 
-/// The object's handle: remembered, or searched for, which happens once an initialization of the library.
-pub(super) fn handle_of(object: &KeyObject, session: &OpenSession) -> Result<u64, Fault> {
-    if let Some(handle) = object.handle(session.generation) {
-        return Ok(handle);
+    fn try_health_key(&mut self, library: &Library) -> Result<(), Fault> {
+        let object = self.health_object.load_full();
+        let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
+        let ready = self.session.ready(library)?;
+        Gcm::new(&library.gcm, ready, &object, self.token.config.iv_mode)?.round_trip()
     }
-    let found = inventory::find_object(session.session(), &object.name)?
-        .ok_or_else(|| Fault::new(Blame::Handle, "the key is not in the token"))?;
-    object.remember_handle(session.generation, found.handle());
-    Ok(found.handle())
 }

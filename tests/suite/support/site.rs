@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use holdfast::clock::{Clock, SystemClock};
 use proxy_api::client::Outgoing;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ pub const PIN: &str = "1234567890";
 pub const ACCESS_KEY_ID: &str = "ABCDEFGHIJKLMNOPQRST";
 pub const SECRET_ACCESS_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=";
 pub const CLIENT_CN: &str = "cks.kms.us-east-1.amazonaws.com";
-const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
+pub const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a site is to be. The texts are TOML that goes into the named tables.
@@ -79,10 +80,10 @@ impl Site {
             ("impotent_key", "none"),
             ("holdfast-health", "encrypt,decrypt"),
         ] {
-            site.holdfast_ok(&["key", "create", id, "--usage", usage]);
+            site.holdfast_ok(&["key", "create", id, "--usage", usage, "--hsm", "softhsm"]);
         }
         for (id, usage) in &setup.keys {
-            site.holdfast_ok(&["key", "create", id, "--usage", usage]);
+            site.holdfast_ok(&["key", "create", id, "--usage", usage, "--hsm", "softhsm"]);
         }
         site
     }
@@ -118,6 +119,9 @@ impl Site {
         } else {
             String::new()
         };
+        // A busy machine is slower than AWS KMS is patient; tests of the deadline set their own.
+        let deadline =
+            if setup.limits.contains("request_deadline_ms") { "" } else { "request_deadline_ms = 10000" };
         let Setup { admin, hsm, key_store, limits, health, tables, .. } = setup;
         format!(
             r#"state_dir = "state"
@@ -153,6 +157,7 @@ hsms = ["softhsm"]
 credentials_file = "credentials.toml"
 {key_store}
 [limits]
+{deadline}
 {limits}
 [health]
 {health}
@@ -209,9 +214,13 @@ credentials_file = "credentials.toml"
     /// Waits for a condition, and says which when it does not come.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        let started = Instant::now();
+        let started = SystemClock.instant();
         while !condition() {
-            assert!(started.elapsed() < START_TIMEOUT, "{what} did not come about: {}", self.log());
+            assert!(
+                SystemClock.instant() - started < START_TIMEOUT,
+                "{what} did not come about: {}",
+                self.log()
+            );
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
@@ -350,8 +359,8 @@ credentials_file = "credentials.toml"
             "authenticationTag": encrypted["authenticationTag"],
             "encryptionAlgorithm": "AES_GCM",
         });
-        let request = merged(request, json!({ "ciphertextMetadata": encrypted["ciphertextMetadata"] }));
-        merged(request, members)
+        let metadata = json!({ "ciphertextMetadata": encrypted["ciphertextMetadata"] });
+        merged(merged(request, metadata), members)
     }
 
     /// Decrypts an answer of Encrypt; `members` override or add to the request, `null` removes.
@@ -382,14 +391,14 @@ pub fn merged(mut object: Value, members: Value) -> Value {
 }
 
 /// The fault-injecting module, which the test run has built beside this binary.
-fn shim_module() -> PathBuf {
+pub fn shim_module() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_holdfast"));
     let library = binary.with_file_name("libpkcs11_shim.so");
     assert!(library.exists(), "build it first: cargo build -p pkcs11-shim");
     library
 }
 
-fn free_ports() -> [u16; 3] {
-    let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     sockets.map(|socket| socket.local_addr().unwrap().port())
 }

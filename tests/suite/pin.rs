@@ -1,0 +1,111 @@
+//! A PIN that the HSM refuses is tried once: trying again locks users out of HSMs.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::pki::write_private;
+use crate::support::site::PIN;
+use crate::support::{Setup, Site};
+
+const PLAINTEXT: &[u8] = b"Hello World!";
+
+fn write_pin(site: &Site, pin: &str) {
+    let new: &Path = &site.path("pin.new");
+    write_private(new, pin);
+    std::fs::rename(new, site.path("pin")).unwrap();
+}
+
+fn pin_rejected(site: &Site) -> Option<f64> {
+    site.metric(r#"holdfast_hsm_pin_rejected{hsm="softhsm"}"#)
+}
+
+fn state(site: &Site) -> Value {
+    site.health().assert_ok().json()["ekmFleetDetails"][0]["healthStatus"].clone()
+}
+
+#[test]
+fn a_command_with_a_wrong_pin_says_so_and_does_not_try_again() {
+    let site = Site::prepare(&Setup { shim: true, ..Setup::default() });
+    write_pin(&site, "0000");
+    let output = site.holdfast(&["key", "list"]);
+    assert!(!output.status.success());
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        reason.trim_end(),
+        "holdfast: C_Login returned PinIncorrect; it is not tried again, since HSMs lock users"
+    );
+    assert_eq!(site.calls_of("C_Login"), 1);
+}
+
+/// Peer fault 7.
+#[test]
+fn a_wrong_pin_is_tried_once_until_it_is_another() {
+    let site = Site::prepare(&Setup { shim: true, ..Setup::default() });
+    write_pin(&site, "0000");
+    site.run();
+    site.wait_until("a listener", || site.admin_status("/livez") == Some(200));
+    let probes = site.calls_of("C_GetSlotList");
+    site.wait_until("many probes", || {
+        site.encrypt("foo", PLAINTEXT, json!({})).assert_error(500, "InternalException");
+        site.calls_of("C_GetSlotList") > probes + 10
+    });
+    assert_eq!(site.calls_of("C_Login"), 1);
+    assert_eq!(state(&site), "UNAVAILABLE");
+    assert_eq!(pin_rejected(&site), Some(1.0));
+    let (status, reason) = site.admin("/readyz").unwrap();
+    let expected = "HSM softhsm: the HSM refused the PIN; it is not tried again until it changes\n";
+    assert_eq!((status, reason.as_str()), (503, expected));
+    // No session was left behind, try after try.
+    let sessions = site.calls();
+    assert_eq!(sessions["C_OpenSession"], sessions["C_CloseSession"], "{sessions:?}");
+
+    // A reload without another PIN is no reason to try again.
+    site.signal(Signal::HUP);
+    site.wait_until("a reload", || {
+        site.metric("holdfast_config_reloads_total{result=\"taken\"}") == Some(1.0)
+    });
+    let probes = site.calls_of("C_GetSlotList");
+    site.wait_until("another probe", || site.calls_of("C_GetSlotList") > probes + 4);
+    assert_eq!(site.calls_of("C_Login"), 1);
+
+    write_pin(&site, PIN);
+    site.signal(Signal::HUP);
+    site.wait_ready();
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    assert_eq!(site.calls_of("C_Login"), 2);
+    assert_eq!(pin_rejected(&site), Some(0.0));
+    assert_eq!(state(&site), "ACTIVE");
+}
+
+#[test]
+fn a_pin_that_was_changed_in_token_and_file_is_taken_up_without_a_restart() {
+    let site = Site::start_with(&Setup { shim: true, ..Setup::default() });
+    let encrypted = site.encrypt("foo", PLAINTEXT, json!({})).assert_ok().json();
+    site.other_tool("change-pin 987654");
+    // The login of the running daemon is still good.
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    let logins = site.calls_of("C_Login");
+    write_pin(&site, "987654");
+    site.signal(Signal::HUP);
+    site.wait_until("the new PIN", || site.calls_of("C_Login") > logins);
+    site.wait_until("service", || site.decrypt("foo", &encrypted, json!({})).status == 200);
+    assert_eq!(pin_rejected(&site), Some(0.0));
+    assert_eq!(site.calls_of("C_Login"), logins + 1);
+}
+
+#[test]
+fn codes_of_a_pin_that_cannot_be_used_are_told_from_other_failures_of_login() {
+    for (code, logins_after) in [("CKR_PIN_EXPIRED", 1), ("CKR_PIN_LOCKED", 1), ("CKR_DEVICE_ERROR", 2)] {
+        let site = Site::prepare(&Setup { shim: true, ..Setup::default() });
+        site.inject(&format!("C_Login code={code}"));
+        site.run();
+        site.wait_until("a listener", || site.admin_status("/livez") == Some(200));
+        let probes = site.calls_of("C_GetSlotList");
+        site.wait_until("another probe", || site.calls_of("C_GetSlotList") > probes + 4);
+        assert_eq!(site.calls_of("C_Login").min(2), logins_after, "{code}");
+        assert_eq!(pin_rejected(&site), Some(if logins_after == 1 { 1.0 } else { 0.0 }), "{code}");
+        site.encrypt("foo", PLAINTEXT, json!({})).assert_error(500, "InternalException");
+    }
+}

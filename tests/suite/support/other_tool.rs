@@ -1,0 +1,126 @@
+//! Another program that works on the site's tokens, with the same library in a process of its own.
+
+use std::process::Command;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use secrecy::SecretString;
+
+use super::site::{PIN, SOFTHSM, Site};
+
+const TOKEN: &str = "OTHER_TOOL_TOKEN";
+const ORDER: &str = "OTHER_TOOL_ORDER";
+
+impl Site {
+    /// Carries out an order on the token `holdfast`, and returns what it printed.
+    #[track_caller]
+    pub fn other_tool(&self, order: &str) -> String {
+        self.other_tool_on("holdfast", order)
+    }
+
+    #[track_caller]
+    pub fn other_tool_on(&self, token: &str, order: &str) -> String {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "support::other_tool::obeys_an_order", "--ignored", "--nocapture"])
+            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
+            .env(TOKEN, token)
+            .env(ORDER, order)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{order}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+#[ignore = "other tests run it as another program"]
+fn obeys_an_order() {
+    let variable = |name| std::env::var_os(name).unwrap().into_string().unwrap();
+    let session = log_in(&variable(TOKEN));
+    let order = variable(ORDER);
+    match *order.split(' ').collect::<Vec<_>>() {
+        ["change-pin", pin] => {
+            session.set_pin(&PIN.into(), &pin.into()).unwrap();
+        }
+        ["destroy", label] => session.destroy_object(find(&session, label)).unwrap(),
+        ["forbid-encryption", label] => {
+            session.update_attributes(find(&session, label), &[Attribute::Encrypt(false)]).unwrap();
+        }
+        ["import", label, value] => {
+            let mut template = template(label);
+            template.push(Attribute::KeyType(cryptoki::object::KeyType::AES));
+            template.push(Attribute::Value(value.as_bytes().to_vec()));
+            session.create_object(&template).unwrap();
+        }
+        ["make", label] => make(&session, label, 32),
+        ["make", label, bytes] => make(&session, label, bytes.parse().unwrap()),
+        ["make-many", label, count] => {
+            (0..count.parse().unwrap())
+                .for_each(|number: u32| make(&session, &format!("{label}{number}"), 32));
+        }
+        ["rename", label, to] => {
+            let label_to = Attribute::Label(to.as_bytes().to_vec());
+            session.update_attributes(find(&session, label), &[label_to]).unwrap();
+        }
+        ["show", label] => show(&session, label),
+        _ => panic!("no such order: {order}"),
+    }
+}
+
+fn log_in(token: &str) -> Session {
+    let pkcs11 = Pkcs11::new(SOFTHSM).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let is_it = |slot: &cryptoki::slot::Slot| pkcs11.get_token_info(*slot).unwrap().label() == token;
+    let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(is_it).unwrap();
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&SecretString::from(PIN))).unwrap();
+    session
+}
+
+/// A key as other tools make it: without an id, and for any use.
+fn template(label: &str) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Encrypt(true),
+        Attribute::Decrypt(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+    ]
+}
+
+fn make(session: &Session, label: &str, bytes: u64) {
+    let mut template = template(label);
+    template.push(Attribute::ValueLen(bytes.into()));
+    session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
+}
+
+fn find(session: &Session, label: &str) -> ObjectHandle {
+    session.find_objects(&[Attribute::Label(label.as_bytes().to_vec())]).unwrap()[0]
+}
+
+/// Every attribute that says what can be done with the keys of a label, and whether the value can be read.
+fn show(session: &Session, label: &str) {
+    let wanted = [
+        AttributeType::AlwaysSensitive,
+        AttributeType::Decrypt,
+        AttributeType::Derive,
+        AttributeType::Encrypt,
+        AttributeType::Extractable,
+        AttributeType::Local,
+        AttributeType::NeverExtractable,
+        AttributeType::Private,
+        AttributeType::Sensitive,
+        AttributeType::Sign,
+        AttributeType::Unwrap,
+        AttributeType::Value,
+        AttributeType::Verify,
+        AttributeType::Wrap,
+    ];
+    for key in session.find_objects(&[Attribute::Label(label.as_bytes().to_vec())]).unwrap() {
+        println!("{:?}", session.get_attributes(key, &wanted).unwrap());
+    }
+}
