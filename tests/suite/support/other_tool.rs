@@ -103,6 +103,7 @@ fn find(session: &Session, label: &str) -> ObjectHandle {
 }
 
 /// Every attribute that says what can be done with the keys of a label, and whether the value can be read.
+#[expect(clippy::print_stdout, reason = "the parent process reads it")]
 fn show(session: &Session, label: &str) {
     let wanted = [
         AttributeType::AlwaysSensitive,
