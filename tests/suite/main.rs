@@ -1,4 +1,5 @@
 //! Runs the real daemon over real TLS sockets against a real SoftHSM token: a module a capability.
+#![expect(unreachable_pub, reason = "nothing outside could reach into a test binary")]
 
 mod support;
 
