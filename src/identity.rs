@@ -122,12 +122,16 @@ impl Credential {
 }
 
 impl Untrusted {
-    /// For logs and metrics.
-    pub fn name(self) -> &'static str {
+    /// For the log: a word to search for, and for people what it means.
+    pub fn reason(self) -> String {
         match self {
-            Self::RegionNotAllowed => "region_not_allowed",
-            Self::Signature(refusal) => refusal.name(),
-            Self::UnknownAccessKeyId => "unknown_access_key_id",
+            Self::RegionNotAllowed => {
+                "region_not_allowed: the key store takes no requests from this Region".to_owned()
+            }
+            Self::Signature(refusal) => format!("{}: {refusal}", refusal.name()),
+            Self::UnknownAccessKeyId => {
+                "unknown_access_key_id: the key store has no such credential".to_owned()
+            }
         }
     }
 }

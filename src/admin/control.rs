@@ -144,7 +144,8 @@ mod tests {
         assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
         let listener = bind(&socket).unwrap();
         assert!(bind(&socket).is_err(), "a second daemon must not take the socket over");
-        let serving = tokio::task::spawn(serve(listener, Arc::new(Fussy)));
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(serve(listener, Arc::new(Fussy)));
         let (done, refused) = {
             let socket = socket.clone();
             tokio::task::spawn_blocking(move || {
@@ -154,8 +155,7 @@ mod tests {
             .unwrap()
         };
         assert_eq!((done, refused), (Notified::Done, Notified::Refused("two; lines".to_owned())));
-        serving.abort();
-        let _ = serving.await;
+        serving.shutdown().await;
         assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
         assert!(bind(&socket).is_ok(), "the socket of a daemon that is gone is replaced");
     }

@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz` on the loopback listener.
+//! `/metrics`, `/livez` and `/readyz` on the loopback listener; the latter two for load balancers elsewhere.
 
 use std::sync::Arc;
 
@@ -23,6 +23,23 @@ pub trait Readiness: Send + Sync + 'static {
 pub struct Routes<R> {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<R>,
+}
+
+/// `/livez` and `/readyz` for load balancers, who are told yes or no and no reasons.
+pub struct ProbeRoutes<R> {
+    pub readiness: Arc<R>,
+}
+
+impl<R: Readiness> Responder for ProbeRoutes<R> {
+    async fn respond(&self, incoming: Incoming) -> Response {
+        let is_read = incoming.method == Method::GET || incoming.method == Method::HEAD;
+        match incoming.uri.path() {
+            "/livez" if is_read => text(StatusCode::OK, "alive\n"),
+            "/readyz" if is_read && self.readiness.obstacles().is_empty() => text(StatusCode::OK, "ready\n"),
+            "/readyz" if is_read => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            _ => text(StatusCode::NOT_FOUND, "there are /livez and /readyz\n"),
+        }
+    }
 }
 
 impl<R: Readiness> Responder for Routes<R> {

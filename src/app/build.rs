@@ -15,7 +15,7 @@ use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::gate::KeyStore;
-use crate::http::{Listener, Settings, TlsFiles, TlsSettings, TlsSwitch};
+use crate::http::{CertificateFacts, Listener, Settings, TlsFiles, TlsSettings, TlsSwitch, Validity};
 use crate::identity::Credentials;
 use crate::key_manager::pkcs11::{Hsm, HsmGroup, HsmParts, Module};
 use crate::kill_switch::KillSwitch;
@@ -130,8 +130,9 @@ impl App {
                 Listener::bind(settings(&listener.name, listener.listen, self.tls.get(&listener.name)))
             })
             .collect();
-        let admin = Listener::bind(settings("admin", config.admin.listen, None));
-        Ok(Bound { xks: xks.map_err(start_error)?, admin: admin.map_err(start_error)? })
+        let admin = Listener::bind(settings("admin", config.admin.listen, None)).map_err(start_error)?;
+        let probe = config.admin.probe_listen.map(|listen| Listener::bind(settings("probe", listen, None)));
+        Ok(Bound { xks: xks.map_err(start_error)?, admin, probe: probe.transpose().map_err(start_error)? })
     }
 
     pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {
@@ -189,6 +190,7 @@ impl App {
             }
         }
         for (name, tls) in &self.tls {
+            self.warn_of_validity(name, tls.current().certificate());
             metrics
                 .certificate_not_after_timestamp_seconds
                 .with_label_values(&[name.as_str()])
@@ -198,6 +200,16 @@ impl App {
         let now = i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX);
         metrics.config_last_reload_timestamp_seconds.set(now);
         self.publish_blocks(config);
+    }
+
+    /// An expired certificate cuts off all keys, and is still better than no listener.
+    fn warn_of_validity(&self, listener: &str, certificate: &CertificateFacts) {
+        let file = certificate.file.display();
+        match certificate.validity(self.clock.unix_seconds()) {
+            Validity::Valid => {}
+            Validity::Expired => tracing::error!(listener, "the certificate in {file} has expired"),
+            Validity::NotYetValid => tracing::error!(listener, "the certificate in {file} is not valid yet"),
+        }
     }
 
     pub(super) fn publish_blocks(&self, config: &Config) {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Readiness, Routes, control};
+use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
 use crate::config::Config;
 use crate::http::{Drained, Listener};
@@ -49,6 +49,8 @@ fn start_error(reason: impl fmt::Display) -> StartError {
 /// Runs the daemon until SIGINT or SIGTERM.
 pub fn run(config: Config) -> Result<(), StartError> {
     forbid_core_dumps();
+    // Sockets and state files are for this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let parts = Parts::new()?;
     let (sink, _log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
         .map_err(start_error)?;
@@ -159,20 +161,23 @@ async fn watch_configuration(app: Arc<App>) {
 struct Bound {
     xks: Vec<Listener>,
     admin: Listener,
+    probe: Option<Listener>,
 }
+
+type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
 
 impl Bound {
     fn serve(self, app: &Arc<App>, stopped: &watch::Receiver<bool>) -> JoinSet<Drained> {
         let mut serving = JoinSet::new();
         for listener in self.xks {
-            let serve: Pin<Box<dyn Future<Output = Drained> + Send>> =
-                Box::pin(listener.serve(app.server(), stopped.clone()));
-            serving.spawn(serve);
+            serving.spawn(Box::pin(listener.serve(app.server(), stopped.clone())) as Serving);
+        }
+        if let Some(probe) = self.probe {
+            let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
+            serving.spawn(Box::pin(probe.serve(routes, stopped.clone())) as Serving);
         }
         let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app) });
-        let serve: Pin<Box<dyn Future<Output = Drained> + Send>> =
-            Box::pin(self.admin.serve(routes, stopped.clone()));
-        serving.spawn(serve);
+        serving.spawn(Box::pin(self.admin.serve(routes, stopped.clone())) as Serving);
         serving
     }
 }

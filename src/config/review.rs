@@ -96,9 +96,11 @@ impl<'a> Review<'a> {
         value
     }
 
-    pub(super) fn socket_address(&mut self, table: &str, text: &str) -> Option<SocketAddr> {
+    pub(super) fn socket_address(&mut self, table: &str, member: &str, text: &str) -> Option<SocketAddr> {
         let address = text.parse().ok();
-        let reason = "`listen` must be an IP address and a port, such as `127.0.0.1:8440` or `[::]:443`";
+        let reason = format_args!(
+            "`{member}` must be an IP address and a port, such as `127.0.0.1:8440` or `[::]:443`"
+        );
         self.require(address.is_some(), table, reason);
         address
     }

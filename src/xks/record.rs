@@ -45,6 +45,10 @@ pub(super) struct Outcome<'a> {
     pub(super) duration: Duration,
     pub(super) peer: SocketAddr,
     pub(super) listener: &'a str,
+    /// What was asked for, where that is what went wrong.
+    pub(super) path: Option<&'a str>,
+    /// The host as received, where a signature failed: a reverse proxy may have rewritten it.
+    pub(super) host: Option<&'a str>,
 }
 
 /// One line of the request log (XKS v1, Logging).
@@ -79,6 +83,10 @@ struct Line<'a> {
     region: Option<&'a str>,
     peer: SocketAddr,
     listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
 }
 
 const LINE_BYTES_USUAL: usize = 768;
@@ -107,6 +115,8 @@ impl Record<'_> {
             region: self.region.as_deref(),
             peer: outcome.peer,
             listener: outcome.listener,
+            path: outcome.path,
+            host: outcome.host,
         };
         let mut text = Vec::with_capacity(LINE_BYTES_USUAL);
         if serde_json::to_writer(&mut text, &line).is_ok() {

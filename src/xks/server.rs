@@ -245,6 +245,8 @@ impl Server {
                 duration,
                 peer: request.head.peer,
                 listener: request.head.listener,
+                path: matches!(error, Some(Error::UnknownPath)).then(|| request.head.uri.path()),
+                host: matches!(error, Some(Error::AuthenticationFailed(_))).then(|| request.head.host()),
             }));
         }
     }
@@ -266,6 +268,13 @@ struct Head<'a> {
     received_at: Instant,
     peer: std::net::SocketAddr,
     listener: &'a str,
+}
+
+impl Head<'_> {
+    fn host(&self) -> &str {
+        let header = || self.headers.get(http::header::HOST)?.to_str().ok();
+        self.uri.authority().map(http::uri::Authority::as_str).or_else(header).unwrap_or_default()
+    }
 }
 
 impl Responder for Server {

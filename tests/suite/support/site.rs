@@ -359,8 +359,8 @@ credentials_file = "credentials.toml"
             "authenticationTag": encrypted["authenticationTag"],
             "encryptionAlgorithm": "AES_GCM",
         });
-        let metadata = json!({ "ciphertextMetadata": encrypted["ciphertextMetadata"] });
-        merged(merged(request, metadata), members)
+        let request = merged(request, json!({ "ciphertextMetadata": encrypted["ciphertextMetadata"] }));
+        merged(request, members)
     }
 
     /// Decrypts an answer of Encrypt; `members` override or add to the request, `null` removes.
