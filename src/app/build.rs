@@ -213,6 +213,8 @@ impl App {
     }
 
     pub(super) fn publish_blocks(&self, config: &Config) {
+        // A key store that a reload removed has no gauge any more.
+        self.metrics.key_store_blocked.reset();
         for store in &config.key_stores {
             let blocked = self.kill_switch.is_key_store_blocked(&store.name);
             self.metrics.key_store_blocked.with_label_values(&[store.name.as_str()]).set(i64::from(blocked));

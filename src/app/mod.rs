@@ -143,11 +143,17 @@ async fn watch_configuration(app: Arc<App>) {
             },
             None => drop(hangup.recv().await),
         }
+        // Before the files are read, so that no change falls between reading and watching; and again after it,
+        // since other files may be named now.
+        let rewatch = |watch: &mut Option<FileWatch>| {
+            if let Some(watch) = watch {
+                watch.watch(&app.watched_files());
+            }
+        };
+        rewatch(&mut watch);
         // Logged and counted where it happens.
         let _ = app.reload().await;
-        if let Some(watch) = &mut watch {
-            watch.watch(&app.watched_files());
-        }
+        rewatch(&mut watch);
     }
 }
 

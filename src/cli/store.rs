@@ -62,8 +62,8 @@ fn set_blocked(
             blocks.key_stores.remove(name);
         }
     })?;
-    writeln!(world.out, "key store {name} is {}", if blocked { "blocked" } else { "not blocked" })?;
-    tell_daemon(config, Change::Blocks, world)
+    let what = format!("key store {name} is {}", if blocked { "blocked" } else { "not blocked" });
+    tell_daemon(config, Change::Blocks, &what, world)
 }
 
 fn list(config: &Config, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {
