@@ -1,5 +1,8 @@
 //! Runs the real daemon over real TLS sockets against a real SoftHSM token: a module a capability.
+#![expect(unreachable_pub, reason = "nothing outside could reach into a test binary")]
 
 mod support;
 
+mod bodies;
 mod conformance;
+mod xks_api;

@@ -1,12 +1,12 @@
 //! Signed requests to a site, answered with everything that came back.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
+use holdfast::clock::{Clock, SystemClock};
 use http::header::HeaderMap;
 use http::{Method, uri::PathAndQuery};
 use proxy_api::client::{Connection, Endpoint, HttpVersions, Outgoing, TlsTrust};
 use proxy_api::sigv4::{self, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE};
+use proxy_api::wire::decode_base64;
 use serde_json::{Value, json};
 
 /// An answer.
@@ -26,6 +26,11 @@ impl Reply {
     /// A member of the body that is text.
     pub fn text(&self, member: &str) -> String {
         self.json()[member].as_str().unwrap_or_else(|| panic!("no {member} in {}", self.json())).to_owned()
+    }
+
+    /// A member of the body that is Base64.
+    pub fn bytes(&self, member: &str) -> Vec<u8> {
+        decode_base64(&self.text(member)).unwrap()
     }
 
     /// Asserts the whole of an error answer: status, name, content type, one line, and a clean message.
@@ -81,9 +86,8 @@ pub struct Signed {
 
 impl Signed {
     pub fn outgoing(&self, host: &str) -> Outgoing {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let signed_at =
-            Timestamp::from_unix_seconds(i64::try_from(now).unwrap() + self.skew_seconds).unwrap();
+        let now = i64::try_from(SystemClock.unix_seconds()).unwrap();
+        let signed_at = Timestamp::from_unix_seconds(now + self.skew_seconds).unwrap();
         let path: PathAndQuery = self.path.parse().unwrap();
         let mut outgoing = Outgoing::new(self.method.clone(), path, host, Bytes::from(self.body.clone()));
         outgoing.headers.insert(X_AMZ_DATE, signed_at.as_str().parse().unwrap());

@@ -2,7 +2,10 @@
 
 pub mod client;
 pub mod pki;
+pub mod requests;
 pub mod site;
+pub mod tls;
+pub mod tools;
 
 pub use client::{Reply, metadata};
 pub use site::{Setup, Site};

@@ -5,8 +5,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use holdfast::clock::{Clock, SystemClock};
 use proxy_api::client::Outgoing;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -209,9 +210,13 @@ credentials_file = "credentials.toml"
     /// Waits for a condition, and says which when it does not come.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        let started = Instant::now();
+        let started = SystemClock.instant();
         while !condition() {
-            assert!(started.elapsed() < START_TIMEOUT, "{what} did not come about: {}", self.log());
+            assert!(
+                SystemClock.instant() - started < START_TIMEOUT,
+                "{what} did not come about: {}",
+                self.log()
+            );
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
@@ -350,11 +355,8 @@ credentials_file = "credentials.toml"
             "authenticationTag": encrypted["authenticationTag"],
             "encryptionAlgorithm": "AES_GCM",
         });
-        let request = match &encrypted["ciphertextMetadata"] {
-            Value::Null => request,
-            metadata => merged(request, json!({ "ciphertextMetadata": metadata })),
-        };
-        merged(request, members)
+        let metadata = json!({ "ciphertextMetadata": encrypted["ciphertextMetadata"] });
+        merged(merged(request, metadata), members)
     }
 
     /// Decrypts an answer of Encrypt; `members` override or add to the request, `null` removes.
@@ -392,7 +394,7 @@ fn shim_module() -> PathBuf {
     library
 }
 
-fn free_ports() -> [u16; 3] {
-    let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     sockets.map(|socket| socket.local_addr().unwrap().port())
 }
