@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod app;
 pub mod authorizer;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -99,8 +99,10 @@ impl ErrorName {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody<'a> {
+    /// One of [`ErrorName::wire`], or a name that is none of ours.
     #[serde(borrow)]
     pub error_name: Cow<'a, str>,
+    /// For the operator; AWS KMS logs it and shows it to nobody.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<Cow<'a, str>>,
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::Subcommand;
-use serde::Serialize;
+use proxy_api::wire::ProxyConfiguration;
 use zeroize::Zeroizing;
 
 use crate::admin::control::Change;
@@ -65,21 +65,6 @@ struct Create {
     force: bool,
 }
 
-/// The file that the AWS KMS console takes (XKS v1, XKS proxy configuration).
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ProxyConfiguration<'a> {
-    xks_proxy_uri_path: &'a str,
-    xks_proxy_authentication_credential: AuthenticationCredential<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct AuthenticationCredential<'a> {
-    access_key_id: &'a str,
-    raw_secret_access_key: &'a str,
-}
-
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     let config = Config::load_without_files(&arguments.config.path)?;
     match &arguments.command {
@@ -121,13 +106,8 @@ fn proxy_configuration(
     store: &KeyStore,
     credential: &Credential,
 ) -> Result<Zeroizing<Vec<u8>>, Box<dyn Error>> {
-    let configuration = ProxyConfiguration {
-        xks_proxy_uri_path: &store.uri_path(),
-        xks_proxy_authentication_credential: AuthenticationCredential {
-            access_key_id: &credential.access_key_id,
-            raw_secret_access_key: str::from_utf8(credential.secret_access_key.expose())?,
-        },
-    };
+    let secret = str::from_utf8(credential.secret_access_key.expose())?;
+    let configuration = ProxyConfiguration::new(&store.uri_path_prefix, &credential.access_key_id, secret)?;
     // Room for all of it: a vector that grows leaves copies behind.
     let mut json = Zeroizing::new(Vec::with_capacity(1024));
     serde_json::to_writer_pretty(&mut *json, &configuration)?;

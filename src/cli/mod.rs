@@ -1,5 +1,6 @@
 //! The command line of `holdfast`: one file per command.
 
+mod check;
 mod config;
 mod credential;
 mod daemon;
@@ -19,18 +20,21 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::check::Options;
 use crate::clock::Clock;
 
 /// An AWS KMS External Key Store proxy over PKCS#11 HSMs.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "holdfast", version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
+    /// Check an XKS proxy for conformance, or measure it; exit status 1 if it is not ready
+    Check(Box<Options>),
     /// Check a configuration, or print the default one
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
@@ -72,6 +76,7 @@ struct World<'a> {
 pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Write) -> ExitCode {
     let mut world = World { clock, out };
     let outcome = match cli.command {
+        Command::Check(options) => check::run(&options, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),

@@ -2,22 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use proxy_api::wire::URI_PATH_BASE;
+use proxy_api::wire::check_uri_path_prefix;
+
 use crate::config::Hsm;
 use crate::config::KeyStore;
 use crate::config::review::Review;
 use crate::config::schema;
 use crate::domain::ExternalKeyId;
 
-/// What every `XksProxyUriPath` ends in; the number is the version of the API (XKS v1, API operations).
-const URI_PATH_SUFFIX: &str = "/kms/xks/v1";
-/// The longest `XksProxyUriPath` (XKS v1, API operations).
-const URI_PATH_CHARS_MAX: usize = 128;
-
 const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
 
-pub(super) fn uri_path(prefix: &str) -> String {
-    let slash = if prefix.is_empty() { "" } else { "/" };
-    format!("{slash}{prefix}{URI_PATH_SUFFIX}")
+impl KeyStore {
+    /// `XksProxyUriPath`: what the URI of each operation starts with (XKS v1, API operations).
+    pub fn uri_path(&self) -> String {
+        let slash = if self.uri_path_prefix.is_empty() { "" } else { "/" };
+        format!("{slash}{}{URI_PATH_BASE}", self.uri_path_prefix)
+    }
 }
 
 pub(super) fn key_stores(review: &mut Review<'_>, raw: Vec<schema::KeyStore>, hsms: &[Hsm]) -> Vec<KeyStore> {
@@ -29,7 +30,9 @@ pub(super) fn key_stores(review: &mut Review<'_>, raw: Vec<schema::KeyStore>, hs
         let table = review.named_table("key_store", index, &raw.name);
         review.unique(&table, "name", &mut names, raw.name.clone());
         review.unique(&table, "uri_path_prefix", &mut prefixes, raw.uri_path_prefix.clone());
-        check_prefix(review, &table, &raw.uri_path_prefix);
+        if let Err(error) = check_uri_path_prefix(&raw.uri_path_prefix) {
+            review.refuse(&table, format_args!("`uri_path_prefix` is wrong: {error}"));
+        }
         check_keys(review, &table, &raw, hsms);
         check_regions(review, &table, &raw.regions);
         if let Some(rate) = raw.requests_per_second {
@@ -52,18 +55,6 @@ pub(super) fn key_stores(review: &mut Review<'_>, raw: Vec<schema::KeyStore>, hs
         }
     });
     checked.collect()
-}
-
-fn check_prefix(review: &mut Review<'_>, table: &str, prefix: &str) {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_');
-    let reason = "`uri_path_prefix` may have only a-z A-Z 0-9 / - _";
-    review.require(prefix.bytes().all(legal), table, reason);
-    let is_whole = prefix.is_empty() || prefix.split('/').all(|segment| !segment.is_empty());
-    let reason = "`uri_path_prefix` must have no slash at either end and no two in a row";
-    review.require(is_whole, table, reason);
-    let chars_max = URI_PATH_CHARS_MAX - uri_path("-").len() + 1;
-    let reason = format_args!("`uri_path_prefix` must be at most {chars_max} characters long");
-    review.require(prefix.len() <= chars_max, table, reason);
 }
 
 fn check_keys(review: &mut Review<'_>, table: &str, raw: &schema::KeyStore, hsms: &[Hsm]) {

@@ -9,6 +9,8 @@ mod listener;
 pub mod private_file;
 mod review;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod validation;
 
 use std::collections::BTreeMap;
@@ -101,13 +103,6 @@ impl Config {
             )
         });
         late.into_iter().chain(idle).collect()
-    }
-}
-
-impl KeyStore {
-    /// `XksProxyUriPath`: what the URI of each operation starts with (XKS v1, API operations).
-    pub fn uri_path(&self) -> String {
-        key_store::uri_path(&self.uri_path_prefix)
     }
 }
 

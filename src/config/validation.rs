@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use proxy_api::wire::AAD_BYTES_MAX_EXPRESSIBLE;
+use proxy_api::wire::AAD_BYTES_MIN_SUPPORTED;
+use proxy_api::wire::PLAINTEXT_BYTES_MIN_SUPPORTED;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Admin;
@@ -23,12 +26,7 @@ use crate::config::schema;
 /// More than any configuration needs; a wrong path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// XKS v1, Encrypt: the longest plaintext that AWS KMS sends, and the longest AAD.
-const PLAINTEXT_BYTES_MIN: usize = 4300;
-const AAD_BYTES_MIN: usize = 8192;
 const PLAINTEXT_BYTES_MAX: usize = 65536;
-/// XKS v1, Encrypt: the AAD given to the HSM states this length in two bytes.
-const AAD_BYTES_MAX: usize = 65535;
 
 /// GetHealthStatus answers from a probe that is at most this old (XKS v1, GetHealthStatus).
 const HEALTH_AGE_MAX: Duration = Duration::from_secs(60);
@@ -51,7 +49,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| fail(&error))
 }
 
-fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Result<Config, ConfigError> {
+pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Result<Config, ConfigError> {
     let file: schema::File = toml::from_str(text).map_err(|error| {
         let line = line_number(text, error.span().map_or(0, |span| span.start));
         Review::new(path).fail(&format!("line {line}"), error.message())
@@ -98,8 +96,8 @@ fn admin(review: &mut Review<'_>, raw: &schema::Admin, state_dir: &Path) -> Admi
 
 fn limits(review: &mut Review<'_>, raw: &schema::Limits) -> Limits {
     const TABLE: &str = "limits";
-    let plaintext_bytes = PLAINTEXT_BYTES_MIN..=PLAINTEXT_BYTES_MAX;
-    let aad_bytes = AAD_BYTES_MIN..=AAD_BYTES_MAX;
+    let plaintext_bytes = PLAINTEXT_BYTES_MIN_SUPPORTED..=PLAINTEXT_BYTES_MAX;
+    let aad_bytes = AAD_BYTES_MIN_SUPPORTED..=AAD_BYTES_MAX_EXPRESSIBLE;
     let deadline_ms = review.within(TABLE, "request_deadline_ms", raw.request_deadline_ms, 1..=60_000);
     let plaintext_bytes_max =
         review.within(TABLE, "plaintext_bytes_max", raw.plaintext_bytes_max, plaintext_bytes);

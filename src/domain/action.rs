@@ -1,5 +1,7 @@
 //! What can be asked of an external key, and in which state of the key: one table.
 
+use crate::domain::KeyUsages;
+
 /// An action on an external key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -39,7 +41,7 @@ pub const fn state_permits(state: KeyState, action: Action) -> bool {
 
 impl Action {
     /// Whether keys with these usages permit the action; if not, it is refused with InvalidKeyUsageException.
-    pub const fn is_within(self, usages: super::KeyUsages) -> bool {
+    pub const fn is_within(self, usages: KeyUsages) -> bool {
         match self {
             Self::Decrypt => usages.decrypt,
             Self::Encrypt => usages.encrypt,

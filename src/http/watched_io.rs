@@ -77,8 +77,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<IO> {
         Poll::Ready(Ok(()))
     }
 
-    /// Closing a socket that holds unread bytes sends a reset, and a reset makes the client's system throw away
-    /// the answer that says why. So where the client may still be sending, close our side and wait for its end.
+    /// Closing a socket that holds unread bytes sends a reset, and a client that is still sending then sees the
+    /// reset instead of the answer that says why. So where it may be, close our side and wait for its end.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.is_shut {

@@ -30,6 +30,7 @@ use crate::config::credentials;
 use crate::config::credentials::CredentialsError;
 use crate::config::private_file;
 use crate::config::private_file::PrivateFileError;
+use crate::key_manager::pkcs11::KeyAdminError;
 
 /// What to make, and where.
 #[derive(Debug)]
@@ -50,16 +51,17 @@ pub enum Error {
     Config(ConfigError),
     Credentials(CredentialsError),
     Foreign(PathBuf),
-    Hsm(&'static str, cryptoki::error::Error),
     Io(PathBuf, io::Error),
+    Key(KeyAdminError),
+    /// SoftHSM has no slot for a token.
+    NoSlot,
     /// Places where there is no SoftHSM library.
     NoSoftHsm(Vec<PathBuf>),
-    /// SoftHSM shows neither a free slot nor our token.
-    NoToken,
     /// The token needs the PIN that was in this file.
     PinLost(PathBuf),
     PrivateFile(PrivateFileError),
     Random(Unspecified),
+    Token(cryptoki::error::Error),
     UnwritablePath(PathBuf),
     UnreadableConfiguration(PathBuf),
 }
@@ -79,14 +81,14 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
-            Self::Hsm(step, error) => write!(f, "SoftHSM: cannot {step}: {error}"),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Key(error) => write!(f, "SoftHSM: {error}"),
+            Self::NoSlot => f.write_str("SoftHSM: no slot for a token"),
             Self::NoSoftHsm(places) => {
                 let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
                 let places = places.join(", ");
                 write!(f, "no SoftHSM library at {places}: install `softhsm2` or name it with `--module`")
             }
-            Self::NoToken => write!(f, "SoftHSM shows no free slot, or no token `{}`", softhsm::TOKEN_LABEL),
             Self::PinLost(path) => {
                 write!(
                     f,
@@ -96,6 +98,7 @@ impl fmt::Display for Error {
             }
             Self::PrivateFile(error) => error.fmt(f),
             Self::Random(error) => write!(f, "no random bytes: {error}"),
+            Self::Token(error) => write!(f, "SoftHSM: {error}"),
             Self::UnwritablePath(path) => {
                 write!(
                     f,

@@ -6,27 +6,27 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use aws_lc_rs::rand;
 use cryptoki::context::CInitializeArgs;
 use cryptoki::context::CInitializeFlags;
 use cryptoki::context::Pkcs11;
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::Attribute;
-use cryptoki::object::ObjectClass;
-use cryptoki::session::Session;
 use cryptoki::session::UserType;
-use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 
+use crate::config::Hsm;
+use crate::config::IvMode;
 use crate::config::credentials::random_base32;
 use crate::config::private_file;
+use crate::domain::ExternalKeyId;
 use crate::domain::KeyUsages;
-use crate::domain::VersionMarker;
+use crate::key_manager::Lookup;
+use crate::key_manager::pkcs11::KeyAdmin;
+use crate::key_manager::pkcs11::NewKey;
 use crate::provision::Error;
 use crate::provision::Folder;
 use crate::provision::Report;
 use crate::provision::io_at;
 use crate::provision::write_if_changed;
+use crate::secret::SecretBytes;
 
 pub(super) const TOKEN_LABEL: &str = "holdfast";
 
@@ -59,7 +59,6 @@ const MODULES: [&str; 9] = [
 
 /// 160 random bits; SoftHSM takes up to 255 characters.
 const PIN_CHARS: usize = 32;
-const AES_256_KEY_BYTES: u64 = 32;
 
 pub(super) fn find_module(given: Option<&Path>) -> Result<PathBuf, Error> {
     let places: Vec<PathBuf> = match given {
@@ -74,10 +73,9 @@ pub(super) fn find_module(given: Option<&Path>) -> Result<PathBuf, Error> {
 pub(super) fn provision(folder: &Folder, module: &Path, report: &mut Report<'_>) -> Result<(), Error> {
     let (tokens, unfinished) = (folder.tokens(), folder.tokens_unfinished());
     if has_entries(&tokens)? {
-        let pin = folder.pin();
-        let pin = read_pin(&pin)?.ok_or(Error::PinLost(pin))?;
+        let pin = read_pin(&folder.pin())?.ok_or_else(|| Error::PinLost(folder.pin()))?;
         write_configuration(folder, "tokens")?;
-        return complete(module, &pin, report);
+        return make_missing_keys(folder, module, &pin, report);
     }
     let (so_pin, pin) = (provision_pin(&folder.so_pin())?, provision_pin(&folder.pin())?);
     if unfinished.try_exists().map_err(io_at(&unfinished))? {
@@ -85,7 +83,8 @@ pub(super) fn provision(folder: &Folder, module: &Path, report: &mut Report<'_>)
     }
     DirBuilder::new().mode(0o700).create(&unfinished).map_err(io_at(&unfinished))?;
     write_configuration(folder, "tokens.unfinished")?;
-    make(module, &so_pin, &pin, report)?;
+    make_token(module, &so_pin, &pin)?;
+    make_missing_keys(folder, module, &pin, report)?;
     fs::rename(&unfinished, &tokens).map_err(io_at(&tokens))?;
     private_file::sync_folder(&tokens).map_err(io_at(&tokens))?;
     write_configuration(folder, "tokens")?;
@@ -106,102 +105,70 @@ fn write_configuration(folder: &Folder, tokens: &str) -> Result<(), Error> {
 }
 
 /// The PIN is on disk before the token needs it.
-fn provision_pin(path: &Path) -> Result<AuthPin, Error> {
+fn provision_pin(path: &Path) -> Result<SecretBytes, Error> {
     if let Some(pin) = read_pin(path)? {
         return Ok(pin);
     }
-    let pin = random_base32(PIN_CHARS)?;
-    private_file::replace(path, pin.as_bytes()).map_err(io_at(path))?;
-    Ok(pin.into())
+    let pin = SecretBytes::new(random_base32(PIN_CHARS)?.into_bytes());
+    private_file::replace(path, pin.expose()).map_err(io_at(path))?;
+    Ok(pin)
 }
 
-fn read_pin(path: &Path) -> Result<Option<AuthPin>, Error> {
+fn read_pin(path: &Path) -> Result<Option<SecretBytes>, Error> {
     match private_file::read_line(path) {
-        Ok(pin) => Ok(Some(String::from_utf8_lossy(pin.expose()).into_owned().into())),
+        Ok(pin) => Ok(Some(pin)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(Error::PrivateFile(error)),
     }
 }
 
-/// Gives a PKCS#11 error the step it happened in.
-fn hsm(step: &'static str) -> impl Fn(cryptoki::error::Error) -> Error {
-    move |error| Error::Hsm(step, error)
-}
-
-fn load(module: &Path) -> Result<Pkcs11, Error> {
-    let pkcs11 = Pkcs11::new(module).map_err(hsm("load the library"))?;
-    let arguments = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-    pkcs11.initialize(arguments).map_err(hsm("start"))?;
-    Ok(pkcs11)
-}
-
-fn make(module: &Path, so_pin: &AuthPin, pin: &AuthPin, report: &mut Report<'_>) -> Result<(), Error> {
-    let pkcs11 = load(module)?;
-    let slot = pkcs11.get_slots_with_token().map_err(hsm("list slots"))?.into_iter().next();
-    let slot = slot.ok_or(Error::NoToken)?;
-    pkcs11.init_token(slot, so_pin, TOKEN_LABEL).map_err(hsm("make a token"))?;
-    // The new token has another slot from now on.
-    let session = open(&pkcs11, find_token(&pkcs11)?)?;
-    session.login(UserType::So, Some(so_pin)).map_err(hsm("log in as security officer"))?;
-    session.init_pin(pin).map_err(hsm("set the PIN"))?;
-    session.logout().map_err(hsm("log out"))?;
-    make_missing_keys(&session, pin, report)?;
+/// Makes the one token of a new token directory, and gives it its PIN.
+fn make_token(module: &Path, so_pin: &SecretBytes, pin: &SecretBytes) -> Result<(), Error> {
+    let [so_pin, pin] =
+        [so_pin, pin].map(|pin| AuthPin::from(String::from_utf8_lossy(pin.expose()).as_ref()));
+    let pkcs11 = Pkcs11::new(module).map_err(Error::Token)?;
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).map_err(Error::Token)?;
+    let free = pkcs11.get_slots_with_token().map_err(Error::Token)?.into_iter().next();
+    pkcs11.init_token(free.ok_or(Error::NoSlot)?, &so_pin, TOKEN_LABEL).map_err(Error::Token)?;
+    // The token has another slot from now on.
+    let made = pkcs11.get_slots_with_initialized_token().map_err(Error::Token)?.into_iter().next();
+    let session = pkcs11.open_rw_session(made.ok_or(Error::NoSlot)?).map_err(Error::Token)?;
+    session.login(UserType::So, Some(&so_pin)).map_err(Error::Token)?;
+    session.init_pin(&pin).map_err(Error::Token)?;
     drop(session);
-    pkcs11.finalize().map_err(hsm("stop"))
+    pkcs11.finalize().map_err(Error::Token)
 }
 
-fn complete(module: &Path, pin: &AuthPin, report: &mut Report<'_>) -> Result<(), Error> {
-    let pkcs11 = load(module)?;
-    let session = open(&pkcs11, find_token(&pkcs11)?)?;
-    make_missing_keys(&session, pin, report)?;
-    drop(session);
-    pkcs11.finalize().map_err(hsm("stop"))
-}
-
-fn find_token(pkcs11: &Pkcs11) -> Result<Slot, Error> {
-    for slot in pkcs11.get_slots_with_initialized_token().map_err(hsm("list slots"))? {
-        if pkcs11.get_token_info(slot).map_err(hsm("read a token's label"))?.label() == TOKEN_LABEL {
-            return Ok(slot);
-        }
-    }
-    Err(Error::NoToken)
-}
-
-fn open(pkcs11: &Pkcs11, slot: Slot) -> Result<Session, Error> {
-    pkcs11.open_rw_session(slot).map_err(hsm("open a session"))
-}
-
-fn make_missing_keys(session: &Session, pin: &AuthPin, report: &mut Report<'_>) -> Result<(), Error> {
-    session.login(UserType::User, Some(pin)).map_err(hsm("log in"))?;
-    for (label, usages) in KEYS {
-        let template = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Label(label.into())];
-        if session.find_objects(&template).map_err(hsm("look for a key"))?.is_empty() {
-            make_key(session, label, usages)?;
-            report.say(format_args!("made key {label}"))?;
+fn make_missing_keys(
+    folder: &Folder,
+    module: &Path,
+    pin: &SecretBytes,
+    report: &mut Report<'_>,
+) -> Result<(), Error> {
+    let admin = KeyAdmin::open(&hsm(folder, module), pin).map_err(Error::Key)?;
+    let inventory = admin.inventory().map_err(Error::Key)?;
+    for (name, usages) in KEYS {
+        let Ok(id) = ExternalKeyId::parse(name) else { continue };
+        if matches!(inventory.find(name), Lookup::Missing) {
+            admin.create(&NewKey { id, usages }).map_err(Error::Key)?;
+            report.say(format_args!("made key {name}"))?;
         }
     }
     Ok(())
 }
 
-fn make_key(session: &Session, label: &str, usages: KeyUsages) -> Result<(), Error> {
-    let mut tag = [0; 8];
-    rand::fill(&mut tag)?;
-    let id = VersionMarker { number: 1, tag }.to_object_id(true);
-    let template = [
-        Attribute::Label(label.into()),
-        Attribute::Id(id.into()),
-        Attribute::ValueLen(AES_256_KEY_BYTES.into()),
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Encrypt(usages.encrypt),
-        Attribute::Decrypt(usages.decrypt),
-        Attribute::Derive(false),
-        Attribute::Sign(false),
-        Attribute::Verify(false),
-        Attribute::Wrap(false),
-        Attribute::Unwrap(false),
-    ];
-    session.generate_key(&Mechanism::AesKeyGen, &template).map(drop).map_err(hsm("make a key"))
+/// The token as `holdfast.toml` will name it.
+fn hsm(folder: &Folder, module: &Path) -> Hsm {
+    Hsm {
+        name: "softhsm".into(),
+        module: module.to_owned(),
+        token_label: TOKEN_LABEL.into(),
+        token_serial: None,
+        pin_file: folder.pin(),
+        sessions: 1,
+        queue_length_max: 1,
+        iv_mode: IvMode::Host,
+        health_key: HEALTH_KEY.into(),
+        environment: [folder.softhsm_variable()].into(),
+    }
 }

@@ -11,5 +11,5 @@ cp ../../Cargo.lock Cargo.lock
 for target in "$@"; do
     mkdir -p "corpus/$target"
     cargo fuzz run --sanitizer none --fuzz-dir . "$target" "corpus/$target" "seeds/$target" -- \
-        -max_total_time="$seconds" -max_len=8192 -timeout=5 -rss_limit_mb=1024 -dict="dictionaries/$target" -print_final_stats=1
+        -max_total_time="$seconds" -max_len=8192 -timeout=5 -rss_limit_mb=1024 -dict="dictionaries/$target" -print_final_stats=1 -verbosity=0
 done

@@ -5,4 +5,5 @@ mod support;
 
 mod bodies;
 mod conformance;
+mod provisioning;
 mod xks_api;

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::{Answer, Endpoint, Failure, InvalidRequest};
-use crate::wire;
+use crate::{sigv4, wire};
 
 /// Far above any answer that the API knows, far below what could hurt.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -28,6 +28,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub method: Method,
+    /// As it travels: encoded, with the query if there is one.
     pub path: PathAndQuery,
     /// With `Host`, which becomes `:authority` under HTTP/2.
     pub headers: HeaderMap,
@@ -44,6 +45,19 @@ impl Outgoing {
             headers.insert(HOST, host);
         }
         Self { method, path, headers, body }
+    }
+
+    /// The request as SigV4 sees it.
+    #[must_use]
+    pub fn signable(&self) -> sigv4::Request<'_> {
+        sigv4::Request {
+            method: self.method.as_str(),
+            path: self.path.path(),
+            query: self.path.query(),
+            authority: None,
+            headers: &self.headers,
+            body: &self.body,
+        }
     }
 }
 
@@ -78,6 +92,7 @@ impl Connection {
         handshake(tls, is_http2, Scheme::HTTPS).await
     }
 
+    /// Whether HTTP/2 was agreed on.
     #[must_use]
     pub const fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(..))
@@ -94,11 +109,10 @@ impl Connection {
     }
 
     /// Sends one request and reads the whole answer. After a failure the connection is of no more use.
-    pub async fn send(&mut self, outgoing: &Outgoing) -> Result<Answer, Failure> {
+    pub async fn send(&mut self, outgoing: Outgoing) -> Result<Answer, Failure> {
         let mut exchange: Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
             Sender::Http1(sender) => {
-                let request = http1_request(outgoing).map_err(Failure::Request)?;
-                let response = sender.send_request(request);
+                let response = sender.send_request(http1_request(outgoing));
                 Box::pin(async move { read(response.await).await })
             }
             Sender::Http2(sender, scheme) => {
@@ -163,23 +177,24 @@ where
     }
 }
 
-fn http1_request(outgoing: &Outgoing) -> Result<Request<Full<Bytes>>, InvalidRequest> {
-    let mut request = Request::new(Full::new(outgoing.body.clone()));
-    *request.method_mut() = outgoing.method.clone();
-    *request.uri_mut() = Uri::from(outgoing.path.clone());
-    *request.headers_mut() = outgoing.headers.clone();
-    Ok(request)
+fn http1_request(outgoing: Outgoing) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(outgoing.body));
+    *request.method_mut() = outgoing.method;
+    *request.uri_mut() = Uri::from(outgoing.path);
+    *request.headers_mut() = outgoing.headers;
+    request
 }
 
-fn http2_request(outgoing: &Outgoing, scheme: &Scheme) -> Result<Request<Full<Bytes>>, InvalidRequest> {
-    let mut request = http1_request(outgoing)?;
-    let host = request.headers_mut().remove(HOST).ok_or(InvalidRequest)?;
-    *request.uri_mut() = Uri::builder()
+fn http2_request(mut outgoing: Outgoing, scheme: &Scheme) -> Result<Request<Full<Bytes>>, InvalidRequest> {
+    let host = outgoing.headers.remove(HOST).ok_or(InvalidRequest)?;
+    let uri = Uri::builder()
         .scheme(scheme.clone())
         .authority(host.as_bytes())
         .path_and_query(outgoing.path.clone())
         .build()
         .map_err(|_| InvalidRequest)?;
+    let mut request = http1_request(outgoing);
+    *request.uri_mut() = uri;
     Ok(request)
 }
 

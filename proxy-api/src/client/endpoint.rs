@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 const PORT_HTTPS: u16 = 443;
 const PORT_HTTP: u16 = 80;
@@ -25,8 +25,12 @@ pub struct Endpoint {
 pub enum HttpVersions {
     /// Both, through ALPN; the server chooses.
     Both,
+    /// HTTP/1.1, said through ALPN.
     #[default]
     Http1,
+    /// HTTP/1.1, and no ALPN at all, like a client that does not know HTTP/2.
+    Http1WithoutAlpn,
+    /// HTTP/2 alone, without TLS too.
     Http2,
 }
 
@@ -37,8 +41,17 @@ pub struct TlsTrust<'a> {
     pub ca_pem: &'a [u8],
     /// For mTLS.
     pub identity: Option<ClientIdentity<'a>>,
-    /// Empty: what rustls has.
+    /// Empty: all that rustls has.
     pub tls_versions: &'static [&'static SupportedProtocolVersion],
+    /// Empty: all that rustls has.
+    pub cipher_suites: &'a [CipherSuite],
+}
+
+impl<'a> TlsTrust<'a> {
+    #[must_use]
+    pub const fn new(ca_pem: &'a [u8]) -> Self {
+        Self { ca_pem, identity: None, tls_versions: &[], cipher_suites: &[] }
+    }
 }
 
 /// A client certificate with its key.
@@ -82,6 +95,7 @@ impl Endpoint {
         &self.host
     }
 
+    /// Whether TLS is used.
     #[must_use]
     pub const fn is_https(&self) -> bool {
         self.tls.is_some()
@@ -106,6 +120,7 @@ impl HttpVersions {
         let names: &[&[u8]] = match self {
             Self::Both => &[b"h2", b"http/1.1"],
             Self::Http1 => &[b"http/1.1"],
+            Self::Http1WithoutAlpn => &[],
             Self::Http2 => &[b"h2"],
         };
         names.iter().map(|name| name.to_vec()).collect()
@@ -130,8 +145,11 @@ fn client_config(trust: &TlsTrust<'_>) -> Result<ClientConfig, InvalidTls> {
         roots.add(certificate).map_err(|_| InvalidTls::CaCertificate)?;
     }
     let versions = if trust.tls_versions.is_empty() { rustls::ALL_VERSIONS } else { trust.tls_versions };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    if !trust.cipher_suites.is_empty() {
+        provider.cipher_suites.retain(|suite| trust.cipher_suites.contains(&suite.suite()));
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .map_err(InvalidTls::Rejected)?
         .with_root_certificates(roots);
@@ -187,8 +205,7 @@ mod tests {
 
     #[test]
     fn a_ca_file_without_certificates_is_refused() {
-        let trust = TlsTrust { ca_pem: b"", identity: None, tls_versions: &[] };
-        let refused = Endpoint::https("localhost", &trust, HttpVersions::Both).err();
+        let refused = Endpoint::https("localhost", &TlsTrust::new(b""), HttpVersions::Both).err();
         assert_eq!(refused, Some(InvalidTls::CaCertificate));
     }
 }

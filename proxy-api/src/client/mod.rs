@@ -42,6 +42,7 @@ impl Client {
         Self { pool, signer, prefix: prefix.into() }
     }
 
+    /// GetHealthStatus.
     pub async fn health(
         &self,
         request: &HealthRequest<'_>,
@@ -50,6 +51,7 @@ impl Client {
         self.post(Target::Health, request, now_unix_seconds).await
     }
 
+    /// GetKeyMetadata.
     pub async fn metadata(
         &self,
         external_key_id: &str,
@@ -60,6 +62,7 @@ impl Client {
         self.post(target, request, now_unix_seconds).await
     }
 
+    /// Encrypt.
     pub async fn encrypt(
         &self,
         external_key_id: &str,
@@ -70,6 +73,7 @@ impl Client {
         self.post(target, request, now_unix_seconds).await
     }
 
+    /// Decrypt.
     pub async fn decrypt(
         &self,
         external_key_id: &str,
@@ -91,6 +95,6 @@ impl Client {
         let body = serde_json::to_vec(request).map_err(|_| Failure::Request(InvalidRequest))?;
         let mut outgoing = Outgoing::new(Method::POST, path, self.pool.endpoint().host(), body.into());
         self.signer.sign(&mut outgoing, now_unix_seconds).map_err(Failure::Request)?;
-        self.pool.exchange(&outgoing).await
+        self.pool.exchange(outgoing).await
     }
 }

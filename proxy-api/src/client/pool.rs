@@ -31,16 +31,17 @@ impl Pool {
         Self { endpoint, deadlines, idle_max, idle: Mutex::new(Vec::new()) }
     }
 
+    /// Where the connections lead.
     #[must_use]
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
     /// Sends over a kept connection, or a new one.
-    pub async fn exchange(&self, outgoing: &Outgoing) -> Result<Answer, Failure> {
+    pub async fn exchange(&self, outgoing: Outgoing) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.deadlines.total;
         if let Some(connection) = self.kept() {
-            match self.send(connection, outgoing, deadline).await {
+            match self.send(connection, outgoing.clone(), deadline).await {
                 // The proxy may have closed it just now: that says nothing about this request.
                 Err(Failure::Closed(_)) => {}
                 result => return result,
@@ -56,7 +57,7 @@ impl Pool {
     async fn send(
         &self,
         mut connection: Connection,
-        outgoing: &Outgoing,
+        outgoing: Outgoing,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let answer =

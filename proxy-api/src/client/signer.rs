@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::Outgoing;
-use crate::sigv4::{self, Credential, Request, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE};
+use crate::sigv4::{self, Credential, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE};
 
 /// What curl and AWS KMS sign at least.
 const SIGNED_HEADERS: &str = "content-type;host;x-amz-date";
@@ -31,6 +31,7 @@ struct DayKey {
 pub struct InvalidRequest;
 
 impl Signer {
+    /// `region` is the one that the scope of the signatures names.
     #[must_use]
     pub fn new(access_key_id: &str, secret_access_key: &str, region: &str) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Signer {
         let credential =
             Credential { access_key_id: &self.access_key_id, scope, signed_headers: SIGNED_HEADERS };
         let authorization =
-            sigv4::sign(&signable(outgoing), &credential, signed_at.as_str(), &self.key(&scope))
+            sigv4::sign(&outgoing.signable(), &credential, signed_at.as_str(), &self.key(&scope))
                 .map_err(|_| InvalidRequest)?;
         let authorization = HeaderValue::from_str(&authorization).map_err(|_| InvalidRequest)?;
         outgoing.headers.insert(AUTHORIZATION, authorization);
@@ -66,18 +67,6 @@ impl Signer {
         let key = Arc::new(SigningKey::derive(self.secret_access_key.as_bytes(), scope));
         *kept = Some(DayKey { day: scope.date.to_owned(), key: Arc::clone(&key) });
         key
-    }
-}
-
-/// The request as SigV4 sees it.
-fn signable(outgoing: &Outgoing) -> Request<'_> {
-    Request {
-        method: outgoing.method.as_str(),
-        path: outgoing.path.path(),
-        query: outgoing.path.query(),
-        authority: outgoing.headers.get(HOST).and_then(|host| host.to_str().ok()),
-        headers: &outgoing.headers,
-        body: &outgoing.body,
     }
 }
 

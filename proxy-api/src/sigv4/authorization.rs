@@ -21,13 +21,16 @@ pub struct Scope<'a> {
 /// What an `Authorization` header claims. Nothing of it is proven yet.
 #[derive(Clone, Copy)]
 pub struct Authorization<'a> {
+    /// Of any length and form: one that nobody has is just unknown.
     pub access_key_id: &'a str,
+    /// What the signing key must be derived for.
     pub scope: Scope<'a>,
     pub(super) signed_headers: &'a str,
     pub(super) signature: [u8; SIGNATURE_BYTES],
 }
 
 impl<'a> Authorization<'a> {
+    /// Takes the one `Authorization` header of a request apart.
     pub fn parse(headers: &'a HeaderMap) -> Result<Self, Refusal> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Refusal::AuthorizationMissing)?;

@@ -48,6 +48,7 @@ impl Timestamp {
         Some(Self { text: text.as_bytes().try_into().ok()?, unix_seconds })
     }
 
+    /// Seconds since the Unix epoch.
     #[must_use]
     pub const fn unix_seconds(&self) -> i64 {
         self.unix_seconds

@@ -93,6 +93,7 @@ impl KeyOperation {
 }
 
 impl Target<'_> {
+    /// Which of the four operations this is.
     #[must_use]
     pub const fn operation(self) -> Operation {
         match self {

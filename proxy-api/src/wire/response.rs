@@ -34,6 +34,7 @@ pub struct EkmFleetDetail<'a> {
     pub health_status: HealthStatus,
 }
 
+/// `healthStatus` of one external key manager.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum HealthStatus {
@@ -57,6 +58,7 @@ pub struct MetadataResponse<'a> {
     pub key_status: KeyStatus,
 }
 
+/// `keyStatus`. `DISABLED` is an answer with status 200, not an error.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum KeyStatus {

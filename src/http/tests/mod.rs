@@ -6,3 +6,4 @@ mod requests;
 mod support;
 mod time_outs;
 mod tls;
+mod tls_client;

@@ -189,7 +189,8 @@ impl Recorder {
     pub(super) async fn saw_times(&self, event: Event, times: usize) {
         let mut events = self.0.subscribe();
         let seen = events.wait_for(|events| events.iter().filter(|seen| **seen == event).count() >= times);
-        drop(seen.await.unwrap());
+        let seen = tokio::time::timeout(Duration::from_secs(20), seen).await.is_ok();
+        assert!(seen, "waited for {event:?} and saw {:?}", self.events());
     }
 
     fn add(&self, event: Event) {

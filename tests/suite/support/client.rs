@@ -133,13 +133,7 @@ impl Signed {
 
 /// Sends over a connection of its own.
 pub fn send(runtime: &tokio::runtime::Runtime, host: &str, ca_pem: &str, outgoing: &Outgoing) -> Reply {
-    send_with(
-        runtime,
-        host,
-        &TlsTrust { ca_pem: ca_pem.as_bytes(), identity: None, tls_versions: &[] },
-        HttpVersions::default(),
-        outgoing,
-    )
+    send_with(runtime, host, &TlsTrust::new(ca_pem.as_bytes()), HttpVersions::default(), outgoing)
 }
 
 pub fn send_with(
@@ -152,7 +146,7 @@ pub fn send_with(
     let endpoint = Endpoint::https(host, trust, versions).unwrap();
     runtime.block_on(async {
         let mut connection = Connection::open(&endpoint).await.unwrap();
-        let answer = connection.send(outgoing).await.unwrap();
+        let answer = connection.send(outgoing.clone()).await.unwrap();
         Reply { status: answer.status.as_u16(), headers: answer.headers.clone(), body: answer.body.to_vec() }
     })
 }

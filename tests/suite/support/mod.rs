@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod pki;
+pub mod provisioned;
 pub mod requests;
 pub mod site;
 pub mod tls;

@@ -1,0 +1,98 @@
+//! `holdfast check`: is this XKS proxy, ours or anybody's, ready for AWS KMS?
+//!
+//! Two questions, two ways to run: all cases of `cases`, each judged whole; or, with a rate, a load and its latency.
+
+mod bodies;
+mod case;
+mod cases;
+mod certificates;
+mod crypto;
+mod finding;
+mod judge;
+mod load;
+mod options;
+mod report;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+pub use load::{LoadFault, LoadOptions, LoadReport};
+pub use options::Options;
+pub use report::{CaseResult, Report, Verdict};
+pub use session::InvalidOptions;
+
+use crate::check::finding::Finding;
+use crate::check::session::Session;
+use crate::clock::Clock;
+
+/// What the exit status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    Failed,
+    Passed,
+}
+
+/// Why there is no conclusion.
+#[derive(Debug)]
+pub enum CheckError {
+    Load(LoadFault),
+    Options(InvalidOptions),
+    Output(io::Error),
+}
+
+/// Runs what `options` ask for and writes the result to `out`.
+pub async fn run(
+    options: &Options,
+    clock: Arc<dyn Clock>,
+    out: &mut dyn Write,
+) -> Result<Conclusion, CheckError> {
+    let session = Session::new(options, clock).map_err(CheckError::Options)?;
+    if options.load.is_wanted() {
+        let report = load::run(session, &options.load).await.map_err(CheckError::Load)?;
+        report.write(options.json, out).map_err(CheckError::Output)?;
+        return Ok(Conclusion::of(report.is_acceptable()));
+    }
+    let report = run_cases(&session, options.only.as_deref()).await;
+    report.write(options.json, out).map_err(CheckError::Output)?;
+    Ok(Conclusion::of(report.is_conforming()))
+}
+
+/// Runs the cases whose group or name contains `only`, one after the other.
+async fn run_cases(session: &Session, only: Option<&str>) -> Report {
+    let mut results = Vec::new();
+    for group in cases::GROUPS {
+        for case in group.cases {
+            if only.is_some_and(|text| !group.name.contains(text) && !case.name.contains(text)) {
+                continue;
+            }
+            let judged = match case.need.unmet(session) {
+                Some(missing) => Err(Finding::Skipped(missing)),
+                None => (case.run)(session).await,
+            };
+            results.push(CaseResult::new(group.name, case, judged));
+        }
+    }
+    Report { host: session.host.clone(), prefix: session.prefix.clone(), results }
+}
+
+impl Conclusion {
+    const fn of(passed: bool) -> Self {
+        if passed { Self::Passed } else { Self::Failed }
+    }
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => write!(f, "{error}"),
+            Self::Options(error) => write!(f, "{error}"),
+            Self::Output(error) => write!(f, "cannot write the result: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CheckError {}

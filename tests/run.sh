@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Everything that must be right before a change is done: formatting, lints, all tests, scripts, licences.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/requirements.sh
+. deploy/requirements.sh
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+step 'what the tests need'
+missing=()
+command -v softhsm2-util >/dev/null || missing+=('softhsm2' 'the token of the integration tests')
+command -v curl >/dev/null || missing+=('curl' 'the client of the quick start')
+command -v openssl >/dev/null || missing+=('openssl' 'looks at certificates with other eyes')
+command -v shellcheck >/dev/null || missing+=('shellcheck' 'lints the scripts')
+has_c_compiler || missing+=('gcc libc6-dev' 'a C compiler, for the cryptography library behind TLS')
+install_packages "${missing[@]}"
+export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
+rustc --version
+
+step 'formatting'
+cargo fmt --all --check
+
+step 'scripts'
+shellcheck --external-sources deploy/*.sh tests/*.sh .ci/run
+
+step 'lints'
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step 'tests'
+# The fault-injecting PKCS#11 module is loaded by path, so no test depends on it as a crate.
+cargo build --locked --package pkcs11-shim
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked --no-fail-fast
+else
+    cargo test --workspace --lib --bins --tests --locked --no-fail-fast
+fi
+
+step 'documentation tests'
+cargo test --workspace --doc --locked
+
+if cargo deny --version >/dev/null 2>&1; then
+    step 'licences and sources of dependencies'
+    cargo deny --locked check bans licenses sources
+fi
+
+step 'all is right'
