@@ -44,7 +44,7 @@ fn with_metadata(request: &Value, members: Value) -> Value {
 #[test]
 fn all_four_operations_answer_over_http_1_and_http_2() {
     let site = Site::start();
-    let trust = TlsTrust { ca_pem: site.pki.ca_pem.as_bytes(), identity: None, tls_versions: &[] };
+    let trust = TlsTrust::new(site.pki.ca_pem.as_bytes());
     for versions in [HttpVersions::Http1, HttpVersions::Http2, HttpVersions::Both] {
         let send = |outgoing: &Outgoing| send_with(&site.runtime, &site.host(), &trust, versions, outgoing);
         for (path, request) in site.right_requests() {
