@@ -3,7 +3,9 @@
 
 mod support;
 
+mod binding;
 mod bodies;
 mod conformance;
+mod integrity_value;
 mod provisioning;
 mod xks_api;
