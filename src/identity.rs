@@ -1,6 +1,7 @@
 //! Who signed a request: the credentials of a key store, and their SigV4 signing keys.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -118,6 +119,17 @@ impl Credential {
         let known =
             cache.iter().rev().find(|(known, _)| known.date == scope.date && known.region == scope.region);
         known.map(|(_, key)| Arc::clone(key))
+    }
+}
+
+impl fmt::Display for Untrusted {
+    /// The name, and of a clock that is wrong, by how much.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Signature(Refusal::ClockSkew { seconds }) => write!(f, ": {seconds} s"),
+            Self::RegionNotAllowed | Self::Signature(_) | Self::UnknownAccessKeyId => Ok(()),
+        }
     }
 }
 

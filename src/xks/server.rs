@@ -192,10 +192,12 @@ impl Server {
             headers: head.headers,
             body,
         };
-        let caller = store
-            .credentials
-            .authenticate(&signed, self.parts.clock.unix_seconds())
-            .map_err(Error::AuthenticationFailed)?;
+        let caller = store.credentials.authenticate(&signed, self.parts.clock.unix_seconds()).map_err(
+            |untrusted| {
+                record.note_refused_signature(&signed);
+                Error::AuthenticationFailed(untrusted)
+            },
+        )?;
         let name = store.key_store.name.as_str();
         let metrics = &self.parts.metrics;
         metrics.credential_requests_total.with_label_values(&[name, caller.access_key_id.as_str()]).inc();

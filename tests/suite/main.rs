@@ -8,4 +8,5 @@ mod bodies;
 mod conformance;
 mod integrity_value;
 mod provisioning;
+mod sigv4;
 mod xks_api;

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::client::{Reply, Signed, metadata, send};
 use super::pki::{Pki, write_private};
 
-pub const PIN: &str = "1234567890";
+pub const PIN: &str = "73195-pin-of-a-test";
 pub const ACCESS_KEY_ID: &str = "ABCDEFGHIJKLMNOPQRST";
 pub const SECRET_ACCESS_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=";
 pub const CLIENT_CN: &str = "cks.kms.us-east-1.amazonaws.com";
