@@ -1,6 +1,7 @@
 //! Who signed a request: the credentials of a key store, and their SigV4 signing keys.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -121,17 +122,24 @@ impl Credential {
     }
 }
 
-impl Untrusted {
-    /// For the log: a word to search for, and for people what it means.
-    pub fn reason(self) -> String {
+impl fmt::Display for Untrusted {
+    /// The name, and of a clock that is wrong, by how much.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
         match self {
-            Self::RegionNotAllowed => {
-                "region_not_allowed: the key store takes no requests from this Region".to_owned()
-            }
-            Self::Signature(refusal) => format!("{}: {refusal}", refusal.name()),
-            Self::UnknownAccessKeyId => {
-                "unknown_access_key_id: the key store has no such credential".to_owned()
-            }
+            Self::Signature(Refusal::ClockSkew { seconds }) => write!(f, ": {seconds} s"),
+            Self::RegionNotAllowed | Self::Signature(_) | Self::UnknownAccessKeyId => Ok(()),
+        }
+    }
+}
+
+impl Untrusted {
+    /// A word to search for in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RegionNotAllowed => "region_not_allowed",
+            Self::Signature(refusal) => refusal.name(),
+            Self::UnknownAccessKeyId => "unknown_access_key_id",
         }
     }
 }

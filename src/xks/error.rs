@@ -68,7 +68,7 @@ impl Error {
     /// What the log says beyond the error name.
     pub fn reason(&self) -> String {
         match self {
-            Self::AuthenticationFailed(untrusted) => untrusted.reason(),
+            Self::AuthenticationFailed(untrusted) => untrusted.to_string(),
             Self::Internal(reason)
             | Self::Refused(
                 Refused::Forbidden(reason)

@@ -192,10 +192,12 @@ impl Server {
             headers: head.headers,
             body,
         };
-        let caller = store
-            .credentials
-            .authenticate(&signed, self.parts.clock.unix_seconds())
-            .map_err(Error::AuthenticationFailed)?;
+        let caller = store.credentials.authenticate(&signed, self.parts.clock.unix_seconds()).map_err(
+            |untrusted| {
+                record.note_refused_signature(&signed);
+                Error::AuthenticationFailed(untrusted)
+            },
+        )?;
         let name = store.key_store.name.as_str();
         let metrics = &self.parts.metrics;
         metrics.credential_requests_total.with_label_values(&[name, caller.access_key_id.as_str()]).inc();
@@ -246,7 +248,6 @@ impl Server {
                 peer: request.head.peer,
                 listener: request.head.listener,
                 path: matches!(error, Some(Error::UnknownPath)).then(|| request.head.uri.path()),
-                host: matches!(error, Some(Error::AuthenticationFailed(_))).then(|| request.head.host()),
             }));
         }
     }
@@ -268,13 +269,6 @@ struct Head<'a> {
     received_at: Instant,
     peer: std::net::SocketAddr,
     listener: &'a str,
-}
-
-impl Head<'_> {
-    fn host(&self) -> &str {
-        let header = || self.headers.get(http::header::HOST)?.to_str().ok();
-        self.uri.authority().map(http::uri::Authority::as_str).or_else(header).unwrap_or_default()
-    }
 }
 
 impl Responder for Server {

@@ -3,11 +3,14 @@
 
 mod support;
 
+mod binding;
+mod bodies;
 mod commands;
 mod conformance;
 mod deadlines;
 mod hsm_faults;
 mod hsm_health;
+mod integrity_value;
 mod invocations;
 mod many_keys;
 mod misconfigured_hsm;
@@ -15,5 +18,7 @@ mod pin;
 mod probes;
 mod provisioning;
 mod quickstart;
+mod sigv4;
 mod token_loss;
 mod versions;
+mod xks_api;

@@ -10,7 +10,9 @@ pub mod provisioned;
 pub mod requests;
 pub mod second_hsm;
 pub mod site;
+pub mod tls;
 pub mod tokens;
+pub mod tools;
 pub mod traffic;
 
 pub use client::{Reply, metadata};
