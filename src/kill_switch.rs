@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
@@ -68,6 +69,11 @@ pub fn change(state_dir: &Path, edit: impl FnOnce(&mut Blocked)) -> io::Result<(
     let mut blocked = read(&path)?;
     edit(&mut blocked);
     let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
+    if rustix::process::geteuid().is_root() {
+        // The daemon must be able to read what root has changed.
+        let owner = directory.metadata()?;
+        std::os::unix::fs::fchown(file.as_file(), Some(owner.uid()), Some(owner.gid()))?;
+    }
     serde_json::to_writer(&mut file, &blocked)?;
     file.flush()?;
     file.as_file().sync_all()?;

@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Text that may wait to be written; more is dropped, and its lines are counted.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Of it, before lines about strangers are dropped.
+const STRANGERS_BYTES_MAX: usize = WAITING_BYTES_MAX / 4;
 /// How long lines are gathered: waking a thread for each line costs more than the line.
 const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the program waits for the last lines.
@@ -55,8 +57,17 @@ impl LogSink {
 
     /// Queues one line, which ends with a newline.
     pub fn write_line(&self, line: &[u8]) {
+        self.write_within(line, WAITING_BYTES_MAX);
+    }
+
+    /// Queues a line about somebody who is not authenticated: strangers cannot crowd out the others.
+    pub fn write_line_of_stranger(&self, line: &[u8]) {
+        self.write_within(line, STRANGERS_BYTES_MAX);
+    }
+
+    fn write_within(&self, line: &[u8], bytes_max: usize) {
         let mut pending = self.shared.pending.lock();
-        if pending.text.len() + line.len() > WAITING_BYTES_MAX {
+        if pending.text.len() + line.len() > bytes_max {
             drop(pending);
             self.dropped.inc();
             return;

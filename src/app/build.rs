@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -56,9 +57,6 @@ pub struct App {
 impl App {
     pub(super) fn build(config: Config, parts: Parts, sink: LogSink) -> Result<Self, StartError> {
         let Parts { clock, metrics } = parts;
-        std::fs::create_dir_all(&config.state_dir).map_err(|error| {
-            start_error(format_args!("state_dir {}: {error}", config.state_dir.display()))
-        })?;
         let kill_switch = Arc::new(KillSwitch::open(&config.state_dir).map_err(start_error)?);
         let tls = load_tls(&config, &clock).map_err(StartError)?;
         let (modules, hsms, pins) = start_hsms(&config, &clock, &metrics)?;
@@ -173,8 +171,20 @@ impl App {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn release_modules(&self) {
-        self.modules.iter().for_each(|module| module.finalize());
+    /// Finalizes the libraries, in threads of their own: one that hangs is left behind. Whether none does.
+    pub(super) fn release_modules(&self, patience: Duration) -> bool {
+        let (released, waiting) = std::sync::mpsc::channel();
+        for module in &self.modules {
+            let (module, released) = (Arc::clone(module), released.clone());
+            std::thread::spawn(move || {
+                module.finalize();
+                let _ = released.send(());
+            });
+        }
+        let deadline = self.clock.instant() + patience;
+        self.modules
+            .iter()
+            .all(|_| waiting.recv_timeout(deadline.saturating_duration_since(self.clock.instant())).is_ok())
     }
 
     /// Gauges that say what is configured.

@@ -2,6 +2,7 @@
 
 mod build;
 mod counters;
+pub mod process;
 mod reload;
 
 use std::fmt;
@@ -19,7 +20,7 @@ use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
 use crate::config::Config;
 use crate::http::{Drained, Listener};
-use crate::key_manager::HealthState;
+use crate::key_manager::{HealthState, MemberHealth};
 use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
@@ -27,6 +28,8 @@ use crate::tasks::probes;
 
 pub use build::App;
 
+/// Files of ours besides connections: tokens, state, configuration, sockets.
+const OPEN_FILES_OF_OURS: usize = 256;
 /// What stopping costs besides `shutdown_timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
@@ -48,11 +51,8 @@ fn start_error(reason: impl fmt::Display) -> StartError {
 
 /// Runs the daemon until SIGINT or SIGTERM.
 pub fn run(config: Config) -> Result<(), StartError> {
-    forbid_core_dumps();
-    // Sockets and state files are for this user alone.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let parts = Parts::new()?;
-    let (sink, _log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
+    let (sink, log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
         .map_err(start_error)?;
     logging::subscribe(sink.clone(), &config.log.filter).map_err(StartError)?;
     let shutdown_timeout = config.limits.shutdown_timeout;
@@ -60,19 +60,27 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let result = runtime.block_on(serve(config, parts, sink));
     // A thread that hangs in a PKCS#11 call must not keep the process alive.
     runtime.shutdown_timeout(STOP_MARGIN.min(shutdown_timeout));
-    result
+    drop(log_guard);
+    match result? {
+        Ended::Cleanly => Ok(()),
+        // The end of a process runs code of its libraries, and one of them hangs.
+        Ended::LibraryHangs => signal_hook::low_level::exit(0),
+    }
 }
 
-/// A core dump would hold PINs, credentials and plaintexts.
-fn forbid_core_dumps() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = setrlimit(Resource::Core, none);
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+/// How the daemon ended.
+enum Ended {
+    Cleanly,
+    LibraryHangs,
 }
 
-async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartError> {
+async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
+    let open_files =
+        config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
+    process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
+    std::fs::create_dir_all(&config.state_dir)
+        .map_err(|error| start_error(format_args!("state_dir {}: {error}", config.state_dir.display())))?;
+    let _lock = process::lock(&config.state_dir).map_err(start_error)?;
     let control_socket = control::bind(&config.admin.control_socket).map_err(|error| {
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
@@ -84,7 +92,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartE
         .register(Box::new(InvocationCollector::new(hsms.clone()).map_err(start_error)?))
         .map_err(start_error)?;
 
-    let (stop, stopped) = watch::channel(false);
+    let stop = Stop::default();
     let mut background = JoinSet::new();
     let settings = app.health_settings();
     // Before the first request is taken, every HSM has been asked once.
@@ -97,23 +105,26 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartE
     background.spawn(InvocationLedger::new(&app.state_dir(), hsms.clone()).run());
     background.spawn(control::serve(control_socket, Arc::clone(&app)));
     background.spawn(watch_configuration(Arc::clone(&app)));
-    let mut serving = bound.serve(&app, &stopped);
+    let (mut serving, mut telling) = bound.serve(&app, &stop);
     tracing::info!(listeners = ?app.addresses(), "serving");
 
     let signal = wait_for_stop().await.map_err(start_error)?;
     tracing::info!(signal, "stopping on {signal}: answering what is in flight");
     app.set_stopping();
-    let _ = stop.send(true);
+    let _ = stop.requests.send(true);
     let mut cut = 0;
     while let Some(drained) = serving.join_next().await {
         cut += drained.map_or(0, |drained: Drained| drained.cut);
     }
+    // Last, so that whoever asks meanwhile is told that we are stopping.
+    let _ = stop.probes.send(true);
+    while telling.join_next().await.is_some() {}
     background.shutdown().await;
     InvocationLedger::new(&app.state_dir(), hsms).write();
     let _ = std::fs::remove_file(control_path);
-    app.release_modules();
+    let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
     tracing::info!(connections_cut = cut, "stopped");
-    Ok(())
+    Ok(if released { Ended::Cleanly } else { Ended::LibraryHangs })
 }
 
 async fn wait_for_stop() -> std::io::Result<&'static str> {
@@ -166,19 +177,32 @@ struct Bound {
 
 type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
 
+/// Stops the listeners for requests, and then those for probes.
+struct Stop {
+    requests: watch::Sender<bool>,
+    probes: watch::Sender<bool>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { requests: watch::Sender::new(false), probes: watch::Sender::new(false) }
+    }
+}
+
 impl Bound {
-    fn serve(self, app: &Arc<App>, stopped: &watch::Receiver<bool>) -> JoinSet<Drained> {
-        let mut serving = JoinSet::new();
+    /// Serves requests, and tells of metrics and health.
+    fn serve(self, app: &Arc<App>, stop: &Stop) -> (JoinSet<Drained>, JoinSet<Drained>) {
+        let (mut serving, mut telling) = (JoinSet::new(), JoinSet::new());
         for listener in self.xks {
-            serving.spawn(Box::pin(listener.serve(app.server(), stopped.clone())) as Serving);
+            serving.spawn(Box::pin(listener.serve(app.server(), stop.requests.subscribe())) as Serving);
         }
         if let Some(probe) = self.probe {
             let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
-            serving.spawn(Box::pin(probe.serve(routes, stopped.clone())) as Serving);
+            telling.spawn(Box::pin(probe.serve(routes, stop.probes.subscribe())) as Serving);
         }
         let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app) });
-        serving.spawn(Box::pin(self.admin.serve(routes, stopped.clone())) as Serving);
-        serving
+        telling.spawn(Box::pin(self.admin.serve(routes, stop.probes.subscribe())) as Serving);
+        (serving, telling)
     }
 }
 
@@ -188,10 +212,17 @@ impl Readiness for App {
         if self.is_stopping() {
             obstacles.push("stopping".to_owned());
         }
-        let down = self.hsms().into_iter().map(|hsm| hsm.health());
-        for health in down.filter(|health| health.state == HealthState::Unavailable) {
-            obstacles.push(format!("HSM {}: {}", health.id, health.reason.unwrap_or_default()));
+        // A key store serves as long as one of its HSMs does.
+        for store in self.server().key_stores().values() {
+            let members = store.key_store().health();
+            if members.iter().all(|member| member.state == HealthState::Unavailable) {
+                let reason = |member: &MemberHealth| member.reason.clone().unwrap_or_default();
+                obstacles
+                    .extend(members.iter().map(|member| format!("HSM {}: {}", member.id, reason(member))));
+            }
         }
+        obstacles.sort();
+        obstacles.dedup();
         obstacles
     }
 

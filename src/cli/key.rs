@@ -100,8 +100,7 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
 /// What needs the HSM. One command at a time, so that two rotations do not make the same version twice.
 fn manage(config: &Config, arguments: &Arguments, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {
     let hsm = find_hsm(config, arguments.hsm.as_deref())?;
-    std::fs::create_dir_all(&config.state_dir)?;
-    let lock = std::fs::File::create(config.state_dir.join("keys.lock"))?;
+    let lock = std::fs::File::open(&config.path)?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let admin = KeyAdmin::open(hsm, &hsm.read_pin()?)?;
     let what = match &arguments.command {
