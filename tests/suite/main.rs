@@ -19,6 +19,7 @@ mod probes;
 mod provisioning;
 mod quickstart;
 mod sigv4;
+mod tls;
 mod token_loss;
 mod versions;
 mod xks_api;
