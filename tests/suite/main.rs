@@ -18,6 +18,7 @@ mod pin;
 mod probes;
 mod provisioning;
 mod quickstart;
+mod robustness;
 mod sigv4;
 mod tls;
 mod token_loss;
