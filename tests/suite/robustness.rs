@@ -6,9 +6,11 @@ use http::{HeaderMap, Method};
 use proxy_api::client::Outgoing;
 use proxy_api::wire::encode_base64;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::support::client::Signed;
-use crate::support::traffic::Kept;
+use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use crate::support::traffic::{Caller, Kept};
 use crate::support::{Reply, Site};
 
 const REQUESTS: usize = 10_000;
@@ -93,8 +95,8 @@ impl Dice {
             2 => json!(-1.5e300),
             3 => json!([[], {}]),
             4 => json!("\u{0}\u{202e}\n"),
-            5 => json!("A".repeat(self.below(20_000))),
-            6 => json!(encode_base64(&self.bytes(20_000))),
+            5 => json!("A".repeat(self.below(8_000))),
+            6 => json!(encode_base64(&self.bytes(8_000))),
             _ => json!(encode_base64(&self.bytes(40))),
         }
     }
@@ -132,7 +134,7 @@ impl Dice {
                 headers.extend(HeaderValue::from_bytes(&value).ok().map(|value| (name, value)));
             }
             _ => {
-                let value = self.bytes(4000);
+                let value = self.bytes(1000);
                 if let Ok(value) = HeaderValue::from_bytes(&value) {
                     headers.append(name, value);
                 }
@@ -141,31 +143,78 @@ impl Dice {
     }
 }
 
-/// One of the right requests, made wrong in one of many ways.
-fn some_request(site: &Site, right: &[(&str, Value)], dice: &mut Dice) -> Outgoing {
-    let (path, body) = dice.pick(right);
-    let mut signed = site.signed(path, body);
-    match dice.below(8) {
-        0 => disturb_path(dice, &mut signed),
-        1 => signed.method = dice.pick(&[Method::GET, Method::PUT, Method::DELETE, Method::PATCH]).clone(),
-        2 => signed.body = dice.bytes(4000),
-        3 => dice.disturb(&mut signed.body),
-        4 | 5 => {
-            let mut body = body.clone();
-            dice.disturb_member(&mut body);
-            signed.body = body.to_string().into_bytes();
-        }
-        6 => {
-            let mut outgoing = signed.outgoing(&site.host());
-            dice.disturb_headers(&mut outgoing.headers);
-            return outgoing;
-        }
-        _ => {
-            let wrong = dice.text(&["A", "a", "1", "/"], 70);
-            *dice.pick_mut([&mut signed.access_key_id, &mut signed.secret_access_key]) = wrong;
-        }
+/// A client with dice of its own that keeps its connection.
+struct Thrower<'a> {
+    runtime: &'a Runtime,
+    caller: Caller,
+    right: &'a [(&'static str, Value)],
+    dice: Dice,
+    kept: Kept<'a>,
+}
+
+impl<'a> Thrower<'a> {
+    fn new(site: &'a Site, right: &'a [(&'static str, Value)], seed: u64) -> Self {
+        let caller = site.caller();
+        let kept = Kept::open(&site.runtime, &caller).unwrap();
+        Self { runtime: &site.runtime, caller, right, dice: Dice(seed), kept }
     }
-    signed.outgoing(&site.host())
+
+    /// Sends some requests. How many of them were served?
+    fn throw(&mut self, count: usize) -> usize {
+        (0..count).filter(|number| self.throw_one(*number) == 200).count()
+    }
+
+    fn throw_one(&mut self, number: usize) -> u16 {
+        let outgoing = self.some_request();
+        if !self.kept.is_open() {
+            self.kept = Kept::open(self.runtime, &self.caller).unwrap();
+        }
+        let reply = self.kept.send(outgoing).unwrap_or_else(|failure| panic!("request {number}: {failure}"));
+        assert_documented(&reply, number);
+        reply.status
+    }
+
+    /// One of the right requests, made wrong in one of many ways.
+    fn some_request(&mut self) -> Outgoing {
+        let dice = &mut self.dice;
+        let (path, body) = dice.pick(self.right);
+        let path = format!("/test/kms/xks/v1/{path}");
+        let mut signed = Signed::new(&path, body, ACCESS_KEY_ID, SECRET_ACCESS_KEY);
+        let host = self.caller.endpoint.host();
+        match dice.below(8) {
+            0 => disturb_path(dice, &mut signed),
+            1 => {
+                signed.method = dice.pick(&[Method::GET, Method::PUT, Method::DELETE, Method::PATCH]).clone()
+            }
+            2 => signed.body = dice.bytes(1000),
+            3 => dice.disturb(&mut signed.body),
+            4 | 5 => {
+                let mut body = body.clone();
+                dice.disturb_member(&mut body);
+                signed.body = body.to_string().into_bytes();
+            }
+            6 => {
+                let mut outgoing = signed.outgoing(host);
+                dice.disturb_headers(&mut outgoing.headers);
+                return outgoing;
+            }
+            _ => {
+                let wrong = dice.text(&["A", "a", "1", "/"], 70);
+                *dice.pick_mut([&mut signed.access_key_id, &mut signed.secret_access_key]) = wrong;
+            }
+        }
+        signed.outgoing(host)
+    }
+}
+
+/// Some requests of all clients at once. How many of them were served?
+fn throw_all(throwers: &mut [Thrower<'_>], count: usize) -> usize {
+    let each = count / throwers.len();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            throwers.iter_mut().map(|thrower| scope.spawn(move || thrower.throw(each))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    })
 }
 
 fn disturb_path(dice: &mut Dice, signed: &mut Signed) {
@@ -206,25 +255,10 @@ fn ten_thousand_wrong_requests_leave_no_trace() {
     println!("seed {SEED:#x}");
     let site = Site::start();
     let right = site.right_requests();
-    let caller = site.caller();
-    let open = || Kept::open(&site.runtime, &caller).unwrap();
-    let mut kept = [open(), open(), open()];
-    let mut dice = Dice(SEED);
-    let mut warmed_up = 0;
-    let mut served = 0;
-    for number in 0..REQUESTS {
-        if number == WARMED_UP {
-            warmed_up = resident_kib(&site);
-        }
-        let outgoing = some_request(&site, &right, &mut dice);
-        let connection = &mut kept[number % 3];
-        if !connection.is_open() {
-            *connection = open();
-        }
-        let reply = connection.send(outgoing).unwrap_or_else(|failure| panic!("request {number}: {failure}"));
-        assert_documented(&reply, number);
-        served += usize::from(reply.status == 200);
-    }
+    let mut throwers = [0, 1, 2, 3].map(|number| Thrower::new(&site, &right, SEED + number));
+    let served = throw_all(&mut throwers, WARMED_UP);
+    let warmed_up = resident_kib(&site);
+    let served = served + throw_all(&mut throwers, REQUESTS - WARMED_UP);
     let grown = resident_kib(&site).saturating_sub(warmed_up);
     assert!(grown < GROWTH_KIB_MAX, "grew by {grown} KiB");
     // Unknown members, other key ids of KMS and headers that are not signed do no harm.
