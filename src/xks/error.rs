@@ -182,3 +182,6 @@ pub(super) fn json_response(body: Bytes) -> Response {
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(proxy_api::wire::CONTENT_TYPE));
     response
 }
+
+#[cfg(test)]
+mod tests;
