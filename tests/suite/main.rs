@@ -14,6 +14,7 @@ mod integrity_value;
 mod invocations;
 mod many_keys;
 mod misconfigured_hsm;
+mod observability;
 mod pin;
 mod probes;
 mod provisioning;
