@@ -6,7 +6,7 @@ mod reload;
 
 use std::fmt;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,11 +72,20 @@ fn forbid_core_dumps() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
+/// The file of our control socket, which goes when the daemon ends, and when it does not even start.
+struct ControlFile(PathBuf);
+
+impl Drop for ControlFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartError> {
     let control_socket = control::bind(&config.admin.control_socket).map_err(|error| {
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
-    let control_path = config.admin.control_socket.clone();
+    let control_file = ControlFile(config.admin.control_socket.clone());
     let app = Arc::new(App::build(config, parts, sink)?);
     let bound = app.bind()?;
     let hsms = app.hsms();
@@ -110,7 +119,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartE
     }
     background.shutdown().await;
     InvocationLedger::new(&app.state_dir(), hsms).write();
-    let _ = std::fs::remove_file(control_path);
+    drop(control_file);
     app.release_modules();
     tracing::info!(connections_cut = cut, "stopped");
     Ok(())
