@@ -19,6 +19,7 @@ mod pin;
 mod probes;
 mod provisioning;
 mod quickstart;
+mod shutdown;
 mod sigv4;
 mod token_loss;
 mod versions;
