@@ -8,6 +8,7 @@ mod bodies;
 mod command_line;
 mod commands;
 mod conformance;
+mod conformance_client;
 mod deadlines;
 mod hsm_faults;
 mod hsm_health;
