@@ -7,7 +7,7 @@ mod reload;
 
 use std::fmt;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,15 @@ enum Ended {
     LibraryHangs,
 }
 
+/// The file of our control socket, which goes when the daemon ends, and when it does not even start.
+struct ControlFile(PathBuf);
+
+impl Drop for ControlFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
     let open_files =
         config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
@@ -84,7 +93,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     let control_socket = control::bind(&config.admin.control_socket).map_err(|error| {
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
-    let control_path = config.admin.control_socket.clone();
+    let control_file = ControlFile(config.admin.control_socket.clone());
     let app = Arc::new(App::build(config, parts, sink)?);
     let bound = app.bind()?;
     let hsms = app.hsms();
@@ -121,7 +130,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     while telling.join_next().await.is_some() {}
     background.shutdown().await;
     InvocationLedger::new(&app.state_dir(), hsms).write();
-    let _ = std::fs::remove_file(control_path);
+    drop(control_file);
     let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
     tracing::info!(connections_cut = cut, "stopped");
     Ok(if released { Ended::Cleanly } else { Ended::LibraryHangs })
