@@ -34,9 +34,9 @@ fn last_refusal(site: &Site) -> String {
     let reason = || {
         let log = site.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let refusals =
+        let mut refusals =
             lines.filter(|line| line["message"].to_string().contains("the old one stays in force"));
-        refusals.last().map(|line| line["reason"].as_str().unwrap().to_owned())
+        refusals.next_back().map(|line| line["reason"].as_str().unwrap().to_owned())
     };
     site.wait_until("a logged refusal", || reason().is_some());
     reason().unwrap()
@@ -177,6 +177,11 @@ fn faults(site: &Site) -> Vec<Fault> {
         ),
         fault("policy.json", POLICY.replace("2012-10-17", "2012-10-18"), "policy.json"),
         fault("server.key", site.pki.server().1, "listener `https`"),
+        fault(
+            "credentials.toml",
+            site.read("credentials.toml").replace("created = ", "created "),
+            "credentials.toml",
+        ),
         open,
     ]
 }
