@@ -156,7 +156,7 @@ fn faults(site: &Site) -> Vec<Fault> {
         ..fault("credentials.toml", site.read("credentials.toml"), "mode 0644 lets others")
     };
     vec![
-        fault("holdfast.toml", format!("{configuration}\n[[key_store"), "TOML"),
+        fault("holdfast.toml", format!("{configuration}\n[[key_store"), "unclosed array table"),
         fault(
             "holdfast.toml",
             configuration.replace("token_label = \"holdfast\"", "token_label = \"x\""),
