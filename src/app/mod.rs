@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -84,6 +84,8 @@ impl Drop for ControlFile {
 }
 
 async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
+    // Before anything is built from the files, or a change meanwhile would be missed; and a SIGHUP would end us.
+    let changes = ConfigurationChanges::listen(&config).map_err(start_error)?;
     let open_files =
         config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
     process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
@@ -113,7 +115,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     }
     background.spawn(InvocationLedger::new(&app.state_dir(), hsms.clone()).run());
     background.spawn(control::serve(control_socket, Arc::clone(&app)));
-    background.spawn(watch_configuration(Arc::clone(&app)));
+    background.spawn(watch_configuration(Arc::clone(&app), changes));
     let (mut serving, mut telling) = bound.serve(&app, &stop);
     tracing::info!(listeners = ?app.addresses(), "serving");
 
@@ -145,16 +147,27 @@ async fn wait_for_stop() -> std::io::Result<&'static str> {
     })
 }
 
+/// What can make the configuration another.
+struct ConfigurationChanges {
+    hangup: Signal,
+    watch: Option<FileWatch>,
+}
+
+impl ConfigurationChanges {
+    fn listen(config: &Config) -> std::io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let watch = FileWatch::start(&config.watched_files())
+            .inspect_err(|error| {
+                tracing::warn!(reason = %error, "cannot watch files; use SIGHUP to reload: {error}");
+            })
+            .ok();
+        Ok(Self { hangup, watch })
+    }
+}
+
 /// Reloads on SIGHUP and when a file of the configuration changes.
-async fn watch_configuration(app: Arc<App>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let mut watch = match FileWatch::start(&app.watched_files()) {
-        Ok(watch) => Some(watch),
-        Err(error) => {
-            tracing::warn!(reason = %error, "cannot watch files; use SIGHUP to reload: {error}");
-            None
-        }
-    };
+async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges) {
+    let ConfigurationChanges { mut hangup, mut watch } = changes;
     loop {
         match &mut watch {
             Some(watch) => tokio::select! {

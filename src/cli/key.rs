@@ -229,7 +229,6 @@ fn set_blocked(
     blocked: bool,
     world: &mut World<'_>,
 ) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(&config.state_dir)?;
     kill_switch::change(&config.state_dir, |blocks| {
         if blocked {
             blocks.keys.insert(id.as_str().to_owned());
