@@ -116,7 +116,7 @@ mod tests {
         assert!(!switch.is_key_blocked("foo"));
         switch.reload().unwrap();
         assert!(switch.is_key_blocked("foo") && switch.is_key_store_blocked("store"));
-        change(directory.path(), |blocked| blocked.keys.clear()).unwrap();
+        change(directory.path(), |blocked| _ = blocked.keys.remove("foo")).unwrap();
         let restarted = KillSwitch::open(directory.path()).unwrap();
         assert!(!restarted.is_key_blocked("foo") && restarted.is_key_store_blocked("store"));
     }
@@ -124,10 +124,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_an_error_and_leaves_the_blocks_in_force() {
         let directory = tempfile::tempdir().unwrap();
-        change(directory.path(), |blocked| {
-            blocked.keys.insert("foo".to_owned());
-        })
-        .unwrap();
+        change(directory.path(), |blocked| _ = blocked.keys.insert("foo".to_owned())).unwrap();
         let switch = KillSwitch::open(directory.path()).unwrap();
         std::fs::write(directory.path().join(super::FILE_NAME), "{").unwrap();
         assert!(switch.reload().is_err() && KillSwitch::open(directory.path()).is_err());

@@ -141,7 +141,11 @@ async fn answer(stream: tokio::net::UnixStream, controlled: &impl Controlled) ->
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
+
+    use tokio::sync::Notify;
+    use tokio::task::{JoinHandle, JoinSet};
 
     use super::{Change, Controlled, Notified, bind, notify, serve};
 
@@ -153,6 +157,31 @@ mod tests {
         }
     }
 
+    /// Reads keys until something is blocked.
+    #[derive(Default)]
+    struct Slow {
+        reading: Notify,
+        blocked: Notify,
+    }
+
+    impl Controlled for Slow {
+        async fn take_up(&self, change: Change) -> Result<(), String> {
+            match change {
+                Change::Keys => {
+                    self.reading.notify_one();
+                    self.blocked.notified().await;
+                }
+                Change::Blocks | Change::Configuration => self.blocked.notify_one(),
+            }
+            Ok(())
+        }
+    }
+
+    fn notify_in_background(socket: &Path, change: Change) -> JoinHandle<Notified> {
+        let socket = PathBuf::from(socket);
+        tokio::task::spawn_blocking(move || notify(&socket, change).unwrap())
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_change_is_answered_when_it_is_in_force() {
         let folder = tempfile::tempdir().unwrap();
@@ -160,19 +189,26 @@ mod tests {
         assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
         let listener = bind(&socket).unwrap();
         assert!(bind(&socket).is_err(), "a second daemon must not take the socket over");
-        let mut serving = tokio::task::JoinSet::new();
+        let mut serving = JoinSet::new();
         serving.spawn(serve(listener, Arc::new(Fussy)));
-        let (done, refused) = {
-            let socket = socket.clone();
-            tokio::task::spawn_blocking(move || {
-                (notify(&socket, Change::Blocks).unwrap(), notify(&socket, Change::Keys).unwrap())
-            })
-            .await
-            .unwrap()
-        };
-        assert_eq!((done, refused), (Notified::Done, Notified::Refused("two; lines".to_owned())));
+        assert_eq!(notify_in_background(&socket, Change::Blocks).await.unwrap(), Notified::Done);
+        let refused = Notified::Refused("two; lines".to_owned());
+        assert_eq!(notify_in_background(&socket, Change::Keys).await.unwrap(), refused);
         serving.shutdown().await;
         assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
         assert!(bind(&socket).is_ok(), "the socket of a daemon that is gone is replaced");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_block_does_not_wait_for_a_slow_reading_of_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let slow = Arc::new(Slow::default());
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(bind(&socket).unwrap(), Arc::clone(&slow)));
+        let keys = notify_in_background(&socket, Change::Keys);
+        slow.reading.notified().await;
+        assert_eq!(notify_in_background(&socket, Change::Blocks).await.unwrap(), Notified::Done);
+        assert_eq!(keys.await.unwrap(), Notified::Done);
     }
 }

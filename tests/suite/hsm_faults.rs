@@ -62,7 +62,7 @@ fn an_operation_is_two_calls_and_an_integrity_value_two_more() {
 fn a_device_error_is_answered_with_500_and_costs_a_session_but_no_login() {
     let (site, encrypted) = site();
     let made = site.calls_during(|| {
-        site.inject("C_Encrypt code=CKR_DEVICE_ERROR count=1");
+        site.inject("C_Encrypt code=CKR_DEVICE_ERROR count=1 after");
         assert_internal(&site.encrypt("foo", PLAINTEXT, json!({})));
         site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
         assert_decrypts(&site, &encrypted);
@@ -76,6 +76,12 @@ fn a_device_error_is_answered_with_500_and_costs_a_session_but_no_login() {
         (Some("C_Encrypt returned DeviceError"), Some("softhsm"))
     );
     assert_eq!(site.health().json()["ekmFleetDetails"][0]["healthStatus"], "ACTIVE");
+
+    // A call that never reached the token leaves its operation active: the next finds a new session.
+    site.inject("C_Encrypt code=CKR_DEVICE_ERROR count=1");
+    assert_internal(&site.encrypt("foo", PLAINTEXT, json!({})));
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    assert_eq!(site.metric(r#"holdfast_hsm_faults_total{code="OperationActive",hsm="softhsm"}"#), None);
 }
 
 #[test]

@@ -57,6 +57,24 @@ fn the_count_survives_a_run_without_the_token() {
 }
 
 #[test]
+fn the_count_of_a_key_that_vanishes_and_comes_back_goes_on() {
+    let site = Site::start();
+    site.other_tool("make foreign");
+    let foreign = || {
+        site.metric(
+            r#"holdfast_key_gcm_invocations_total{external_key_id="foreign",hsm="softhsm",version="0"}"#,
+        )
+    };
+    (0..2).for_each(|_| _ = site.encrypt("foreign", PLAINTEXT, json!({})).assert_ok());
+    for (from, to, count) in [("foreign", "hidden", None), ("hidden", "foreign", Some(2.0))] {
+        site.other_tool(&format!("rename {from} {to}"));
+        // Makes the daemon read the keys.
+        site.holdfast_ok(&["key", "rotate", "foo"]);
+        assert_eq!(foreign(), count);
+    }
+}
+
+#[test]
 fn a_version_that_is_used_up_decrypts_and_encrypts_no_more() {
     let site = Site::start();
     let encrypted = site.encrypt("foo", PLAINTEXT, json!({})).assert_ok().json();

@@ -53,6 +53,19 @@ fn a_library_that_loses_all_tokens_is_used_again_without_a_restart() {
     survives_the_loss_of(|site| site.path("tokens"));
 }
 
+/// Else keys would look deleted when the token is not well.
+#[test]
+fn a_search_that_does_not_find_the_health_key_is_not_believed() {
+    let site = Site::start_with(&Setup::quiet(1));
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    site.inject("C_FindObjects forget");
+    site.encrypt("unknown_key", PLAINTEXT, json!({})).assert_error(500, "InternalException");
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    site.key_metadata("decrypt_only_key").assert_ok();
+    site.inject("");
+    site.wait_until("another search", || site.encrypt("unknown_key", PLAINTEXT, json!({})).status == 404);
+}
+
 #[test]
 fn losing_the_token_is_logged_once_with_the_name_of_the_hsm() {
     let site = Site::start();

@@ -103,7 +103,7 @@ fn find(session: &Session, label: &str) -> ObjectHandle {
 }
 
 /// Every attribute that says what can be done with the keys of a label, and whether the value can be read.
-#[expect(clippy::print_stdout, reason = "the parent process reads it")]
+#[expect(clippy::print_stdout, reason = "whoever gave the order reads it")]
 fn show(session: &Session, label: &str) {
     let wanted = [
         AttributeType::AlwaysSensitive,
@@ -122,6 +122,7 @@ fn show(session: &Session, label: &str) {
         AttributeType::Wrap,
     ];
     for key in session.find_objects(&[Attribute::Label(label.as_bytes().to_vec())]).unwrap() {
-        println!("{:?}", session.get_attributes(key, &wanted).unwrap());
+        let attributes = session.get_attributes(key, &wanted).unwrap();
+        println!("{attributes:?}");
     }
 }
