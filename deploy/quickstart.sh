@@ -93,7 +93,7 @@ Holdfast is ready.
 
 Encrypt with the key "$KEY_ID", from any shell:
 
-(. $env_file && curl --noproxy localhost --cacert "\$HOLDFAST_CA" --aws-sigv4 "aws:amz:\$REGION:kms-xks-proxy" --user "\$SIGV4_ACCESS_KEY_ID:\$SIGV4_SECRET_ACCESS_KEY" --header 'Content-Type: application/json' --data '{"requestMetadata":{"awsPrincipalArn":"arn:aws:iam::$account_id:user/me","kmsKeyArn":"arn:aws:kms:us-east-1:$account_id:key/quickstart","kmsOperation":"Encrypt","kmsRequestId":"quickstart-1"},"plaintext":"SGVsbG8sIEhTTSE=","encryptionAlgorithm":"AES_GCM"}' "https://\$XKS_PROXY_HOST/\$URI_PREFIX/kms/xks/v1/keys/\$KEY_ID/encrypt"; echo)
+(. $env_file && curl --silent --show-error --noproxy localhost --cacert "\$HOLDFAST_CA" --aws-sigv4 "aws:amz:\$REGION:kms-xks-proxy" --user "\$SIGV4_ACCESS_KEY_ID:\$SIGV4_SECRET_ACCESS_KEY" --header 'Content-Type: application/json' --data '{"requestMetadata":{"awsPrincipalArn":"arn:aws:iam::$account_id:user/me","kmsKeyArn":"arn:aws:kms:us-east-1:$account_id:key/quickstart","kmsOperation":"Encrypt","kmsRequestId":"quickstart-1"},"plaintext":"SGVsbG8sIEhTTSE=","encryptionAlgorithm":"AES_GCM"}' "https://\$XKS_PROXY_HOST/\$URI_PREFIX/kms/xks/v1/keys/\$KEY_ID/encrypt"; echo)
 
 TEXT
 }

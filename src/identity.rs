@@ -1,6 +1,7 @@
 //! Who signed a request: the credentials of a key store, and their SigV4 signing keys.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -121,8 +122,19 @@ impl Credential {
     }
 }
 
+impl fmt::Display for Untrusted {
+    /// The name, and of a clock that is wrong, by how much.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Signature(Refusal::ClockSkew { seconds }) => write!(f, ": {seconds} s"),
+            Self::RegionNotAllowed | Self::Signature(_) | Self::UnknownAccessKeyId => Ok(()),
+        }
+    }
+}
+
 impl Untrusted {
-    /// For logs and metrics.
+    /// A word to search for in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::RegionNotAllowed => "region_not_allowed",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
@@ -62,17 +63,31 @@ impl KillSwitch {
 /// Changes the file: whole or not at all, and durable on return. Whoever does two changes at once takes turns
 /// by a lock on the directory.
 pub fn change(state_dir: &Path, edit: impl FnOnce(&mut Blocked)) -> io::Result<()> {
-    let directory = std::fs::File::open(state_dir)?;
+    let name_it = |path: &Path, error: &io::Error| {
+        io::Error::new(error.kind(), format!("nothing is changed: {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(state_dir).map_err(|error| name_it(state_dir, &error))?;
+    let directory = std::fs::File::open(state_dir).map_err(|error| name_it(state_dir, &error))?;
     rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;
     let path = state_dir.join(FILE_NAME);
     let mut blocked = read(&path)?;
     edit(&mut blocked);
+    replace(&path, state_dir, &blocked).map_err(|error| name_it(&path, &error))?;
+    directory.sync_all()
+}
+
+fn replace(path: &Path, state_dir: &Path, blocked: &Blocked) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(state_dir)?;
-    serde_json::to_writer(&mut file, &blocked)?;
+    if rustix::process::geteuid().is_root() {
+        // The daemon must be able to read what root has changed.
+        let owner = std::fs::metadata(state_dir)?;
+        std::os::unix::fs::fchown(file.as_file(), Some(owner.uid()), Some(owner.gid()))?;
+    }
+    serde_json::to_writer(&mut file, blocked)?;
     file.flush()?;
     file.as_file().sync_all()?;
-    file.persist(&path)?;
-    directory.sync_all()
+    file.persist(path)?;
+    Ok(())
 }
 
 fn read(path: &Path) -> io::Result<Blocked> {

@@ -1,83 +1,121 @@
 //! Log lines, one JSON object each, written by a thread of their own so that a slow log delays no request.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 use time::OffsetDateTime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written; more are dropped and counted.
-const LINES_WAITING_MAX: usize = 16_384;
-/// Lines written with one system call, in bytes.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Text that may wait to be written; more is dropped, and its lines are counted.
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Of it, before lines about strangers are dropped.
+const STRANGERS_BYTES_MAX: usize = WAITING_BYTES_MAX / 4;
+/// How long lines are gathered: waking a thread for each line costs more than the line.
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the program waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where lines go. Cheap to clone.
 #[derive(Clone)]
 pub struct LogSink {
-    lines: Sender<Vec<u8>>,
+    shared: Arc<Shared>,
     dropped: IntCounter,
 }
 
-/// Waits for the last lines when it is dropped.
-pub struct LogGuard {
-    sink: Option<LogSink>,
-    ended: Receiver<()>,
+/// Writes the last lines when it is dropped.
+pub struct LogGuard(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    /// Something is there to be written, or the end has come.
+    woken: Condvar,
+    /// The thread has written everything and ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Pending {
+    text: Vec<u8>,
+    is_ending: bool,
+    has_ended: bool,
 }
 
 impl LogSink {
     /// Starts the writing thread.
     pub fn start(output: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<(Self, LogGuard)> {
-        let (lines, receiver) = crossbeam_channel::bounded(LINES_WAITING_MAX);
-        let (end, ended) = crossbeam_channel::bounded(1);
-        thread::Builder::new().name("log".to_owned()).spawn(move || {
-            write_lines(&receiver, output);
-            let _ = end.send(());
-        })?;
-        let sink = Self { lines, dropped };
-        Ok((sink.clone(), LogGuard { sink: Some(sink), ended }))
+        let shared = Arc::new(Shared::default());
+        let written = Arc::clone(&shared);
+        thread::Builder::new().name("log".to_owned()).spawn(move || written.write_lines(output))?;
+        Ok((Self { shared: Arc::clone(&shared), dropped }, LogGuard(shared)))
     }
 
     /// Queues one line, which ends with a newline.
-    pub fn write_line(&self, line: Vec<u8>) {
-        match self.lines.try_send(line) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.dropped.inc(),
+    pub fn write_line(&self, line: &[u8]) {
+        self.write_within(line, WAITING_BYTES_MAX);
+    }
+
+    /// Queues a line about somebody who is not authenticated: strangers cannot crowd out the others.
+    pub fn write_line_of_stranger(&self, line: &[u8]) {
+        self.write_within(line, STRANGERS_BYTES_MAX);
+    }
+
+    fn write_within(&self, line: &[u8], bytes_max: usize) {
+        let mut pending = self.shared.pending.lock();
+        if pending.text.len() + line.len() > bytes_max {
+            drop(pending);
+            self.dropped.inc();
+            return;
+        }
+        let was_empty = pending.text.is_empty();
+        pending.text.extend_from_slice(line);
+        drop(pending);
+        if was_empty {
+            self.shared.woken.notify_one();
         }
     }
 }
 
-fn write_lines(lines: &Receiver<Vec<u8>>, mut output: impl Write) {
-    let mut batch = Vec::with_capacity(BATCH_BYTES);
-    while let Ok(line) = lines.recv() {
-        // An empty line asks for the end.
-        let mut end = line.is_empty();
-        batch.extend_from_slice(&line);
-        while batch.len() < BATCH_BYTES
-            && let Ok(line) = lines.try_recv()
-        {
-            end |= line.is_empty();
-            batch.extend_from_slice(&line);
-        }
-        // A log that cannot be written must not end the service.
-        let _ = output.write_all(&batch).and_then(|()| output.flush());
-        batch.clear();
-        if end {
-            return;
+impl Shared {
+    fn write_lines(&self, mut output: impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            let mut pending = self.pending.lock();
+            while pending.text.is_empty() && !pending.is_ending {
+                self.woken.wait(&mut pending);
+            }
+            drop(pending);
+            thread::sleep(GATHER);
+            let mut pending = self.pending.lock();
+            let is_ending = pending.is_ending;
+            std::mem::swap(&mut batch, &mut pending.text);
+            drop(pending);
+            // A log that cannot be written must not end the service.
+            let _ = output.write_all(&batch).and_then(|()| output.flush());
+            batch.clear();
+            if is_ending {
+                self.pending.lock().has_ended = true;
+                self.ended.notify_all();
+                return;
+            }
         }
     }
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        if let Some(sink) = self.sink.take() {
-            let _ = sink.lines.send_timeout(Vec::new(), FLUSH_TIMEOUT);
-            let _ = self.ended.recv_timeout(FLUSH_TIMEOUT);
+        let mut pending = self.0.pending.lock();
+        pending.is_ending = true;
+        self.0.woken.notify_one();
+        while !pending.has_ended {
+            if self.0.ended.wait_for(&mut pending, FLUSH_TIMEOUT).timed_out() {
+                return;
+            }
         }
     }
 }
@@ -135,7 +173,7 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
-            self.sink.write_line(std::mem::take(&mut self.text));
+            self.sink.write_line(&self.text);
         }
     }
 }
@@ -146,7 +184,7 @@ mod tests {
 
     use prometheus::IntCounter;
 
-    use super::{LINES_WAITING_MAX, LogSink};
+    use super::{LogSink, WAITING_BYTES_MAX};
 
     #[derive(Clone, Default)]
     struct Buffer(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
@@ -172,7 +210,7 @@ mod tests {
         let buffer = Buffer::default();
         let (sink, guard) = LogSink::start(buffer.clone(), IntCounter::new("dropped", "x").unwrap()).unwrap();
         for _ in 0..100 {
-            sink.write_line(b"line\n".to_vec());
+            sink.write_line(b"line\n");
         }
         drop(guard);
         assert_eq!(buffer.0.lock().len(), 500);
@@ -193,8 +231,8 @@ mod tests {
         let (release, hang) = crossbeam_channel::bounded(0);
         let dropped = IntCounter::new("dropped", "x").unwrap();
         let (sink, guard) = LogSink::start(Hangs(hang), dropped.clone()).unwrap();
-        for _ in 0..LINES_WAITING_MAX * 2 {
-            sink.write_line(b"0123456789012345678901234567890123456789\n".to_vec());
+        for _ in 0..WAITING_BYTES_MAX / 1000 * 2 + 1 {
+            sink.write_line(&[b'x'; 1000]);
         }
         assert!(dropped.get() > 0);
         drop(release);

@@ -133,7 +133,7 @@ impl Metrics {
             hsm_sessions: make.gauges("hsm_sessions", "PKCS#11 sessions open for jobs.", &["hsm"])?,
             hsm_sessions_stuck: make.gauges(
                 "hsm_sessions_stuck",
-                "Sessions inside one PKCS#11 call for longer than the request deadline.",
+                "Sessions inside one PKCS#11 call for longer than 250 ms.",
                 &["hsm"],
             )?,
             hsm_state: make.gauges(
@@ -143,7 +143,7 @@ impl Metrics {
             )?,
             hsm_pin_rejected: make.gauges(
                 "hsm_pin_rejected",
-                "1 after the HSM refused the PIN; it is not tried again until the configuration changes.",
+                "1 after the HSM refused the PIN; it is not tried again until the PIN changes.",
                 &["hsm"],
             )?,
             hsm_faults_total: make.counters(
@@ -200,6 +200,10 @@ impl Metrics {
         };
         make.result?;
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        // From zero on, or an alert on their increase would miss the first.
+        for result in ["refused", "taken"] {
+            metrics.config_reloads_total.with_label_values(&[result]);
+        }
         #[cfg(target_os = "linux")]
         metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)

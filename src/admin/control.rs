@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,7 +90,13 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     match UnixStream::connect(socket) {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens on it")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => std::fs::remove_file(socket)?,
+        Err(_) if std::fs::symlink_metadata(socket)?.file_type().is_socket() => std::fs::remove_file(socket)?,
+        Err(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is something else than a socket",
+            ));
+        }
     }
     let listener = UnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;

@@ -3,4 +3,4 @@
 pub mod control;
 mod routes;
 
-pub use routes::{Readiness, Routes};
+pub use routes::{ProbeRoutes, Readiness, Routes};

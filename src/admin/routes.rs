@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz` on the loopback listener.
+//! `/metrics`, `/livez` and `/readyz` on the loopback listener; the latter two for load balancers elsewhere.
 
 use std::sync::Arc;
 
@@ -25,6 +25,23 @@ pub struct Routes<R> {
     pub readiness: Arc<R>,
 }
 
+/// `/livez` and `/readyz` for load balancers, who are told yes or no and no reasons.
+pub struct ProbeRoutes<R> {
+    pub readiness: Arc<R>,
+}
+
+impl<R: Readiness> Responder for ProbeRoutes<R> {
+    async fn respond(&self, incoming: Incoming) -> Response {
+        let is_read = incoming.method == Method::GET || incoming.method == Method::HEAD;
+        match incoming.uri.path() {
+            "/livez" if is_read => text(StatusCode::OK, "alive\n"),
+            "/readyz" if is_read && self.readiness.obstacles().is_empty() => text(StatusCode::OK, "ready\n"),
+            "/readyz" if is_read => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            _ => text(StatusCode::NOT_FOUND, "there are /livez and /readyz\n"),
+        }
+    }
+}
+
 impl<R: Readiness> Responder for Routes<R> {
     async fn respond(&self, incoming: Incoming) -> Response {
         if incoming.method != Method::GET && incoming.method != Method::HEAD {
@@ -44,7 +61,8 @@ impl<R: Readiness> Responder for Routes<R> {
 impl<R: Readiness> Routes<R> {
     fn metrics(&self) -> Response {
         self.readiness.publish();
-        match self.metrics.render() {
+        // Ten thousand keys make many lines: not on a thread that requests wait for.
+        match tokio::task::block_in_place(|| self.metrics.render()) {
             Ok(body) => {
                 let mut response = Response::new(Full::new(Bytes::from(body)));
                 response

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -15,7 +16,7 @@ use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::gate::KeyStore;
-use crate::http::{Listener, Settings, TlsFiles, TlsSettings, TlsSwitch};
+use crate::http::{CertificateFacts, Listener, Settings, TlsFiles, TlsSettings, TlsSwitch, Validity};
 use crate::identity::Credentials;
 use crate::key_manager::pkcs11::{Hsm, HsmGroup, HsmParts, Module};
 use crate::kill_switch::KillSwitch;
@@ -56,9 +57,6 @@ pub struct App {
 impl App {
     pub(super) fn build(config: Config, parts: Parts, sink: LogSink) -> Result<Self, StartError> {
         let Parts { clock, metrics } = parts;
-        std::fs::create_dir_all(&config.state_dir).map_err(|error| {
-            start_error(format_args!("state_dir {}: {error}", config.state_dir.display()))
-        })?;
         let kill_switch = Arc::new(KillSwitch::open(&config.state_dir).map_err(start_error)?);
         let tls = load_tls(&config, &clock).map_err(StartError)?;
         let (modules, hsms, pins) = start_hsms(&config, &clock, &metrics)?;
@@ -130,8 +128,9 @@ impl App {
                 Listener::bind(settings(&listener.name, listener.listen, self.tls.get(&listener.name)))
             })
             .collect();
-        let admin = Listener::bind(settings("admin", config.admin.listen, None));
-        Ok(Bound { xks: xks.map_err(start_error)?, admin: admin.map_err(start_error)? })
+        let admin = Listener::bind(settings("admin", config.admin.listen, None)).map_err(start_error)?;
+        let probe = config.admin.probe_listen.map(|listen| Listener::bind(settings("probe", listen, None)));
+        Ok(Bound { xks: xks.map_err(start_error)?, admin, probe: probe.transpose().map_err(start_error)? })
     }
 
     pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {
@@ -172,8 +171,20 @@ impl App {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn release_modules(&self) {
-        self.modules.iter().for_each(|module| module.finalize());
+    /// Finalizes the libraries, in threads of their own: one that hangs is left behind. Whether none does.
+    pub(super) fn release_modules(&self, patience: Duration) -> bool {
+        let (released, waiting) = std::sync::mpsc::channel();
+        for module in &self.modules {
+            let (module, released) = (Arc::clone(module), released.clone());
+            std::thread::spawn(move || {
+                module.finalize();
+                let _ = released.send(());
+            });
+        }
+        let deadline = self.clock.instant() + patience;
+        self.modules
+            .iter()
+            .all(|_| waiting.recv_timeout(deadline.saturating_duration_since(self.clock.instant())).is_ok())
     }
 
     /// Gauges that say what is configured.
@@ -189,6 +200,7 @@ impl App {
             }
         }
         for (name, tls) in &self.tls {
+            self.warn_of_validity(name, tls.current().certificate());
             metrics
                 .certificate_not_after_timestamp_seconds
                 .with_label_values(&[name.as_str()])
@@ -200,7 +212,19 @@ impl App {
         self.publish_blocks(config);
     }
 
+    /// An expired certificate cuts off all keys, and is still better than no listener.
+    fn warn_of_validity(&self, listener: &str, certificate: &CertificateFacts) {
+        let file = certificate.file.display();
+        match certificate.validity(self.clock.unix_seconds()) {
+            Validity::Valid => {}
+            Validity::Expired => tracing::error!(listener, "the certificate in {file} has expired"),
+            Validity::NotYetValid => tracing::error!(listener, "the certificate in {file} is not valid yet"),
+        }
+    }
+
     pub(super) fn publish_blocks(&self, config: &Config) {
+        // A key store that a reload removed has no gauge any more.
+        self.metrics.key_store_blocked.reset();
         for store in &config.key_stores {
             let blocked = self.kill_switch.is_key_store_blocked(&store.name);
             self.metrics.key_store_blocked.with_label_values(&[store.name.as_str()]).set(i64::from(blocked));

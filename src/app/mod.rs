@@ -2,24 +2,25 @@
 
 mod build;
 mod counters;
+pub mod process;
 mod reload;
 
 use std::fmt;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Readiness, Routes, control};
+use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
 use crate::config::Config;
 use crate::http::{Drained, Listener};
-use crate::key_manager::HealthState;
+use crate::key_manager::{HealthState, MemberHealth};
 use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
@@ -27,6 +28,8 @@ use crate::tasks::probes;
 
 pub use build::App;
 
+/// Files of ours besides connections: tokens, state, configuration, sockets.
+const OPEN_FILES_OF_OURS: usize = 256;
 /// What stopping costs besides `shutdown_timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
@@ -48,9 +51,8 @@ fn start_error(reason: impl fmt::Display) -> StartError {
 
 /// Runs the daemon until SIGINT or SIGTERM.
 pub fn run(config: Config) -> Result<(), StartError> {
-    forbid_core_dumps();
     let parts = Parts::new()?;
-    let (sink, _log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
+    let (sink, log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
         .map_err(start_error)?;
     logging::subscribe(sink.clone(), &config.log.filter).map_err(StartError)?;
     let shutdown_timeout = config.limits.shutdown_timeout;
@@ -58,23 +60,42 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let result = runtime.block_on(serve(config, parts, sink));
     // A thread that hangs in a PKCS#11 call must not keep the process alive.
     runtime.shutdown_timeout(STOP_MARGIN.min(shutdown_timeout));
-    result
+    drop(log_guard);
+    match result? {
+        Ended::Cleanly => Ok(()),
+        // The end of a process runs code of its libraries, and one of them hangs.
+        Ended::LibraryHangs => signal_hook::low_level::exit(0),
+    }
 }
 
-/// A core dump would hold PINs, credentials and plaintexts.
-fn forbid_core_dumps() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = setrlimit(Resource::Core, none);
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+/// How the daemon ended.
+enum Ended {
+    Cleanly,
+    LibraryHangs,
 }
 
-async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartError> {
+/// The file of our control socket, which goes when the daemon ends, and when it does not even start.
+struct ControlFile(PathBuf);
+
+impl Drop for ControlFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
+    // Before anything is built from the files, or a change meanwhile would be missed; and a SIGHUP would end us.
+    let changes = ConfigurationChanges::listen(&config).map_err(start_error)?;
+    let open_files =
+        config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
+    process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
+    std::fs::create_dir_all(&config.state_dir)
+        .map_err(|error| start_error(format_args!("state_dir {}: {error}", config.state_dir.display())))?;
+    let _lock = process::lock(&config.state_dir).map_err(start_error)?;
     let control_socket = control::bind(&config.admin.control_socket).map_err(|error| {
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
-    let control_path = config.admin.control_socket.clone();
+    let control_file = ControlFile(config.admin.control_socket.clone());
     let app = Arc::new(App::build(config, parts, sink)?);
     let bound = app.bind()?;
     let hsms = app.hsms();
@@ -82,7 +103,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartE
         .register(Box::new(InvocationCollector::new(hsms.clone()).map_err(start_error)?))
         .map_err(start_error)?;
 
-    let (stop, stopped) = watch::channel(false);
+    let stop = Stop::default();
     let mut background = JoinSet::new();
     let settings = app.health_settings();
     // Before the first request is taken, every HSM has been asked once.
@@ -94,24 +115,27 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<(), StartE
     }
     background.spawn(InvocationLedger::new(&app.state_dir(), hsms.clone()).run());
     background.spawn(control::serve(control_socket, Arc::clone(&app)));
-    background.spawn(watch_configuration(Arc::clone(&app)));
-    let mut serving = bound.serve(&app, &stopped);
+    background.spawn(watch_configuration(Arc::clone(&app), changes));
+    let (mut serving, mut telling) = bound.serve(&app, &stop);
     tracing::info!(listeners = ?app.addresses(), "serving");
 
     let signal = wait_for_stop().await.map_err(start_error)?;
     tracing::info!(signal, "stopping on {signal}: answering what is in flight");
     app.set_stopping();
-    let _ = stop.send(true);
+    let _ = stop.requests.send(true);
     let mut cut = 0;
     while let Some(drained) = serving.join_next().await {
         cut += drained.map_or(0, |drained: Drained| drained.cut);
     }
+    // Last, so that whoever asks meanwhile is told that we are stopping.
+    let _ = stop.probes.send(true);
+    while telling.join_next().await.is_some() {}
     background.shutdown().await;
     InvocationLedger::new(&app.state_dir(), hsms).write();
-    let _ = std::fs::remove_file(control_path);
-    app.release_modules();
+    drop(control_file);
+    let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
     tracing::info!(connections_cut = cut, "stopped");
-    Ok(())
+    Ok(if released { Ended::Cleanly } else { Ended::LibraryHangs })
 }
 
 async fn wait_for_stop() -> std::io::Result<&'static str> {
@@ -123,16 +147,27 @@ async fn wait_for_stop() -> std::io::Result<&'static str> {
     })
 }
 
+/// What can make the configuration another.
+struct ConfigurationChanges {
+    hangup: Signal,
+    watch: Option<FileWatch>,
+}
+
+impl ConfigurationChanges {
+    fn listen(config: &Config) -> std::io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let watch = FileWatch::start(&config.watched_files())
+            .inspect_err(|error| {
+                tracing::warn!(reason = %error, "cannot watch files; use SIGHUP to reload: {error}");
+            })
+            .ok();
+        Ok(Self { hangup, watch })
+    }
+}
+
 /// Reloads on SIGHUP and when a file of the configuration changes.
-async fn watch_configuration(app: Arc<App>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let mut watch = match FileWatch::start(&app.watched_files()) {
-        Ok(watch) => Some(watch),
-        Err(error) => {
-            tracing::warn!(reason = %error, "cannot watch files; use SIGHUP to reload: {error}");
-            None
-        }
-    };
+async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges) {
+    let ConfigurationChanges { mut hangup, mut watch } = changes;
     loop {
         match &mut watch {
             Some(watch) => tokio::select! {
@@ -141,11 +176,17 @@ async fn watch_configuration(app: Arc<App>) {
             },
             None => drop(hangup.recv().await),
         }
+        // Before the files are read, so that no change falls between reading and watching; and again after it,
+        // since other files may be named now.
+        let rewatch = |watch: &mut Option<FileWatch>| {
+            if let Some(watch) = watch {
+                watch.watch(&app.watched_files());
+            }
+        };
+        rewatch(&mut watch);
         // Logged and counted where it happens.
         let _ = app.reload().await;
-        if let Some(watch) = &mut watch {
-            watch.watch(&app.watched_files());
-        }
+        rewatch(&mut watch);
     }
 }
 
@@ -153,21 +194,37 @@ async fn watch_configuration(app: Arc<App>) {
 struct Bound {
     xks: Vec<Listener>,
     admin: Listener,
+    probe: Option<Listener>,
+}
+
+type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
+
+/// Stops the listeners for requests, and then those for probes.
+struct Stop {
+    requests: watch::Sender<bool>,
+    probes: watch::Sender<bool>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { requests: watch::Sender::new(false), probes: watch::Sender::new(false) }
+    }
 }
 
 impl Bound {
-    fn serve(self, app: &Arc<App>, stopped: &watch::Receiver<bool>) -> JoinSet<Drained> {
-        let mut serving = JoinSet::new();
+    /// Serves requests, and tells of metrics and health.
+    fn serve(self, app: &Arc<App>, stop: &Stop) -> (JoinSet<Drained>, JoinSet<Drained>) {
+        let (mut serving, mut telling) = (JoinSet::new(), JoinSet::new());
         for listener in self.xks {
-            let serve: Pin<Box<dyn Future<Output = Drained> + Send>> =
-                Box::pin(listener.serve(app.server(), stopped.clone()));
-            serving.spawn(serve);
+            serving.spawn(Box::pin(listener.serve(app.server(), stop.requests.subscribe())) as Serving);
+        }
+        if let Some(probe) = self.probe {
+            let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
+            telling.spawn(Box::pin(probe.serve(routes, stop.probes.subscribe())) as Serving);
         }
         let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app) });
-        let serve: Pin<Box<dyn Future<Output = Drained> + Send>> =
-            Box::pin(self.admin.serve(routes, stopped.clone()));
-        serving.spawn(serve);
-        serving
+        telling.spawn(Box::pin(self.admin.serve(routes, stop.probes.subscribe())) as Serving);
+        (serving, telling)
     }
 }
 
@@ -177,10 +234,17 @@ impl Readiness for App {
         if self.is_stopping() {
             obstacles.push("stopping".to_owned());
         }
-        let down = self.hsms().into_iter().map(|hsm| hsm.health());
-        for health in down.filter(|health| health.state == HealthState::Unavailable) {
-            obstacles.push(format!("HSM {}: {}", health.id, health.reason.unwrap_or_default()));
+        // A key store serves as long as one of its HSMs does.
+        for store in self.server().key_stores().values() {
+            let members = store.key_store().health();
+            if members.iter().all(|member| member.state == HealthState::Unavailable) {
+                let reason = |member: &MemberHealth| member.reason.clone().unwrap_or_default();
+                obstacles
+                    .extend(members.iter().map(|member| format!("HSM {}: {}", member.id, reason(member))));
+            }
         }
+        obstacles.sort();
+        obstacles.dedup();
         obstacles
     }
 

@@ -11,7 +11,8 @@ impl App {
     /// Reads the configuration and every file it names, and puts it in force if all of it is valid.
     pub(super) async fn reload(&self) -> Result<(), String> {
         let _one_at_a_time = self.reloading.lock().await;
-        let result = self.try_reload();
+        // Files are read and certificates checked: not on a thread that requests wait for.
+        let result = tokio::task::block_in_place(|| self.try_reload());
         let (label, successful) = if result.is_ok() { ("taken", 1) } else { ("refused", 0) };
         self.metrics.config_reloads_total.with_label_values(&[label]).inc();
         self.metrics.config_last_reload_successful.set(successful);

@@ -97,9 +97,12 @@ fn create(config: &Config, arguments: &Create, world: &mut World<'_>) -> Result<
     credentials::append(&store.credentials_file, credential)?;
     let written = if arguments.force { staged.replace() } else { staged.create() };
     written.map_err(name_it)?;
-    writeln!(world.out, "made credential {access_key_id} of key store {}", store.name)?;
-    writeln!(world.out, "wrote {}: it holds the secret", path.display())?;
-    tell_daemon(config, Change::Configuration, world)
+    let what = format!(
+        "made credential {access_key_id} of key store {}\nwrote {}: it holds the secret",
+        store.name,
+        path.display()
+    );
+    tell_daemon(config, Change::Configuration, &what, world)
 }
 
 fn proxy_configuration(
@@ -134,6 +137,6 @@ fn remove(
 ) -> Result<(), Box<dyn Error>> {
     let store = find(config, store)?;
     credentials::remove(&store.credentials_file, access_key_id)?;
-    writeln!(world.out, "removed credential {access_key_id} of key store {}", store.name)?;
-    tell_daemon(config, Change::Configuration, world)
+    let what = format!("removed credential {access_key_id} of key store {}", store.name);
+    tell_daemon(config, Change::Configuration, &what, world)
 }

@@ -6,13 +6,17 @@ use crate::admin::control::{self, Change, Notified};
 use crate::cli::World;
 use crate::config::Config;
 
-/// Returns when the change is in force; a daemon that does not take it up is an error.
+/// Returns when the change is in force, and says that `what` is done; a daemon that does not take it up is an
+/// error. The daemon comes first: a kill switch must not fail to work because nobody can be told that it does.
 pub(super) fn tell_daemon(
     config: &Config,
     change: Change,
+    what: &str,
     world: &mut World<'_>,
 ) -> Result<(), Box<dyn Error>> {
-    match control::notify(&config.admin.control_socket, change) {
+    let told = control::notify(&config.admin.control_socket, change);
+    writeln!(world.out, "{what}")?;
+    match told {
         Ok(Notified::Done) => writeln!(world.out, "the running daemon has taken it up")?,
         Ok(Notified::NotRunning) => {
             writeln!(world.out, "no daemon is running; it is in force when one starts")?

@@ -100,37 +100,36 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
 /// What needs the HSM. One command at a time, so that two rotations do not make the same version twice.
 fn manage(config: &Config, arguments: &Arguments, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {
     let hsm = find_hsm(config, arguments.hsm.as_deref())?;
-    std::fs::create_dir_all(&config.state_dir)?;
-    let lock = std::fs::File::create(config.state_dir.join("keys.lock"))?;
+    let lock = std::fs::File::open(&config.path)?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
     let admin = KeyAdmin::open(hsm, &hsm.read_pin()?)?;
-    match &arguments.command {
+    let what = match &arguments.command {
         Command::Create { key, usage } => {
             let usages = KeyUsages {
                 encrypt: usage.contains(&Usage::Encrypt),
                 decrypt: usage.contains(&Usage::Decrypt),
             };
             let marker = admin.create(&NewKey { id: key.id.clone(), usages })?;
-            writeln!(world.out, "made key {} version {marker}", key.id)?;
+            format!("made key {} version {marker}", key.id)
         }
-        Command::Delete { key, version, confirm } => delete(&admin, &key.id, *version, confirm, world)?,
+        Command::Delete { key, version, confirm } => delete(&admin, &key.id, *version, confirm)?,
         Command::Describe(key) => return describe(config, &*admin.find(&key.id)?, world),
         Command::Disable(key) => {
             admin.set_enabled(&key.id, false)?;
-            writeln!(world.out, "disabled key {}", key.id)?;
+            format!("disabled key {}", key.id)
         }
         Command::Enable(key) => {
             admin.set_enabled(&key.id, true)?;
-            writeln!(world.out, "enabled key {}", key.id)?;
+            format!("enabled key {}", key.id)
         }
         Command::List => return list(config, &admin, world),
         Command::Rotate(key) => {
             let marker = admin.rotate(&key.id)?;
-            writeln!(world.out, "made key {} version {marker}", key.id)?;
+            format!("made key {} version {marker}", key.id)
         }
-        Command::Block(_) | Command::Unblock(_) => {}
-    }
-    tell_daemon(config, Change::Keys, world)
+        Command::Block(_) | Command::Unblock(_) => return Ok(()),
+    };
+    tell_daemon(config, Change::Keys, &what, world)
 }
 
 fn find_hsm<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a config::Hsm, String> {
@@ -150,22 +149,20 @@ fn delete(
     id: &ExternalKeyId,
     version: Option<u32>,
     confirm: &str,
-    world: &mut World<'_>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<String, Box<dyn Error>> {
     if confirm != id.as_str() {
         return Err(format!("--confirm must repeat the key id `{id}`").into());
     }
-    match version {
+    Ok(match version {
         Some(number) => {
             admin.delete_version(id, number)?;
-            writeln!(world.out, "deleted version {number} of key {id}")?;
+            format!("deleted version {number} of key {id}")
         }
         None => {
             admin.delete(id)?;
-            writeln!(world.out, "deleted key {id}")?;
+            format!("deleted key {id}")
         }
-    }
-    Ok(())
+    })
 }
 
 fn state_of(key: &ExternalKey, blocked: &BTreeSet<String>) -> &'static str {
@@ -232,7 +229,6 @@ fn set_blocked(
     blocked: bool,
     world: &mut World<'_>,
 ) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(&config.state_dir)?;
     kill_switch::change(&config.state_dir, |blocks| {
         if blocked {
             blocks.keys.insert(id.as_str().to_owned());
@@ -240,6 +236,6 @@ fn set_blocked(
             blocks.keys.remove(id.as_str());
         }
     })?;
-    writeln!(world.out, "key {id} is {}", if blocked { "blocked" } else { "not blocked" })?;
-    tell_daemon(config, Change::Blocks, world)
+    let what = format!("key {id} is {}", if blocked { "blocked" } else { "not blocked" });
+    tell_daemon(config, Change::Blocks, &what, world)
 }

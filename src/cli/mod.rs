@@ -20,6 +20,7 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::app::process;
 use crate::check::Options;
 use crate::clock::Clock;
 
@@ -74,6 +75,7 @@ struct World<'a> {
 
 /// Runs a command; what it has to say goes to `out`, what stopped it to `errors`, one line each.
 pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Write) -> ExitCode {
+    process::harden();
     let mut world = World { clock, out };
     let outcome = match cli.command {
         Command::Check(options) => check::run(&options, &mut world),

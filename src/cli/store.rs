@@ -54,7 +54,6 @@ fn set_blocked(
     if !config.key_stores.iter().any(|store| store.name == name) {
         return Err(format!("no key store is named `{name}`; `holdfast store list` shows them").into());
     }
-    std::fs::create_dir_all(&config.state_dir)?;
     kill_switch::change(&config.state_dir, |blocks| {
         if blocked {
             blocks.key_stores.insert(name.to_owned());
@@ -62,8 +61,8 @@ fn set_blocked(
             blocks.key_stores.remove(name);
         }
     })?;
-    writeln!(world.out, "key store {name} is {}", if blocked { "blocked" } else { "not blocked" })?;
-    tell_daemon(config, Change::Blocks, world)
+    let what = format!("key store {name} is {}", if blocked { "blocked" } else { "not blocked" });
+    tell_daemon(config, Change::Blocks, &what, world)
 }
 
 fn list(config: &Config, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {

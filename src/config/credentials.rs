@@ -286,7 +286,7 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         remove(&path, &first.access_key_id).unwrap();
-        assert_eq!(ids(&path), [second.access_key_id.clone()]);
+        assert_eq!(ids(&path), std::slice::from_ref(&second.access_key_id));
         // Nothing but the file itself is left in the folder.
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(matches!(remove(&path, &first.access_key_id), Err(CredentialsError::Unknown(..))));

@@ -22,7 +22,7 @@ pub(super) fn listeners(
         let certificate_file = review.path(&table, "certificate_file", &raw.certificate_file);
         let private_key_file = review.path(&table, "private_key_file", &raw.private_key_file);
         let client_auth = raw.client_auth.as_ref().map(|raw| client_auth(review, &table, raw));
-        let listen = review.socket_address(&table, &raw.listen)?;
+        let listen = review.socket_address(&table, "listen", &raw.listen)?;
         let is_free = !taken.iter().any(|&other| overlaps(listen, other));
         review.require(is_free, &table, "`listen` is already taken by another table");
         taken.push(listen);

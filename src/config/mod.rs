@@ -118,6 +118,8 @@ impl Hsm {
 pub struct Admin {
     /// A loopback address.
     pub listen: SocketAddr,
+    /// Any address, for load balancers: `/livez` and `/readyz`, and nothing else.
+    pub probe_listen: Option<SocketAddr>,
     /// A Unix socket that only the daemon's user can open.
     pub control_socket: PathBuf,
 }

@@ -71,7 +71,7 @@ impl<'a> Review<'a> {
 
     pub(super) fn refuse(&mut self, table: &str, reason: impl fmt::Display) {
         // A reason from a library may have several lines; ours are one line each.
-        let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let reason = reason.to_string().replace('\n', " ");
         self.problems.push(Problem { file: self.file.to_owned(), table: table.to_owned(), reason });
     }
 
@@ -96,9 +96,11 @@ impl<'a> Review<'a> {
         value
     }
 
-    pub(super) fn socket_address(&mut self, table: &str, text: &str) -> Option<SocketAddr> {
+    pub(super) fn socket_address(&mut self, table: &str, member: &str, text: &str) -> Option<SocketAddr> {
         let address = text.parse().ok();
-        let reason = "`listen` must be an IP address and a port, such as `127.0.0.1:8440` or `[::]:443`";
+        let reason = format_args!(
+            "`{member}` must be an IP address and a port, such as `127.0.0.1:8440` or `[::]:443`"
+        );
         self.require(address.is_some(), table, reason);
         address
     }

@@ -29,12 +29,13 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Admin {
     pub(super) listen: String,
+    pub(super) probe_listen: Option<String>,
     pub(super) control_socket: Option<PathBuf>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8444".into(), control_socket: None }
+        Self { listen: "127.0.0.1:8444".into(), probe_listen: None, control_socket: None }
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::task::ready;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
@@ -44,14 +45,18 @@ const STAGES: [Stage; 6] =
     [Stage::Head, Stage::Idle, Stage::Lingering, Stage::New, Stage::Responding, Stage::Serving];
 
 impl Stage {
-    fn time_max(self, limits: &Limits) -> Duration {
+    /// Of a client that has not had a request served yet, connections are not kept for long: strangers could
+    /// take all there are.
+    fn time_max(self, is_served: bool, limits: &Limits) -> Duration {
         match self {
             // A connection has to be used before it may be kept.
             Self::Head | Self::New => limits.header_read_timeout,
             Self::Lingering => LINGER_TIMEOUT,
             Self::Responding => limits.body_read_timeout,
             // A responder keeps its own deadline and reads the body under `body_read_timeout`.
-            Self::Idle | Self::Serving => limits.idle_timeout,
+            Self::Idle | Self::Serving if is_served => limits.idle_timeout,
+            Self::Idle => limits.header_read_timeout,
+            Self::Serving => limits.header_read_timeout + limits.body_read_timeout,
         }
     }
 }
@@ -61,6 +66,8 @@ pub(super) struct Activity {
     stage: AtomicU8,
     has_moved: AtomicBool,
     must_close: AtomicBool,
+    /// A request was answered with success.
+    is_served: AtomicBool,
 }
 
 impl Activity {
@@ -69,6 +76,14 @@ impl Activity {
             stage: AtomicU8::new(Stage::New as u8),
             has_moved: AtomicBool::new(true),
             must_close: AtomicBool::new(false),
+            is_served: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes how a request was answered.
+    pub(super) fn answered(&self, status: StatusCode) {
+        if status.is_success() && !self.is_served.swap(true, Ordering::Relaxed) {
+            self.has_moved.store(true, Ordering::Relaxed);
         }
     }
 
@@ -134,7 +149,8 @@ impl Watchdog {
         let activity = self.connection.activity();
         let stage = activity.stage();
         if activity.take_moved() {
-            self.deadline = Instant::now() + stage.time_max(self.connection.limits());
+            self.deadline = Instant::now()
+                + stage.time_max(activity.is_served.load(Ordering::Relaxed), self.connection.limits());
             if self.deadline < self.timer.deadline() {
                 self.timer.as_mut().reset(self.deadline);
             }

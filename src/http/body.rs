@@ -24,6 +24,9 @@ pub struct Body {
     is_read: bool,
 }
 
+/// As much is allocated on a client's word, so that a usual body never moves.
+const TRUSTED_BYTES: usize = 2048;
+
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
@@ -72,15 +75,17 @@ impl Body {
         if announced.lower() > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
             return Err(BodyError::TooLarge);
         }
-        let bytes_expected = announced.exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes_expected = announced.exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
         let mut body = Zeroizing::new(Vec::new());
         while let Some(data) = self.next_data().await? {
-            if body.capacity() == 0 {
-                // Once, and never grown: a buffer that moves leaves its old bytes behind unwiped.
-                body.reserve_exact(bytes_expected.unwrap_or(bytes_max).min(bytes_max));
-            }
             if data.len() > bytes_max.saturating_sub(body.len()) {
                 return Err(BodyError::TooLarge);
+            }
+            let bytes_needed = body.len() + data.len();
+            if bytes_needed > body.capacity() {
+                // What a client announces is not yet there: memory is for what it has sent.
+                let bytes = bytes_expected.min(TRUSTED_BYTES).max(bytes_needed).max(2 * body.capacity());
+                grow(&mut body, bytes.min(bytes_max));
             }
             body.extend_from_slice(&data);
         }
@@ -97,6 +102,13 @@ impl Body {
         }
         Ok(None)
     }
+}
+
+/// Moves the bytes to a larger buffer, and wipes the one they leave behind.
+fn grow(body: &mut Zeroizing<Vec<u8>>, capacity: usize) {
+    let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+    larger.extend_from_slice(body);
+    mem::swap(body, &mut larger);
 }
 
 impl Drop for Body {

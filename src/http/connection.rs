@@ -48,10 +48,10 @@ use crate::http::watched_io::WatchedIo;
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// What hyper may hold of a request before it is asked for, and of responses before they are written.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-const HTTP2_STREAMS_MAX: u32 = 128;
+const HTTP2_STREAMS_MAX: u32 = 32;
 /// Bodies that were sent and not yet read: of one stream, and of all streams of a connection.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 /// Streams that the client reset before they were answered (CVE-2023-44487), and that we reset for its errors.
 const HTTP2_RESETS_MAX: usize = 64;
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(60);
@@ -151,6 +151,7 @@ where
             if connection.activity.must_close() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
+            connection.activity.answered(response.status());
             connection.activity.enter(Stage::Responding);
             Ok::<_, Infallible>(response)
         }
@@ -178,7 +179,11 @@ where
         let responder = Arc::clone(&responder);
         let incoming = Incoming::new(request, Arc::clone(&connection));
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(respond(&*responder, incoming, &connection).await) }
+        async move {
+            let response = respond(&*responder, incoming, &connection).await;
+            connection.activity.answered(response.status());
+            Ok::<_, Infallible>(response)
+        }
     });
     http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -176,3 +176,104 @@ impl Authority {
         private_file::replace(path, certificate.pem().as_bytes()).map_err(io_at(path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Instant;
+    use std::time::SystemTime;
+
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+    /// Stands still at a day.
+    struct Day(u32);
+
+    impl Clock for Day {
+        fn now(&self) -> SystemTime {
+            START + DAY * (20_000 + self.0)
+        }
+
+        fn instant(&self) -> Instant {
+            unimplemented!("certificates know no monotonic time")
+        }
+    }
+
+    struct Site(TempDir);
+
+    impl Site {
+        fn new() -> Self {
+            let site = Self(tempfile::tempdir().unwrap());
+            site.provision_on(0);
+            site
+        }
+
+        /// Runs on a day; the names of the certificates that were made.
+        fn provision_on(&self, day: u32) -> Vec<String> {
+            let folder = Folder::new(self.0.path()).unwrap();
+            let mut out = Vec::new();
+            provision(&folder, &Day(day), &mut Report { out: &mut out, folder: &folder }).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            out.lines().map(|line| line.rsplit_once('/').unwrap().1.to_owned()).collect()
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.0.path().join("tls").join(name)
+        }
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn certificates_are_made_again_when_less_than_thirty_days_are_left() {
+        let site = Site::new();
+        assert_eq!(site.provision_on(0), NONE);
+        assert_eq!(site.provision_on(794), NONE);
+        let keys = ["ca.key", "server.key", "client.key"].map(|name| fs::read(site.path(name)).unwrap());
+        assert_eq!(site.provision_on(795), ["server.pem", "client.pem"]);
+        assert_eq!(site.provision_on(795), NONE);
+        assert_eq!(site.provision_on(3620), ["ca.pem", "server.pem", "client.pem"]);
+        let kept = ["ca.key", "server.key", "client.key"].map(|name| fs::read(site.path(name)).unwrap());
+        assert_eq!(keys, kept);
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_fit_is_made_again() {
+        let site = Site::new();
+        fs::remove_file(site.path("server.key")).unwrap();
+        assert_eq!(site.provision_on(0), ["server.pem"]);
+        private_file::replace(&site.path("client.pem"), b"not a certificate").unwrap();
+        assert_eq!(site.provision_on(0), ["client.pem"]);
+        fs::remove_file(site.path("ca.key")).unwrap();
+        assert_eq!(site.provision_on(0), ["ca.pem", "server.pem", "client.pem"]);
+        // The new CA under the old leaves: nothing but the names would fit.
+        let other = Site::new();
+        fs::copy(other.path("server.pem"), site.path("server.pem")).unwrap();
+        fs::copy(other.path("server.key"), site.path("server.key")).unwrap();
+        assert_eq!(site.provision_on(0), ["server.pem"]);
+    }
+
+    #[test]
+    fn a_certificate_made_again_has_another_serial_number_and_the_names_of_the_first() {
+        let site = Site::new();
+        let read = || {
+            let pem = fs::read(site.path("server.pem")).unwrap();
+            let der = CertificateDer::from_pem_slice(&pem).unwrap();
+            let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+            let names = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.len();
+            (certificate.raw_serial_as_string(), certificate.subject().to_string(), names)
+        };
+        let (first_serial, subject, names) = read();
+        site.provision_on(800);
+        let (second_serial, same_subject, same_names) = read();
+        assert_ne!(first_serial, second_serial);
+        assert_eq!((subject.as_str(), names), ("CN=localhost", 3));
+        assert_eq!((same_subject.as_str(), same_names), ("CN=localhost", 3));
+    }
+}

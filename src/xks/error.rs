@@ -68,7 +68,7 @@ impl Error {
     /// What the log says beyond the error name.
     pub fn reason(&self) -> String {
         match self {
-            Self::AuthenticationFailed(untrusted) => untrusted.name().to_owned(),
+            Self::AuthenticationFailed(untrusted) => untrusted.to_string(),
             Self::Internal(reason)
             | Self::Refused(
                 Refused::Forbidden(reason)
@@ -182,3 +182,6 @@ pub(super) fn json_response(body: Bytes) -> Response {
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(proxy_api::wire::CONTENT_TYPE));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The XKS proxy API (XKS v1): from an HTTP request to an open key and back.
 
+mod accounting;
 mod error;
 mod operations;
 mod record;

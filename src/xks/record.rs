@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+use proxy_api::sigv4::{self, Authorization};
 use proxy_api::wire::RequestMetadata;
 use serde::Serialize;
 
@@ -18,12 +20,35 @@ pub(super) struct Record<'b> {
     pub(super) external_key_id: Option<String>,
     pub(super) key_version: Option<u32>,
     pub(super) policy_statement: Option<String>,
+    refused_signature: Option<RefusedSignature>,
     hsm: Option<Arc<str>>,
     queue_wait: Duration,
     hsm_time: Duration,
 }
 
+/// What was signed, of a signature that did not verify: a proxy on the way that rewrites headers shows here. Not
+/// the signature, and not the access key id, where people paste secrets.
+#[derive(Debug)]
+struct RefusedSignature {
+    host: Option<String>,
+    signed_headers: Option<String>,
+}
+
+/// Of what a stranger sent, this much goes into the log.
+const STRANGER_CHARS_MAX: usize = 256;
+
+fn clip(text: &str) -> String {
+    text.chars().take(STRANGER_CHARS_MAX).collect()
+}
+
 impl Record<'_> {
+    pub(super) fn note_refused_signature(&mut self, request: &sigv4::Request<'_>) {
+        let signed_headers =
+            Authorization::parse(request.headers).ok().map(|claimed| clip(claimed.signed_headers()));
+        let host = request.authority.or_else(|| host(request.headers)).map(clip);
+        self.refused_signature = Some(RefusedSignature { host, signed_headers });
+    }
+
     /// Notes which HSM worked and for how long, and passes the result on.
     pub(super) fn note<T>(&mut self, done: Done<T>) -> Result<T, crate::key_manager::HsmError> {
         self.hsm = done.hsm;
@@ -31,6 +56,10 @@ impl Record<'_> {
         self.hsm_time = done.hsm_time;
         done.result
     }
+}
+
+fn host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(http::header::HOST)?.to_str().ok()
 }
 
 /// How a request ended.
@@ -45,6 +74,8 @@ pub(super) struct Outcome<'a> {
     pub(super) duration: Duration,
     pub(super) peer: SocketAddr,
     pub(super) listener: &'a str,
+    /// What was asked for, where that is what went wrong.
+    pub(super) path: Option<&'a str>,
 }
 
 /// One line of the request log (XKS v1, Logging).
@@ -77,8 +108,14 @@ struct Line<'a> {
     access_key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_headers: Option<&'a str>,
     peer: SocketAddr,
     listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 const LINE_BYTES_USUAL: usize = 768;
@@ -86,6 +123,7 @@ const LINE_BYTES_USUAL: usize = 768;
 impl Record<'_> {
     /// The log line, with its newline.
     pub(super) fn line(&self, outcome: &Outcome<'_>) -> Vec<u8> {
+        let refused = self.refused_signature.as_ref();
         let line = Line {
             timestamp: outcome.time,
             level: if outcome.status >= 500 { "WARN" } else { "INFO" },
@@ -105,8 +143,11 @@ impl Record<'_> {
             hsm_us: self.hsm_time.as_micros(),
             access_key_id: self.access_key_id.as_deref(),
             region: self.region.as_deref(),
+            host: refused.and_then(|refused| refused.host.as_deref()),
+            signed_headers: refused.and_then(|refused| refused.signed_headers.as_deref()),
             peer: outcome.peer,
             listener: outcome.listener,
+            path: outcome.path.map(clip),
         };
         let mut text = Vec::with_capacity(LINE_BYTES_USUAL);
         if serde_json::to_writer(&mut text, &line).is_ok() {

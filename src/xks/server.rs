@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,16 +18,15 @@ use crate::config::Limits;
 use crate::gate::KeyStore;
 use crate::http::{Incoming, Responder, Response};
 use crate::identity::Credentials;
-use crate::logging::{LogSink, timestamp};
+use crate::logging::LogSink;
 use crate::metrics::Metrics;
+use crate::xks::accounting::Accounting;
 use crate::xks::error::{Error, json_response};
 use crate::xks::operations::{self, Context};
-use crate::xks::record::{Outcome, Record};
+use crate::xks::record::Record;
 
 /// Room for `requestMetadata` with ARNs of 2048 characters, and for the other members.
 const REQUEST_FRAME_BYTES: usize = 32 * 1024;
-/// The label of requests that name no key store or operation of ours.
-const UNKNOWN: &str = "unknown";
 
 /// Key stores by the prefix of their path.
 pub type KeyStores = HashMap<String, Arc<StoreWithAccess>>;
@@ -96,8 +95,14 @@ impl StoreWithAccess {
         Ok(())
     }
 
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+    pub(super) fn observe(&self, operation: Operation, duration: Duration, is_success: bool) {
+        let index = index_of(operation);
+        if let Some(latency) = self.latency.get(index) {
+            latency.observe(duration.as_secs_f64());
+        }
+        if let Some(successes) = self.successes.get(index).filter(|_| is_success) {
+            successes.inc();
+        }
     }
 
     pub fn key_store(&self) -> &KeyStore {
@@ -192,10 +197,12 @@ impl Server {
             headers: head.headers,
             body,
         };
-        let caller = store
-            .credentials
-            .authenticate(&signed, self.parts.clock.unix_seconds())
-            .map_err(Error::AuthenticationFailed)?;
+        let caller = store.credentials.authenticate(&signed, self.parts.clock.unix_seconds()).map_err(
+            |untrusted| {
+                record.note_refused_signature(&signed);
+                Error::AuthenticationFailed(untrusted)
+            },
+        )?;
         let name = store.key_store.name.as_str();
         let metrics = &self.parts.metrics;
         metrics.credential_requests_total.with_label_values(&[name, caller.access_key_id.as_str()]).inc();
@@ -205,72 +212,28 @@ impl Server {
         record.region = Some(caller.region);
         Ok(())
     }
-
-    /// Counts and logs how a request ended.
-    fn account(&self, request: &Arrived<'_>, record: &Record<'_>, error: Option<&Error>) {
-        let duration = self.parts.clock.instant().saturating_duration_since(request.head.received_at);
-        let wire = error.map(Error::wire);
-        let error_name = wire.as_ref().map(|wire| wire.name.wire().1);
-        let (key_store, operation) = match &request.addressed {
-            Some((store, target)) => {
-                let operation = target.operation();
-                let index = index_of(operation);
-                if let Some(latency) = store.latency.get(index) {
-                    latency.observe(duration.as_secs_f64());
-                }
-                (store.key_store.name.as_str(), operation.name())
-            }
-            None => (UNKNOWN, UNKNOWN),
-        };
-        match (&request.addressed, error_name) {
-            (Some((store, target)), None) => {
-                if let Some(successes) = store.successes.get(index_of(target.operation())) {
-                    successes.inc();
-                }
-            }
-            (_, error_name) => {
-                let labels = [key_store, operation, error_name.unwrap_or("none")];
-                self.parts.metrics.xks_requests_total.with_label_values(&labels).inc();
-            }
-        }
-        if let Some(log) = &self.parts.request_log {
-            let time = timestamp(self.parts.clock.now());
-            log.write_line(record.line(&Outcome {
-                time: &time,
-                key_store,
-                operation,
-                error_name,
-                reason: error.map(Error::reason),
-                status: error.map_or(200, |error| error.status().as_u16()),
-                duration,
-                peer: request.head.peer,
-                listener: request.head.listener,
-            }));
-        }
-    }
 }
 
 type BodyBytes<'b> = Result<&'b [u8], Error>;
 
 /// A request whose head, and perhaps body, has arrived.
-struct Arrived<'a> {
-    head: &'a Head<'a>,
+pub(super) struct Arrived<'a> {
+    pub(super) head: &'a Head<'a>,
     /// The key store that the path names, and what is asked of it.
-    addressed: Option<(Arc<StoreWithAccess>, Target<'a>)>,
+    pub(super) addressed: Option<(Arc<StoreWithAccess>, Target<'a>)>,
 }
 
-struct Head<'a> {
+pub(super) struct Head<'a> {
     method: &'a Method,
-    uri: &'a http::Uri,
+    pub(super) uri: &'a http::Uri,
     headers: &'a http::HeaderMap,
-    received_at: Instant,
-    peer: std::net::SocketAddr,
-    listener: &'a str,
+    pub(super) received_at: Instant,
+    pub(super) peer: std::net::SocketAddr,
+    pub(super) listener: &'a str,
 }
 
 impl Responder for Server {
     async fn respond(&self, incoming: Incoming) -> Response {
-        let _in_flight = InFlight::start(&self.parts.metrics.xks_requests_in_flight);
         let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
         let head = Head {
             method: &method,
@@ -291,28 +254,12 @@ impl Responder for Server {
         };
         let body = body.as_ref().map(|body| body.expose()).map_err(Error::clone);
         let request = Arrived { head: &head, addressed };
-        let mut record = Record::default();
-        let result = self.serve(&request, body, &mut record).await;
-        self.account(&request, &record, result.as_ref().err());
+        let mut accounting = Accounting::new(&self.parts, &request);
+        let result = self.serve(&request, body, &mut accounting.record).await;
+        accounting.finish(&result);
         match result {
             Ok(body) => json_response(body),
             Err(error) => error.response(),
         }
-    }
-}
-
-/// Counts a request as in flight until it is dropped, also when the client goes away.
-struct InFlight<'a>(&'a prometheus::IntGauge);
-
-impl<'a> InFlight<'a> {
-    fn start(gauge: &'a prometheus::IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

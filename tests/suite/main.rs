@@ -3,14 +3,32 @@
 
 mod support;
 
+mod binding;
+mod bodies;
+mod command_line;
+mod commands;
 mod conformance;
+mod conformance_client;
 mod deadlines;
 mod hsm_faults;
 mod hsm_health;
+mod integrity_value;
 mod invocations;
+mod kill_switch;
 mod many_keys;
 mod misconfigured_hsm;
+mod observability;
 mod pin;
+mod probes;
 mod provisioning;
+mod quickstart;
+mod quota;
+mod reload;
+mod robustness;
+mod secondary_authorization;
+mod shutdown;
+mod sigv4;
+mod tls;
 mod token_loss;
 mod versions;
+mod xks_api;

@@ -15,6 +15,8 @@ pub enum InvalidBody {
     DuplicateMember(String),
     /// A required member is absent.
     MissingMember(String),
+    /// JSON is in UTF-8 (RFC 8259, 8.1).
+    NotUtf8,
     /// Not JSON.
     Syntax { line: usize, column: usize },
     /// JSON, but a value of the wrong type.
@@ -23,7 +25,9 @@ pub enum InvalidBody {
 
 /// Reads `body` as a request or response. Unknown members are ignored (XKS v1, Appendix B).
 pub fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, InvalidBody> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // Looked at whole, because the values of unknown members are skipped and not read.
+    let text = str::from_utf8(body).map_err(|_| InvalidBody::NotUtf8)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = object(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|error| InvalidBody::from_json_error(&error))
 }
@@ -76,6 +80,7 @@ impl fmt::Display for InvalidBody {
         match self {
             Self::DuplicateMember(member) => write!(f, "member `{member}` appears twice"),
             Self::MissingMember(member) => write!(f, "member `{member}` is missing"),
+            Self::NotUtf8 => f.write_str("not UTF-8"),
             Self::Syntax { line, column } => write!(f, "not JSON at line {line}, column {column}"),
             Self::WrongType { line, column } => {
                 write!(f, "value of the wrong type at line {line}, column {column}")
@@ -108,6 +113,13 @@ mod tests {
         for body in ["[]", "7", r#"{"plaintext":7}"#, r#"{"plaintext":null}"#, r#"{"requestMetadata":"x"}"#] {
             assert!(matches!(refusal(body), InvalidBody::WrongType { .. }), "{body:?}");
         }
+    }
+
+    #[test]
+    fn unknown_members_are_in_utf_8_too() {
+        let parse = |body: &[u8]| parse_body::<HealthRequest<'_>>(body).map(|_| ());
+        assert_eq!(parse(b"{\"requestMetadata\":{},\"later\":\"\xff\"}"), Err(InvalidBody::NotUtf8));
+        assert_eq!(parse("{\"requestMetadata\":{},\"later\":\"\u{e9}\"}".as_bytes()), Ok(()));
     }
 
     #[test]

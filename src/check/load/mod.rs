@@ -43,6 +43,7 @@ pub struct LoadOptions {
     /// External key ids to spread over: `{}` in it becomes 0, 1, 2 and so on.
     #[arg(long, requires = "key_count")]
     pub key_id_pattern: Option<String>,
+    /// How many ids the pattern makes.
     #[arg(long, requires = "key_id_pattern", value_parser = clap::value_parser!(u32).range(1..))]
     pub key_count: Option<u32>,
     #[arg(long, default_value_t = 32)]

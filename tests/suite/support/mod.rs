@@ -1,14 +1,19 @@
 //! What every story needs: a token, a daemon, and a client that signs.
 
 pub mod at_once;
+pub mod changes;
 pub mod client;
 pub mod faults;
 pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
+pub mod requests;
 pub mod second_hsm;
 pub mod site;
+pub mod tls;
 pub mod tokens;
+pub mod tools;
+pub mod traffic;
 
 pub use client::{Reply, metadata};
 pub use site::{Setup, Site};

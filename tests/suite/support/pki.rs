@@ -42,7 +42,12 @@ impl Pki {
 
     pub fn issue(&self, params: CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+        (self.sign(params, &key), key.serialize_pem())
+    }
+
+    /// A certificate for a key of any kind.
+    pub fn sign(&self, params: CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.issuer).unwrap().pem()
     }
 }
 

@@ -9,58 +9,58 @@ use tempfile::TempDir;
 
 const KEYS: [&str; 5] = ["foo", "encrypt_only_key", "decrypt_only_key", "impotent_key", "holdfast-health"];
 
-pub struct Provisioned {
+pub(crate) struct Provisioned {
     parent: TempDir,
     name: &'static str,
 }
 
 impl Provisioned {
     /// Nothing is made yet, not even the folder.
-    pub fn nothing(name: &'static str) -> Self {
+    pub(crate) fn nothing(name: &'static str) -> Self {
         Self { parent: tempfile::tempdir().unwrap(), name }
     }
 
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Self::nothing("quickstart");
         folder.run_ok(&[]);
         folder
     }
 
-    pub fn move_to(&mut self, name: &'static str) {
+    pub(crate) fn move_to(&mut self, name: &'static str) {
         fs::rename(self.root(), self.parent().join(name)).unwrap();
         self.name = name;
     }
 
-    pub fn parent(&self) -> &Path {
+    pub(crate) fn parent(&self) -> &Path {
         self.parent.path()
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.parent.path().join(self.name)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// `holdfast provision`, called from the parent folder with a relative path.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["provision", "--dir", self.name]).args(arguments);
         command.current_dir(self.parent()).env_remove("SOFTHSM2_CONF");
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     #[track_caller]
-    pub fn run_ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn run_ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -69,7 +69,7 @@ impl Provisioned {
 
     /// The line on standard error by which the run refuses.
     #[track_caller]
-    pub fn refusal(&self, arguments: &[&str]) -> String {
+    pub(crate) fn refusal(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let error = String::from_utf8(output.stderr).unwrap();
@@ -79,7 +79,7 @@ impl Provisioned {
 
     /// A `holdfast` command on the provisioned configuration.
     #[track_caller]
-    pub fn holdfast_ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn holdfast_ok(&self, arguments: &[&str]) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
             .args(arguments)
             .arg("--config")
@@ -93,12 +93,12 @@ impl Provisioned {
 
     /// The five keys with their usages and the tags that tell a key from one made in its place.
     #[track_caller]
-    pub fn keys(&self) -> [String; 5] {
+    pub(crate) fn keys(&self) -> [String; 5] {
         KEYS.map(|key| self.holdfast_ok(&["key", "describe", key]))
     }
 
     /// What every file has in it, except for the token's and the daemon's.
-    pub fn contents(&self) -> BTreeMap<String, String> {
+    pub(crate) fn contents(&self) -> BTreeMap<String, String> {
         let root = self.root();
         let paths = files(&root).into_iter();
         let contents = paths.filter_map(|path| {
@@ -110,7 +110,7 @@ impl Provisioned {
     }
 
     /// The variables that a shell has after reading `env`.
-    pub fn variables(&self) -> BTreeMap<String, String> {
+    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         let output = Command::new("sh")
             .args(["-c", ". \"$1\" && env -0", "sh"])
             .arg(self.path("env"))
@@ -129,13 +129,13 @@ impl Provisioned {
 }
 
 /// Every file under a folder.
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// The files that are in only one of two folders, or not the same in both.
-pub fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
+pub(crate) fn differences(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
     let names = one.keys().chain(other.keys());
     let mut differing: Vec<_> = names.filter(|name| one.get(*name) != other.get(*name)).cloned().collect();
     differing.dedup();

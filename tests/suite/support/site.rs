@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::client::{Reply, Signed, metadata, send};
 use super::pki::{Pki, write_private};
 
-pub const PIN: &str = "1234567890";
+pub const PIN: &str = "73195-pin-of-a-test";
 pub const ACCESS_KEY_ID: &str = "ABCDEFGHIJKLMNOPQRST";
 pub const SECRET_ACCESS_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=";
 pub const CLIENT_CN: &str = "cks.kms.us-east-1.amazonaws.com";
@@ -390,12 +390,10 @@ pub fn merged(mut object: Value, members: Value) -> Value {
     object
 }
 
-/// The fault-injecting module, which the test run has built beside this binary.
+/// The fault-injecting module, which cargo has built as a dependency of this binary.
 pub fn shim_module() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_holdfast"));
-    let library = binary.with_file_name("libpkcs11_shim.so");
-    assert!(library.exists(), "build it first: cargo build -p pkcs11-shim");
-    library
+    binary.with_file_name("deps").join("libpkcs11_shim.so")
 }
 
 pub fn free_ports<const N: usize>() -> [u16; N] {

@@ -1,0 +1,94 @@
+//! Counts and logs every request when it ends, also one whose client went away before the answer.
+
+use crate::xks::error::Error;
+use crate::xks::record::{Outcome, Record};
+use crate::xks::server::{Arrived, ServerParts};
+
+use crate::logging::timestamp;
+
+/// The label of requests that name no key store or operation of ours.
+const UNKNOWN: &str = "unknown";
+/// What is counted, and logged with this status, when AWS KMS has given up waiting: the HSM may have done the work.
+const CLIENT_GONE: &str = "ClientGone";
+const CLIENT_GONE_STATUS: u16 = 499;
+
+/// A request that is being served. Accounts for it when it is dropped.
+pub(super) struct Accounting<'a, 'b> {
+    parts: &'a ServerParts,
+    request: &'a Arrived<'a>,
+    pub(super) record: Record<'b>,
+    ending: Ending,
+}
+
+enum Ending {
+    ClientGone,
+    Failed(Error),
+    Succeeded,
+}
+
+impl<'a> Accounting<'a, '_> {
+    pub(super) fn new(parts: &'a ServerParts, request: &'a Arrived<'a>) -> Self {
+        parts.metrics.xks_requests_in_flight.inc();
+        Self { parts, request, record: Record::default(), ending: Ending::ClientGone }
+    }
+
+    /// There is an answer.
+    pub(super) fn finish<T>(&mut self, result: &Result<T, Error>) {
+        self.ending = match result {
+            Ok(_) => Ending::Succeeded,
+            Err(error) => Ending::Failed(error.clone()),
+        };
+    }
+}
+
+impl Drop for Accounting<'_, '_> {
+    fn drop(&mut self) {
+        let Self { parts, request, record, ending } = self;
+        parts.metrics.xks_requests_in_flight.dec();
+        let duration = parts.clock.instant().saturating_duration_since(request.head.received_at);
+        let error_name = match ending {
+            Ending::ClientGone => Some(CLIENT_GONE),
+            Ending::Failed(error) => Some(error.wire().name.wire().1),
+            Ending::Succeeded => None,
+        };
+        let (key_store, operation) = match &request.addressed {
+            Some((store, target)) => {
+                store.observe(target.operation(), duration, error_name.is_none());
+                (store.key_store().name.as_str(), target.operation().name())
+            }
+            None => (UNKNOWN, UNKNOWN),
+        };
+        if let Some(error_name) = error_name {
+            parts.metrics.xks_requests_total.with_label_values(&[key_store, operation, error_name]).inc();
+        }
+        let Some(log) = &parts.request_log else { return };
+        let (status, reason, path) = match ending {
+            Ending::ClientGone => {
+                (CLIENT_GONE_STATUS, Some("the client went away before the answer".to_owned()), None)
+            }
+            Ending::Failed(error) => {
+                let path = (*error == Error::UnknownPath).then(|| request.head.uri.path());
+                (error.status().as_u16(), Some(error.reason()), path)
+            }
+            Ending::Succeeded => (200, None, None),
+        };
+        let time = timestamp(parts.clock.now());
+        let line = record.line(&Outcome {
+            time: &time,
+            key_store,
+            operation,
+            error_name,
+            reason,
+            status,
+            duration,
+            peer: request.head.peer,
+            listener: request.head.listener,
+            path,
+        });
+        if record.access_key_id.is_some() {
+            log.write_line(&line);
+        } else {
+            log.write_line_of_stranger(&line);
+        }
+    }
+}

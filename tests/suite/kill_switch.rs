@@ -1,0 +1,156 @@
+//! Blocks of keys and key stores: in force when the command returns, on everything, until they are taken back.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::requests::PATHS;
+use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use crate::support::traffic::Kept;
+use crate::support::{Setup, Site};
+
+const STORE_BLOCKED: &str = r#"holdfast_key_store_blocked{key_store="test"}"#;
+
+/// The status of each request to the store, over a connection that was open before.
+#[track_caller]
+fn assert_blocked(kept: &mut Kept<'_>, requests: &[(&str, Value)]) {
+    for (path, body) in requests {
+        kept.post(path, body).unwrap().assert_error(400, "InvalidStateException");
+    }
+}
+
+#[track_caller]
+fn assert_served(kept: &mut Kept<'_>, requests: &[(&str, Value)]) {
+    for (path, body) in requests {
+        kept.post(path, body).unwrap().assert_ok();
+    }
+}
+
+/// The command with a disk that takes nothing more.
+fn on_a_full_disk(site: &Site, arguments: &[&str]) -> Output {
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_holdfast")])
+        .args(arguments)
+        .env("HOLDFAST_CONFIG", site.path("holdfast.toml"))
+        .current_dir(site.folder.path())
+        .output()
+        .unwrap()
+}
+
+fn state_files(site: &Site) -> Vec<String> {
+    let entries = std::fs::read_dir(site.path("state")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_blocked_key_does_nothing_from_when_the_command_returns() {
+    let site = Site::start();
+    let requests = site.right_requests();
+    let mut kept = Kept::open(&site.runtime, &site.caller()).unwrap();
+    for _ in 0..5 {
+        let said = site.holdfast_ok(&["key", "block", "foo"]);
+        assert_eq!(said, "key foo is blocked\nthe running daemon has taken it up\n");
+        assert_blocked(&mut kept, &requests[1..]);
+        site.holdfast_ok(&["key", "unblock", "foo"]);
+        assert_served(&mut kept, &requests);
+    }
+    site.holdfast_ok(&["key", "block", "foo"]);
+    // Other keys and the health of the store are as before.
+    assert_served(&mut kept, &requests[..1]);
+    site.encrypt("encrypt_only_key", b"Hello", json!({})).assert_ok();
+}
+
+#[test]
+fn a_blocked_key_store_answers_nothing_and_others_go_on() {
+    let site = Site::prepare(&Setup::default());
+    site.add_key_store("other", "");
+    site.run();
+    site.wait_ready();
+    let requests = site.right_requests();
+    let mut kept = Kept::open(&site.runtime, &site.caller()).unwrap();
+    assert_eq!(site.metric(STORE_BLOCKED), Some(0.0));
+    let said = site.holdfast_ok(&["store", "block", "test"]);
+    assert_eq!(said, "key store test is blocked\nthe running daemon has taken it up\n");
+    assert_eq!(requests.len(), PATHS.len());
+    assert_blocked(&mut kept, &requests);
+    assert_eq!(site.metric(STORE_BLOCKED), Some(1.0));
+    let other = site.caller_of("other", ACCESS_KEY_ID, SECRET_ACCESS_KEY);
+    assert_served(&mut Kept::open(&site.runtime, &other).unwrap(), &requests);
+    // Who cannot sign does not learn that the store is blocked.
+    let mut stranger = site.signed("health", &requests[0].1);
+    stranger.secret_access_key = "wrong".to_owned();
+    site.send_signed(&stranger).assert_error(401, "AuthenticationFailedException");
+
+    site.holdfast_ok(&["store", "unblock", "test"]);
+    assert_served(&mut kept, &requests);
+    assert_eq!(site.metric(STORE_BLOCKED), Some(0.0));
+}
+
+#[test]
+fn blocks_outlive_a_daemon_that_is_killed() {
+    let site = Site::start();
+    let requests = site.right_requests();
+    site.holdfast_ok(&["key", "block", "encrypt_only_key"]);
+    site.holdfast_ok(&["store", "block", "test"]);
+    site.kill();
+    site.run();
+    site.wait_ready();
+    assert_blocked(&mut Kept::open(&site.runtime, &site.caller()).unwrap(), &requests);
+    site.holdfast_ok(&["store", "unblock", "test"]);
+    site.encrypt("encrypt_only_key", b"Hello", json!({})).assert_error(400, "InvalidStateException");
+    site.encrypt("foo", b"Hello", json!({})).assert_ok();
+}
+
+#[test]
+fn a_block_made_while_no_daemon_runs_is_in_force_when_one_starts() {
+    let site = Site::prepare(&Setup::default());
+    for (arguments, what) in
+        [(["key", "block", "foo"], "key foo"), (["store", "block", "test"], "key store test")]
+    {
+        let expected = format!("{what} is blocked\nno daemon is running; it is in force when one starts\n");
+        assert_eq!(site.holdfast_ok(&arguments), expected);
+    }
+    assert!(site.holdfast_ok(&["store", "list"]).contains(" blocked "));
+    site.run();
+    site.wait_ready();
+    site.health().assert_error(400, "InvalidStateException");
+    site.holdfast_ok(&["store", "unblock", "test"]);
+    site.health().assert_ok();
+    site.key_metadata("foo").assert_error(400, "InvalidStateException");
+}
+
+#[test]
+fn a_block_that_cannot_be_written_down_is_an_error_and_changes_nothing() {
+    let site = Site::start();
+    site.holdfast_ok(&["key", "block", "encrypt_only_key"]);
+    let (before, files) = (site.read("state/blocked.json"), state_files(&site));
+    for arguments in
+        [["key", "block", "foo"], ["store", "block", "test"], ["key", "unblock", "encrypt_only_key"]]
+    {
+        let output = on_a_full_disk(&site, &arguments);
+        let reason = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {reason}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(reason.starts_with("holdfast: ") && reason.contains("state/blocked.json: "), "{reason}");
+        assert_eq!((site.read("state/blocked.json"), state_files(&site)), (before.clone(), files.clone()));
+    }
+    site.encrypt("foo", b"Hello", json!({})).assert_ok();
+    site.encrypt("encrypt_only_key", b"Hello", json!({})).assert_error(400, "InvalidStateException");
+}
+
+#[test]
+fn a_state_directory_that_is_none_is_named() {
+    let site = Site::prepare(&Setup::default());
+    let _ = std::fs::remove_dir_all(site.path("state"));
+    std::fs::write(site.path("state"), "").unwrap();
+    let output = site.holdfast(&["key", "block", "foo"]);
+    assert_eq!(output.status.code(), Some(1));
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.stdout.is_empty() && reason.contains(&site.path("state").display().to_string()),
+        "{reason}"
+    );
+}

@@ -1,0 +1,39 @@
+//! What load balancers and machines beside the daemon may ask.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use crate::support::{Setup, Site};
+
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: lb\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Rows 14.1 and 14.2.
+#[test]
+fn a_load_balancer_is_told_yes_or_no_and_nothing_else() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let setup = Setup {
+        admin: format!("probe_listen = \"127.0.0.1:{port}\""),
+        health: "probe_interval_seconds = 1".to_owned(),
+        ..Setup::default()
+    };
+    let site = Site::start_with(&setup);
+    assert!(get(port, "/livez").starts_with("HTTP/1.1 200"));
+    assert!(get(port, "/readyz").starts_with("HTTP/1.1 200"));
+    for path in ["/metrics", "/", "/test/kms/xks/v1/health"] {
+        assert!(get(port, path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+    std::fs::rename(site.path("tokens"), site.path("tokens.away")).unwrap();
+    site.wait_until("not ready", || get(port, "/readyz").starts_with("HTTP/1.1 503"));
+    assert!(!get(port, "/readyz").contains("HSM"), "reasons are for the admin listener");
+    assert!(get(port, "/livez").starts_with("HTTP/1.1 200"));
+    let (status, reasons) = site.admin("/readyz").unwrap();
+    assert!(status == 503 && reasons.contains("HSM softhsm"), "{reasons}");
+}
