@@ -139,7 +139,7 @@ pub struct XksListener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
     pub ca_file: PathBuf,
-    /// Accepted subject names: each is compared with the subject CN and the DNS subject alternative names.
+    /// Accepted subject names: the common name, or a DNS name of a certificate that has no common name.
     pub subjects: Vec<String>,
 }
 

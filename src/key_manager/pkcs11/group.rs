@@ -1,5 +1,6 @@
 //! Several HSMs that hold the same keys: which one a request goes to.
 
+use std::cmp::Reverse;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,9 +45,7 @@ impl HsmGroup {
             })
             .collect();
         if found.len() > 1 {
-            found.sort_by_cached_key(|(member, _)| {
-                (std::cmp::Reverse(member.health().state), member.queue_length())
-            });
+            found.sort_by_cached_key(|(member, _)| (Reverse(member.health().state), member.queue_length()));
         }
         found
     }
@@ -89,10 +88,13 @@ impl KeyManager for HsmGroup {
         let mut found: Option<Arc<ExternalKey>> = None;
         for member in &self.members {
             match member.find(external_key_id) {
-                // A member that a rotation has not reached yet does not decide which version is the newest.
+                // A member that a rotation has not reached yet does not decide which version is the newest; and
+                // what was disabled in one member is disabled.
                 Lookup::Found(key) => {
-                    let newest = |key: &Arc<ExternalKey>| key.newest().and_then(|version| version.marker);
-                    if found.as_ref().is_none_or(|known| newest(known) < newest(&key)) {
+                    let rank = |key: &ExternalKey| {
+                        key.newest().map(|version| (version.marker, Reverse(version.enabled)))
+                    };
+                    if found.as_ref().is_none_or(|known| rank(known) < rank(&key)) {
                         found = Some(key);
                     }
                 }
