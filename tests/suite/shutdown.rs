@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::at_once::Pending;
 use crate::support::site::free_ports;
+use crate::support::traffic::Kept;
 use crate::support::{Setup, Site};
 
 const PLAINTEXT: &[u8] = b"Hello World!";
@@ -84,7 +85,7 @@ fn sigint_answers_what_is_in_flight_and_takes_nothing_new() {
 #[test]
 fn a_kept_connection_is_closed_after_its_answer() {
     let site = site();
-    let mut kept = crate::support::traffic::Kept::open(&site.runtime, &site.caller()).unwrap();
+    let mut kept = Kept::open(&site.runtime, &site.caller()).unwrap();
     let signed = site.encrypt_request("foo").outgoing(&site.host());
     kept.send(signed).unwrap().assert_ok();
     let started = SystemClock.instant();
@@ -107,13 +108,31 @@ fn after_a_kill_it_starts_again_at_once() {
     assert!(told.contains("the running daemon has taken it up"), "{told}");
 }
 
+/// Another daemon over the same token, which has these things of its own.
+fn second_daemon(site: &Site, own: &[(&str, &str)]) -> Output {
+    site.edit_configuration(|text| own.iter().fold(text, |text, (from, to)| text.replacen(from, to, 1)));
+    let output = serve(site);
+    site.health().assert_ok();
+    assert!(site.holdfast_ok(&["key", "list"]).contains("foo"));
+    output
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_directory_is_refused() {
+    let site = Site::start();
+    let output = second_daemon(&site, &[("[admin]", "[admin]\ncontrol_socket = \"other.sock\"")]);
+    let expected = format!("state_dir {}: another daemon runs on it", site.path("state").display());
+    assert_refusal(&output, &expected);
+    assert!(site.path("state/control.sock").exists() && !site.path("other.sock").exists());
+}
+
 #[test]
 fn a_second_daemon_on_the_same_control_socket_is_refused() {
     let site = Site::start();
+    let own = [("\"state\"", "\"other\""), ("[admin]", "[admin]\ncontrol_socket = \"state/control.sock\"")];
     let socket = site.path("state/control.sock");
     let expected = format!("control socket {}: another daemon listens on it", socket.display());
-    assert_refusal(&serve(&site), &expected);
-    site.health().assert_ok();
+    assert_refusal(&second_daemon(&site, &own), &expected);
     assert!(socket.exists());
 }
 
@@ -121,16 +140,28 @@ fn a_second_daemon_on_the_same_control_socket_is_refused() {
 fn a_second_daemon_on_the_same_port_is_refused() {
     let site = Site::start();
     let [mtls_port, admin_port] = free_ports();
-    site.edit_configuration(|text| {
-        text.replace("[admin]", "[admin]\ncontrol_socket = \"other.sock\"")
-            .replace(&site.mtls_port.to_string(), &mtls_port.to_string())
-            .replace(&site.admin_port.to_string(), &admin_port.to_string())
-    });
+    let ports = [(site.mtls_port, mtls_port), (site.admin_port, admin_port)];
+    let ports = ports.map(|(from, to)| (format!(":{from}\""), format!(":{to}\"")));
+    let own = [("\"state\"", "\"other\""), (&ports[0].0, &ports[0].1), (&ports[1].0, &ports[1].1)];
     let expected = format!(
         "listener `https` cannot listen on 127.0.0.1:{}: Address already in use (os error 98)",
         site.port
     );
-    assert_refusal(&serve(&site), &expected);
-    site.health().assert_ok();
-    assert!(!site.path("other.sock").exists());
+    assert_refusal(&second_daemon(&site, &own), &expected);
+    assert!(!site.path("other/control.sock").exists());
+}
+
+/// Connections on which no request is under way, in every state that they can be in.
+#[test]
+fn who_has_not_asked_anything_yet_is_not_waited_for() {
+    let site = site();
+    let connect = || TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    let open = || site.metric("holdfast_connections_open{listener=\"https\"}").unwrap_or_default();
+    let silent = connect();
+    let handshaken = Kept::open(&site.runtime, &site.caller()).unwrap();
+    site.wait_until("both connections", || open() >= 2.0);
+    let started = SystemClock.instant();
+    assert_eq!(site.stop().code(), Some(0));
+    assert!(SystemClock.instant() - started < MARGIN, "{}", site.log());
+    drop((silent, handshaken));
 }
