@@ -142,15 +142,16 @@ impl OpenKey<'_> {
         aad: &[u8],
         integrity_value: bool,
     ) -> Result<Done<Sealed>, Refused> {
+        let key_manager = &self.call.key_store.key_manager;
         let newest = self.key.newest().ok_or(Refused::KeyMissing)?;
-        if newest.object.invocations() >= GCM_INVOCATIONS_MAX {
+        if key_manager.invocations(&self.key) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::InvocationsUsedUp);
         }
         let metadata = newest.marker.map(|marker| marker.to_metadata().to_vec());
         let aad = BoundAad::new(aad, metadata.as_deref().unwrap_or_default())
             .ok_or(Refused::KeyManager(HsmError::TooLong))?;
         let request = Encrypt { key: Arc::clone(&self.key), plaintext, aad, integrity_value };
-        let done = self.call.key_store.key_manager.encrypt(request, self.call.deadline).await;
+        let done = key_manager.encrypt(request, self.call.deadline).await;
         Ok(Done {
             result: done.result.map(|encrypted| Sealed { encrypted, metadata }),
             hsm: done.hsm,

@@ -27,6 +27,9 @@ pub trait KeyManager: Send + Sync {
         deadline: Instant,
     ) -> Pin<Box<dyn Future<Output = Result<Lookup, HsmError>> + Send + 'a>>;
 
+    /// Encryptions made with the newest version of a key, wherever it is.
+    fn invocations(&self, key: &ExternalKey) -> u64;
+
     fn encrypt(&self, request: Encrypt, deadline: Instant) -> Answer<'_, Encrypted>;
 
     fn decrypt(&self, request: Decrypt, deadline: Instant) -> Answer<'_, SecretBytes>;

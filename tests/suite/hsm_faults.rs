@@ -101,6 +101,22 @@ fn a_lost_session_or_login_is_healed_within_the_request() {
     }
 }
 
+/// An HSM that loses its connection loses all sessions at once.
+#[test]
+fn a_session_that_was_lost_together_with_the_login_is_healed_within_the_request() {
+    let (site, encrypted) = site();
+    let session = "C_DecryptInit code=CKR_SESSION_HANDLE_INVALID count=1";
+    let all =
+        "C_DecryptInit code=CKR_SESSION_CLOSED count=1\nC_GetSessionInfo code=CKR_SESSION_CLOSED count=1";
+    for (lost, logs_in) in [(session, false), (all, true)] {
+        let made = site.calls_during(|| {
+            site.inject(lost);
+            assert_decrypts(&site, &encrypted);
+        });
+        assert_eq!(made.contains_key("C_Login"), logs_in, "{made:?}");
+    }
+}
+
 #[test]
 fn a_stale_handle_is_found_again_within_the_request() {
     let (site, encrypted) = site();

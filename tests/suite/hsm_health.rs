@@ -94,6 +94,19 @@ fn a_lost_hsm_costs_no_request_while_another_has_the_same_keys() {
     }
 }
 
+/// They share the key, and so its budget of encryptions.
+#[test]
+fn encryptions_of_all_hsms_of_a_key_store_count_together() {
+    let site = cluster();
+    site.stop();
+    let half = json!({"shared/": 1u64 << 31});
+    let ledger = json!({"softhsm": half, "second": half}).to_string();
+    std::fs::write(site.path("state/invocations.json"), ledger).unwrap();
+    site.run();
+    site.wait_ready();
+    site.encrypt("shared", PLAINTEXT, json!({})).assert_error(400, "InvalidStateException");
+}
+
 #[test]
 fn the_log_says_which_hsm_changed_its_state_and_why() {
     let site = Site::start_with(&Setup {

@@ -132,6 +132,17 @@ impl KeyManager for HsmGroup {
         })
     }
 
+    fn invocations(&self, key: &ExternalKey) -> u64 {
+        let newest = key.newest();
+        match *self.members {
+            [_] => newest.map_or(0, |version| version.object.invocations()),
+            _ => {
+                let candidates = self.candidates(key, newest.and_then(|version| version.marker));
+                candidates.iter().map(|(_, object)| object.invocations()).sum()
+            }
+        }
+    }
+
     fn encrypt(&self, request: Encrypt, deadline: Instant) -> Answer<'_, Encrypted> {
         Box::pin(async move {
             let marker = request.key.newest().and_then(|version| version.marker);

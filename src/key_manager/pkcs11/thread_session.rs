@@ -60,7 +60,11 @@ impl ThreadSession {
                     self.token.forget_login(open.login, library);
                 }
             }
-            Blame::Session => {}
+            Blame::Session => {
+                if let Some(open) = &self.open {
+                    self.token.verify_login(open.login, library);
+                }
+            }
             Blame::Data
             | Blame::DataOrToken
             | Blame::Handle

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 use parking_lot::Mutex;
@@ -101,6 +101,14 @@ impl Token {
         }
     }
 
+    /// Forgets this login if the token has: a token that lost our sessions has lost the login too.
+    pub(super) fn verify_login(&self, login_number: u64, library: &Library) {
+        let is_alive = self.login.lock().as_ref().is_some_and(|login| login.is_alive());
+        if !is_alive {
+            self.forget_login(login_number, library);
+        }
+    }
+
     fn log_in(&self, pkcs11: &Pkcs11, generation: u64) -> Result<Slot, Fault> {
         let mut login = self.login.lock();
         if let Some(login) = login.as_ref().filter(|login| login.generation == generation) {
@@ -164,6 +172,15 @@ impl Token {
     fn is_named(&self, info: &TokenInfo) -> bool {
         info.label().trim_end() == self.config.token_label
             && self.config.token_serial.as_deref().is_none_or(|serial| info.serial_number().trim() == serial)
+    }
+}
+
+impl Login {
+    fn is_alive(&self) -> bool {
+        self.anchor.get_session_info().is_ok_and(|info| match info.session_state() {
+            SessionState::RoUser | SessionState::RwUser => true,
+            SessionState::RoPublic | SessionState::RwPublic | SessionState::RwSecurityOfficer => false,
+        })
     }
 }
 

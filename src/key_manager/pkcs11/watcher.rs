@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::MechanismType;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
@@ -183,10 +185,13 @@ impl Watcher {
         if info.error_state() {
             return Err(Fault::new(Blame::Token, "the token reports an error state (CKF_ERROR_STATE)"));
         }
-        if let Err(error) = pkcs11.get_mechanism_info(slot, cryptoki::mechanism::MechanismType::AES_GCM) {
-            return Err(Fault::new(Blame::Token, format!("the token has no mechanism CKM_AES_GCM: {error}")));
+        match pkcs11.get_mechanism_info(slot, MechanismType::AES_GCM) {
+            Ok(_) => Ok(Product::of(&info)),
+            Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => {
+                Err(Fault::new(Blame::Token, "the token has no mechanism CKM_AES_GCM"))
+            }
+            Err(error) => Err(error.into()),
         }
-        Ok(Product::of(&info))
     }
 
     fn no_health_key(label: &str) -> Fault {
