@@ -89,9 +89,8 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     let open_files =
         config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
     process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
-    std::fs::create_dir_all(&config.state_dir)
+    let _lock = process::lock(&config.state_dir)
         .map_err(|error| start_error(format_args!("state_dir {}: {error}", config.state_dir.display())))?;
-    let _lock = process::lock(&config.state_dir).map_err(start_error)?;
     let control_socket = control::bind(&config.admin.control_socket).map_err(|error| {
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;

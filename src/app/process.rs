@@ -1,9 +1,11 @@
 //! What a process that handles keys asks of the operating system.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 /// A core dump would hold PINs, credentials and plaintexts; files and sockets are for this user alone.
@@ -31,9 +33,12 @@ pub(super) fn raise_open_files(wanted: u64) {
 }
 
 /// Held as long as the daemon runs: two would write each other's counts over.
-pub(super) fn lock(state_dir: &Path) -> std::io::Result<File> {
+pub(super) fn lock(state_dir: &Path) -> io::Result<File> {
+    std::fs::create_dir_all(state_dir)?;
     let file = File::create(state_dir.join("daemon.lock"))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| std::io::Error::other(format!("{}: another daemon runs on it", state_dir.display())))?;
-    Ok(file)
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(io::Error::other("another daemon runs on it")),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -146,28 +146,41 @@ impl Server {
         body: BodyBytes<'b>,
         record: &mut Record<'b>,
     ) -> Result<Bytes, Error> {
-        let (store, target) = request.addressed.as_ref().ok_or(Error::UnknownPath)?;
+        let addressed = request.addressed.as_ref().ok_or(Error::UnknownPath)?;
         if request.head.method != Method::POST {
             return Err(Error::MethodNotAllowed);
         }
         let body = body?;
-        self.authenticate(store, request, body, record)?;
-        if let Err(error) = store.admit() {
+        self.authenticate(&addressed.0, request, body, record)?;
+        let result = self.operate(addressed, request.head.received_at, body, record).await;
+        if result.is_err() && record.metadata.is_none() {
             // So that the log line can still be found by its `kmsRequestId`.
             record.metadata =
                 wire::parse_body::<wire::MetadataRequest<'_>>(body).ok().map(|body| body.request_metadata);
-            return Err(error);
         }
+        result
+    }
+
+    async fn operate<'b>(
+        &self,
+        (store, target): &Addressed<'_>,
+        received_at: Instant,
+        body: &'b [u8],
+        record: &mut Record<'b>,
+    ) -> Result<Bytes, Error> {
+        if let Target::Key { external_key_id, .. } = target {
+            record.external_key_id = Some((*external_key_id).to_owned());
+        }
+        store.admit()?;
         match *target {
             Target::Health => {
                 operations::get_health_status::run(&store.key_store, self.parts.fleet_size, body, record)
             }
             Target::Key { external_key_id, operation } => {
-                record.external_key_id = Some(external_key_id.to_owned());
                 let context = Context {
                     key_store: &store.key_store,
                     external_key_id,
-                    deadline: request.head.received_at + self.parts.limits.request_deadline,
+                    deadline: received_at + self.parts.limits.request_deadline,
                     limits: &self.parts.limits,
                 };
                 match operation {
@@ -220,8 +233,10 @@ type BodyBytes<'b> = Result<&'b [u8], Error>;
 pub(super) struct Arrived<'a> {
     pub(super) head: &'a Head<'a>,
     /// The key store that the path names, and what is asked of it.
-    pub(super) addressed: Option<(Arc<StoreWithAccess>, Target<'a>)>,
+    pub(super) addressed: Option<Addressed<'a>>,
 }
+
+type Addressed<'a> = (Arc<StoreWithAccess>, Target<'a>);
 
 pub(super) struct Head<'a> {
     method: &'a Method,

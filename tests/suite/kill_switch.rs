@@ -1,9 +1,12 @@
 //! Blocks of keys and key stores: in force when the command returns, on everything, until they are taken back.
 
+use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::support::changes::Reload;
 use crate::support::requests::PATHS;
 use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use crate::support::traffic::Kept;
@@ -153,4 +156,72 @@ fn a_state_directory_that_is_none_is_named() {
         output.stdout.is_empty() && reason.contains(&site.path("state").display().to_string()),
         "{reason}"
     );
+}
+
+#[test]
+fn a_blocked_key_is_blocked_in_every_store_and_listed_as_such() {
+    let site = Site::prepare(&Setup::default());
+    site.add_key_store("other", "");
+    site.run();
+    site.wait_ready();
+    let requests = site.right_requests();
+    site.holdfast_ok(&["key", "block", "foo"]);
+    let other = site.caller_of("other", ACCESS_KEY_ID, SECRET_ACCESS_KEY);
+    let mut kept = Kept::open(&site.runtime, &other).unwrap();
+    assert_served(&mut kept, &requests[..1]);
+    assert_blocked(&mut kept, &requests[1..]);
+    assert!(site.holdfast_ok(&["key", "describe", "foo"]).contains("state    blocked\n"));
+    let listed = site.holdfast_ok(&["key", "list"]);
+    let line = listed.lines().find(|line| line.starts_with("foo ")).unwrap();
+    assert!(line.contains(" blocked "), "{listed}");
+    // Blocked stays blocked, although the HSM would let it be used.
+    site.holdfast_ok(&["key", "disable", "foo"]);
+    site.holdfast_ok(&["key", "enable", "foo"]);
+    site.holdfast_ok(&["key", "rotate", "foo"]);
+    assert_blocked(&mut kept, &requests[1..]);
+}
+
+#[test]
+fn a_block_works_although_nobody_can_read_that_it_does() {
+    let site = Site::start();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["key", "block", "foo"])
+        .env("HOLDFAST_CONFIG", site.path("holdfast.toml"))
+        .stdout(File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    site.key_metadata("foo").assert_error(400, "InvalidStateException");
+}
+
+#[test]
+fn a_damaged_state_file_leaves_the_blocks_in_force_and_stops_the_next_start() {
+    let site = Site::start();
+    site.holdfast_ok(&["key", "block", "foo"]);
+    std::fs::write(site.path("state/blocked.json"), "{").unwrap();
+    let output = site.holdfast(&["key", "unblock", "foo"]);
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && reason.contains("state/blocked.json: "), "{reason}");
+    site.reload(Reload::Refused, || site.hang_up());
+    site.key_metadata("foo").assert_error(400, "InvalidStateException");
+    site.kill();
+    site.run();
+    site.wait_until("the end", || site.exit_status().is_some());
+    assert_eq!(site.exit_status().unwrap().code(), Some(1));
+    assert!(site.log().lines().last().unwrap().contains("state/blocked.json: "), "{}", site.log());
+}
+
+/// Whoever blocks must know when the daemon has not heard of it.
+#[test]
+fn a_daemon_that_does_not_answer_makes_the_command_fail() {
+    let site = Site::prepare(&Setup::default());
+    std::fs::create_dir_all(site.path("state")).unwrap();
+    let socket = UnixListener::bind(site.path("state/control.sock")).unwrap();
+    let deaf = std::thread::spawn(move || drop(socket.accept().unwrap()));
+    let output = site.holdfast(&["key", "block", "foo"]);
+    deaf.join().unwrap();
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(reason.starts_with("holdfast: it is done, but the running daemon cannot be told ("), "{reason}");
+    assert!(site.read("state/blocked.json").contains("\"foo\""));
 }

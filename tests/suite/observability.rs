@@ -163,6 +163,19 @@ fn assert_members(line: &Value, expected: &Value) {
     }
 }
 
+/// Rows 13.1 and 13.2: what does not even parse can be found by its request id, and nobody writes lines for us.
+#[test]
+fn a_request_that_is_refused_is_found_by_its_id_and_forges_no_line() {
+    let site = Site::start();
+    let mut forger = metadata("Encrypt");
+    forger["kmsRequestId"] = json!("1\"}\n{\"message\":\"xks request\",\"outcome\":\"Success\"}\n");
+    let body = json!({"requestMetadata": forger, "encryptionAlgorithm": "AES_GCM"});
+    site.post("keys/foo/encrypt", &body).assert_error(400, "ValidationException");
+    let line = site.lines_with_outcome("ValidationException", 1).remove(0);
+    assert_members(&line, &json!({"requestMetadata": forger, "externalKeyId": "foo", "status": 400}));
+    assert_eq!(site.request_lines().len(), 1);
+}
+
 /// Row 13.2.
 #[test]
 fn no_secret_is_in_the_log_the_metrics_or_an_error_at_any_level() {

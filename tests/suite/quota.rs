@@ -1,8 +1,10 @@
 //! The quota of a key store: what is above it is answered with 429, and nobody else pays for it.
 
+use holdfast::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::at_once::Pending;
+use crate::support::changes::Reload;
 use crate::support::client::Signed;
 use crate::support::requests::PATHS;
 use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
@@ -64,4 +66,23 @@ fn below_the_quota_nothing_is_throttled() {
     let site = with_quota("requests_per_second = 1000");
     let pending: Vec<Pending> = (0..20).map(|_| site.start_request(&site.encrypt_request("foo"))).collect();
     pending.into_iter().for_each(|pending| assert_eq!(pending.wait(&site).status, 200));
+}
+
+/// Reloading again and again must not be a way around the quota.
+#[test]
+fn an_unchanged_quota_goes_on_counting_over_reloads() {
+    let site = with_quota("requests_per_second = 1");
+    let started = SystemClock.instant();
+    let served = (0..12).filter(|_| {
+        site.reload(Reload::Taken, || site.hang_up());
+        site.health().status == 200
+    });
+    let served = u64::try_from(served.count()).unwrap();
+    // One at first, and one for each second; counted anew by every reload it would be all of them.
+    let allowed = 2 + (SystemClock.instant() - started).as_secs();
+    assert!(served <= allowed, "{served} served in {allowed} s");
+    site.reload(Reload::Taken, || {
+        site.edit_configuration(|text| text.replace("requests_per_second = 1", "requests_per_second = 1000"));
+    });
+    (0..5).for_each(|_| _ = site.health().assert_ok());
 }

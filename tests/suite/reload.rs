@@ -1,20 +1,24 @@
 //! Credentials, certificates, policies, quotas and key lists change while requests go on; what is wrong is refused whole.
 
+use std::fs;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
-use proxy_api::client::{Endpoint, HttpVersions, TlsTrust};
+use proxy_api::client::{ClientIdentity, Endpoint, HttpVersions, TlsTrust};
 use serde_json::{Value, json};
 
 use crate::support::changes::Reload;
-use crate::support::pki::Pki;
-use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use crate::support::pki::{Pki, write_private};
+use crate::support::site::{ACCESS_KEY_ID, CLIENT_CN, SECRET_ACCESS_KEY};
 use crate::support::traffic::{Caller, Kept, Traffic};
-use crate::support::{Site, metadata};
+use crate::support::{Reply, Setup, Site, metadata};
 
 const STORE_LINE: &str = "credentials_file = \"credentials.toml\"";
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Sid":"OnlyThis","Effect":"Allow","Principal":"*","Action":"kms:Encrypt","Resource":"*"}]}"#;
+
+const OTHER_ID: &str = "QRSTUVWXYZ234567ABCD";
+const OTHER_SECRET: &str = "another0secret0another0secret0another0secret";
 
 fn describe() -> Value {
     json!({"requestMetadata": metadata("DescribeKey")})
@@ -27,6 +31,17 @@ fn with_store_lines(text: &str, lines: &str) -> String {
 
 fn status(site: &Site, caller: &Caller, key: &str) -> u16 {
     site.send_as(caller, &format!("keys/{key}/metadata"), &describe()).status
+}
+
+fn health(site: &Site, caller: &Caller) -> Reply {
+    let body = json!({"requestMetadata": {"kmsOperation": "KmsHealthCheck", "kmsRequestId": "r"}});
+    site.send_as(caller, "health", &body)
+}
+
+fn trusting(site: &Site, ca_pem: &str) -> Caller {
+    let trust = TlsTrust::new(ca_pem.as_bytes());
+    let endpoint = Endpoint::https(&site.host(), &trust, HttpVersions::Http1).unwrap();
+    Caller { endpoint, ..site.caller() }
 }
 
 /// What the log gave as the reason of the last refusal.
@@ -88,9 +103,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
         site.replace("server.pem", &certificate);
         site.replace("server.key", &key);
     });
-    let trust = TlsTrust::new(other.ca_pem.as_bytes());
-    let endpoint = Endpoint::https(&site.host(), &trust, HttpVersions::Http1).unwrap();
-    let new = Caller { endpoint, ..caller.clone() };
+    let new = trusting(&site, &other.ca_pem);
     site.wait_until("the new certificate", || Kept::open(&site.runtime, &new).is_ok());
     assert_eq!(status(&site, &new, "foo"), 200);
     assert!(Kept::open(&site.runtime, &caller).is_err());
@@ -197,7 +210,7 @@ fn a_wrong_configuration_is_refused_and_the_old_one_goes_on() {
         let before = site.read(fault.file);
         site.reload(Reload::Refused, || {
             site.replace(fault.file, &fault.wrong);
-            std::fs::set_permissions(site.path(fault.file), Permissions::from_mode(fault.mode)).unwrap();
+            fs::set_permissions(site.path(fault.file), Permissions::from_mode(fault.mode)).unwrap();
         });
         site.wait_until(fault.reason, || last_refusal(&site).contains(fault.reason));
         assert_eq!(site.metric("holdfast_config_last_reload_successful"), Some(0.0), "{}", fault.reason);
@@ -219,4 +232,145 @@ fn twenty_reloads_are_not_noticed_by_a_kept_connection() {
         traffic.wait_for_more(&site);
     }
     traffic.stop();
+}
+
+#[test]
+fn a_credential_is_exchanged_in_the_file_without_a_failed_request() {
+    let site = Site::start();
+    let old = Traffic::start(&site.caller());
+    let caller = site.caller_of("test", OTHER_ID, OTHER_SECRET);
+    health(&site, &caller).assert_error(401, "AuthenticationFailedException");
+    site.write_credentials("credentials.toml", &[(OTHER_ID, OTHER_SECRET)]);
+    site.wait_until("the new credential", || health(&site, &caller).status == 200);
+    let new = Traffic::start(&caller);
+    old.wait_for_more(&site);
+    old.stop();
+    let one = site.read("credentials.toml").replace(ACCESS_KEY_ID, "ZZZZZZZZZZZZZZZZZZZZ");
+    site.replace("credentials.toml", &one);
+    site.wait_until("the end of the old credential", || health(&site, &site.caller()).status == 401);
+    new.wait_for_more(&site);
+    new.stop();
+    let series = |id| {
+        format!("holdfast_credential_created_timestamp_seconds{{access_key_id=\"{id}\",key_store=\"test\"}}")
+    };
+    assert_eq!(site.metric(&series(OTHER_ID)), Some(1_767_225_600.0));
+    assert_eq!(site.metric(&series(ACCESS_KEY_ID)), None);
+}
+
+/// A client of the mTLS listener. Its endpoint remembers TLS sessions.
+fn with_certificate(site: &Site, pki: &Pki, common_name: &str) -> Caller {
+    let (certificate, key) = pki.client(common_name);
+    let mut trust = TlsTrust::new(site.pki.ca_pem.as_bytes());
+    trust.identity =
+        Some(ClientIdentity { certificate_pem: certificate.as_bytes(), key_pem: key.as_bytes() });
+    let host = format!("localhost:{}", site.mtls_port);
+    Caller { endpoint: Endpoint::https(&host, &trust, HttpVersions::Http1).unwrap(), ..site.caller() }
+}
+
+/// Whether a client gets an HTTP answer over a new connection.
+fn is_let_in(site: &Site, caller: &Caller) -> bool {
+    Kept::open(&site.runtime, caller).and_then(|mut kept| kept.post("keys/foo/metadata", &describe())).is_ok()
+}
+
+#[test]
+fn client_subjects_and_authorities_are_exchanged_and_no_session_is_resumed_past_that() {
+    let site = Site::start();
+    let renamed = "cks.kms.eu-west-1.amazonaws.com";
+    let known = with_certificate(&site, &site.pki, CLIENT_CN);
+    let other = with_certificate(&site, &site.pki, renamed);
+    assert!(is_let_in(&site, &known) && is_let_in(&site, &known) && !is_let_in(&site, &other));
+    let traffic = Traffic::start(&known);
+    site.reload(Reload::Taken, || {
+        site.edit_configuration(|text| text.replace(CLIENT_CN, renamed));
+    });
+    assert!(!is_let_in(&site, &known) && is_let_in(&site, &other));
+    traffic.wait_for_more(&site);
+    traffic.stop();
+
+    let authority = Pki::new("Another client CA");
+    let of_authority = with_certificate(&site, &authority, renamed);
+    assert!(!is_let_in(&site, &of_authority));
+    site.reload(Reload::Taken, || site.replace("ca.pem", &authority.ca_pem));
+    assert!(!is_let_in(&site, &other) && is_let_in(&site, &of_authority));
+}
+
+/// The daemon cannot see a change that is made under another name of the file, so only the signal tells it.
+#[test]
+fn sighup_reloads_what_no_watch_could_notice() {
+    let setup = Setup { key_store: "policy_file = \"policy.json\"".to_owned(), ..Setup::default() };
+    let site = Site::prepare(&setup);
+    fs::create_dir(site.path("elsewhere")).unwrap();
+    let files = ["holdfast.toml", "policy.json", "credentials.toml"];
+    site.replace("policy.json", &POLICY.replace("kms:Encrypt", "kms:*"));
+    for file in files {
+        fs::hard_link(site.path(file), site.path("elsewhere").join(file)).unwrap();
+    }
+    site.run();
+    site.wait_ready();
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = site.path("elsewhere").join(file);
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace(from, to)).unwrap();
+    };
+    site.key_metadata("foo").assert_ok();
+    edit("policy.json", "Allow", "Deny");
+    site.key_metadata("foo").assert_ok();
+    site.reload(Reload::Taken, || site.hang_up());
+    site.key_metadata("foo").assert_error(403, "AccessDeniedException");
+    edit("policy.json", "Deny", "Allow");
+    edit("holdfast.toml", "policy_file", "keys = [\"impotent_key\"]\npolicy_file");
+    site.reload(Reload::Taken, || site.hang_up());
+    site.key_metadata("foo").assert_error(404, "KeyNotFoundException");
+    edit("credentials.toml", ACCESS_KEY_ID, OTHER_ID);
+    site.reload(Reload::Taken, || site.hang_up());
+    health(&site, &site.caller()).assert_error(401, "AuthenticationFailedException");
+    health(&site, &site.caller_of("test", OTHER_ID, SECRET_ACCESS_KEY)).assert_ok();
+}
+
+/// A deployment keeps its files in a folder of their own and exchanges the folder.
+#[test]
+fn a_folder_of_certificates_is_exchanged() {
+    let site = Site::prepare(&Setup::default());
+    let release = |name: &str, pki: &Pki| {
+        let folder = site.path(name);
+        fs::create_dir(&folder).unwrap();
+        let (certificate, key) = pki.server();
+        fs::write(folder.join("server.pem"), certificate).unwrap();
+        write_private(&folder.join("server.key"), &key);
+    };
+    let other = Pki::new("Another CA");
+    release("tls", &site.pki);
+    release("next", &other);
+    site.edit_configuration(|text| text.replace("\"server.", "\"tls/server."));
+    site.run();
+    site.wait_ready();
+    site.reload(Reload::Taken, || {
+        fs::rename(site.path("tls"), site.path("previous")).unwrap();
+        fs::rename(site.path("next"), site.path("tls")).unwrap();
+    });
+    health(&site, &trusting(&site, &other.ca_pem)).assert_ok();
+}
+
+#[test]
+fn key_stores_come_and_go_and_a_request_in_flight_stays_with_its_own() {
+    let site = Site::start_with(&Setup::quiet(2));
+    let caller = site.caller_of("second", ACCESS_KEY_ID, SECRET_ACCESS_KEY);
+    health(&site, &caller).assert_error(404, "InvalidUriPathException");
+    let alone = site.read("holdfast.toml");
+    site.reload(Reload::Taken, || site.add_key_store("second", ""));
+    health(&site, &caller).assert_ok();
+    let blocked = "holdfast_key_store_blocked{key_store=\"second\"}";
+    assert_eq!(site.metric(blocked), Some(0.0));
+
+    site.inject("C_Encrypt hang");
+    let mut in_flight = site.encrypt_request("foo");
+    in_flight.path = in_flight.path.replacen("/test/", "/second/", 1);
+    let before = site.calls_of("C_Encrypt");
+    let in_flight = site.start_request(&in_flight);
+    site.wait_until("a request in flight", || site.calls_of("C_Encrypt") > before);
+    site.reload(Reload::Taken, || site.replace("holdfast.toml", &alone));
+    health(&site, &caller).assert_error(404, "InvalidUriPathException");
+    site.inject("");
+    in_flight.wait(&site).assert_ok();
+    assert_eq!(site.metric(blocked), None);
+    site.key_metadata("foo").assert_ok();
 }

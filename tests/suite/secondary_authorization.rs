@@ -164,3 +164,32 @@ fn the_documented_policy_does_what_it_says() {
     site.key_metadata("foo").assert_ok();
     assert_eq!(site.lines_with_outcome("Success", 4).pop().unwrap()["policyStatement"], "Describe");
 }
+
+/// Keys that a request does not have, patterns of ARNs, and requests for metadata, as a policy would speak of them.
+#[test]
+fn absent_facts_and_patterns_are_decided_as_iam_does() {
+    let on = |sid: &str, effect: &str, condition: Value| json!({"Sid": sid, "Effect": effect, "Principal": "*", "Action": "kms:*", "Resource": "*", "Condition": condition});
+    let roles = "arn:aws:iam::*:role/team-?/*";
+    let site = with_policy(
+        &json!({"Version": "2012-10-17", "Statement": [
+            on("SidRoles", "Allow", json!({"ArnLike": {"aws:PrincipalArn": roles}})),
+            on("SidNoVpc", "Deny", json!({"Null": {"aws:SourceVpce": "true"}, "StringEquals": {"xks:Operation": "Encrypt"}})),
+            on("SidRegion", "Deny", json!({"StringNotEqualsIfExists": {"aws:RequestedRegion": "us-east-2"}})),
+        ]})
+        .to_string(),
+    );
+    let role = json!({"awsPrincipalArn": "arn:aws:iam::123456789012:role/team-a/writer"});
+    let in_vpc = merged(role.clone(), json!({"awsSourceVpce": "vpce-1"}));
+    encrypt(&site, "foo", in_vpc.clone()).assert_ok();
+    let describe = |members: Value| {
+        let metadata = merged(merged(metadata("CreateKey"), role.clone()), members);
+        site.post("keys/foo/metadata", &json!({ "requestMetadata": metadata }))
+    };
+    // Without a KMS key there is no Region to compare with.
+    describe(json!({"kmsKeyArn": null})).assert_ok();
+    let elsewhere = json!({"kmsKeyArn": KEY_ARN.replace("us-east-2", "us-east-1")});
+    assert_denied(&site, &describe(elsewhere), 0, "`SidRegion`");
+    assert_denied(&site, &encrypt(&site, "foo", role), 1, "`SidNoVpc`");
+    let other = json!({"awsPrincipalArn": "arn:aws:iam::123456789012:role/team-ab/writer"});
+    assert_denied(&site, &encrypt(&site, "foo", merged(in_vpc, other)), 2, "no statement allows it");
+}

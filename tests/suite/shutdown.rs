@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::at_once::Pending;
 use crate::support::site::free_ports;
+use crate::support::traffic::Kept;
 use crate::support::{Setup, Site};
 
 const PLAINTEXT: &[u8] = b"Hello World!";
@@ -84,7 +85,7 @@ fn sigint_answers_what_is_in_flight_and_takes_nothing_new() {
 #[test]
 fn a_kept_connection_is_closed_after_its_answer() {
     let site = site();
-    let mut kept = crate::support::traffic::Kept::open(&site.runtime, &site.caller()).unwrap();
+    let mut kept = Kept::open(&site.runtime, &site.caller()).unwrap();
     let signed = site.encrypt_request("foo").outgoing(&site.host());
     kept.send(signed).unwrap().assert_ok();
     let started = SystemClock.instant();
@@ -110,7 +111,7 @@ fn after_a_kill_it_starts_again_at_once() {
 #[test]
 fn a_second_daemon_on_the_same_state_is_refused() {
     let site = Site::start();
-    let expected = format!("{}: another daemon runs on it", site.path("state").display());
+    let expected = format!("state_dir {}: another daemon runs on it", site.path("state").display());
     assert_refusal(&serve(&site), &expected);
     site.health().assert_ok();
     assert!(site.path("state/control.sock").exists());
@@ -146,4 +147,18 @@ fn a_second_daemon_on_the_same_port_is_refused() {
     assert_refusal(&serve(&site), &expected);
     site.health().assert_ok();
     assert!(!site.path("other/control.sock").exists());
+}
+
+/// Connections on which no request is under way, in every state that they can be in.
+#[test]
+fn who_has_not_asked_anything_yet_is_not_waited_for() {
+    let site = site();
+    let open = || site.metric("holdfast_connections_open{listener=\"https\"}").unwrap_or_default();
+    let silent = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    let handshaken = Kept::open(&site.runtime, &site.caller()).unwrap();
+    site.wait_until("both connections", || open() >= 2.0);
+    let started = SystemClock.instant();
+    assert_eq!(site.stop().code(), Some(0));
+    assert!(SystemClock.instant() - started < MARGIN, "{}", site.log());
+    drop((silent, handshaken));
 }
