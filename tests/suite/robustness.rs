@@ -252,7 +252,7 @@ fn resident_kib(site: &Site) -> u64 {
 /// Peer fault 2.
 #[test]
 fn ten_thousand_wrong_requests_leave_no_trace() {
-    println!("seed {SEED:#x}");
+    eprintln!("seed {SEED:#x}");
     let site = Site::start();
     let right = site.right_requests();
     let mut throwers = [0, 1, 2, 3].map(|number| Thrower::new(&site, &right, SEED + number));

@@ -108,9 +108,22 @@ fn after_a_kill_it_starts_again_at_once() {
 }
 
 #[test]
+fn a_second_daemon_on_the_same_state_is_refused() {
+    let site = Site::start();
+    let expected = format!("{}: another daemon runs on it", site.path("state").display());
+    assert_refusal(&serve(&site), &expected);
+    site.health().assert_ok();
+    assert!(site.path("state/control.sock").exists());
+}
+
+#[test]
 fn a_second_daemon_on_the_same_control_socket_is_refused() {
     let site = Site::start();
     let socket = site.path("state/control.sock");
+    site.edit_configuration(|text| {
+        let socket = format!("[admin]\ncontrol_socket = \"{}\"", socket.display());
+        text.replace("state_dir = \"state\"", "state_dir = \"other\"").replace("[admin]", &socket)
+    });
     let expected = format!("control socket {}: another daemon listens on it", socket.display());
     assert_refusal(&serve(&site), &expected);
     site.health().assert_ok();
@@ -122,7 +135,7 @@ fn a_second_daemon_on_the_same_port_is_refused() {
     let site = Site::start();
     let [mtls_port, admin_port] = free_ports();
     site.edit_configuration(|text| {
-        text.replace("[admin]", "[admin]\ncontrol_socket = \"other.sock\"")
+        text.replace("state_dir = \"state\"", "state_dir = \"other\"")
             .replace(&site.mtls_port.to_string(), &mtls_port.to_string())
             .replace(&site.admin_port.to_string(), &admin_port.to_string())
     });
@@ -132,5 +145,5 @@ fn a_second_daemon_on_the_same_port_is_refused() {
     );
     assert_refusal(&serve(&site), &expected);
     site.health().assert_ok();
-    assert!(!site.path("other.sock").exists());
+    assert!(!site.path("other/control.sock").exists());
 }
