@@ -185,11 +185,11 @@ fn absent_facts_and_patterns_are_decided_as_iam_does() {
         let metadata = merged(merged(metadata("CreateKey"), role.clone()), members);
         site.post("keys/foo/metadata", &json!({ "requestMetadata": metadata }))
     };
-    // Without a KMS key there is no Region to compare with.
-    describe(json!({"kmsKeyArn": null})).assert_ok();
+    // Without a KMS key there is no Region to compare with, and `IfExists` is then true: the Deny applies.
+    assert_denied(&site, &describe(json!({"kmsKeyArn": null})), 0, "`SidRegion`");
     let elsewhere = json!({"kmsKeyArn": KEY_ARN.replace("us-east-2", "us-east-1")});
-    assert_denied(&site, &describe(elsewhere), 0, "`SidRegion`");
-    assert_denied(&site, &encrypt(&site, "foo", role), 1, "`SidNoVpc`");
+    assert_denied(&site, &describe(elsewhere), 1, "`SidRegion`");
+    assert_denied(&site, &encrypt(&site, "foo", role), 2, "`SidNoVpc`");
     let other = json!({"awsPrincipalArn": "arn:aws:iam::123456789012:role/team-ab/writer"});
-    assert_denied(&site, &encrypt(&site, "foo", merged(in_vpc, other)), 2, "no statement allows it");
+    assert_denied(&site, &encrypt(&site, "foo", merged(in_vpc, other)), 3, "no statement allows it");
 }
