@@ -1,6 +1,7 @@
 //! One installation in a directory of its own: token, certificates, configuration, daemon.
 
 use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -396,7 +397,17 @@ pub fn shim_module() -> PathBuf {
     binary.with_file_name("deps").join("libpkcs11_shim.so")
 }
 
+/// Ports that nobody listens on, below those that the system gives to clients: such a one another test could have
+/// by the time the daemon binds it.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let sockets = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    const PORTS: std::ops::Range<u64> = 10_000..32_000;
+    let sockets = [(); N].map(|()| {
+        let listen = || {
+            let random = RandomState::new().build_hasher().finish();
+            let port = PORTS.start + random % (PORTS.end - PORTS.start);
+            TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).ok()
+        };
+        std::iter::repeat_with(listen).flatten().next().unwrap()
+    });
     sockets.map(|socket| socket.local_addr().unwrap().port())
 }
