@@ -24,5 +24,6 @@ pub mod metrics;
 pub mod policy;
 pub mod provision;
 pub mod secret;
+pub mod store;
 pub mod tasks;
 pub mod xks;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::key_manager::external_key::ExternalKey;
 use crate::secret::SecretBytes;
 
+pub mod backing_key;
 pub mod external_key;
 pub mod pkcs11;
 

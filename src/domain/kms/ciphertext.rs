@@ -1,0 +1,202 @@
+//! The ciphertext blob of symmetric KMS keys: our own format, byte by byte.
+//!
+//! | Bytes | What |
+//! | --- | --- |
+//! | 1 | format, 1: AES-256-GCM with a tag of 16 bytes |
+//! | 1 | flags: bit 0 for a multi-Region key; the others are 0 |
+//! | 6 | account id as a number, big-endian |
+//! | 1 | length of the name of the Region |
+//! | n | name of the Region |
+//! | 16 | key id: its hexadecimal digits |
+//! | 32 | key material id |
+//! | 4 | the first four bytes of the SHA-256 of all before, to tell damage from another key |
+//! | 1 | length of the IV, 12 or 16 |
+//! | n | IV |
+//! | … | ciphertext and tag |
+//!
+//! Everything before the IV's length, and the canonical encryption context behind it, is the AAD of AES-GCM: the
+//! ciphertext is bound to key ARN, key material and context.
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::domain::kms::{
+    AccountId, EncryptionContext, KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId, Region, Scope,
+};
+
+const FORMAT: u8 = 1;
+const FLAG_MULTI_REGION: u8 = 1;
+const ACCOUNT_BYTES: usize = 6;
+const CHECK_BYTES: usize = 4;
+const TAG_BYTES: usize = 16;
+/// The longest encryption context, in canonical form.
+pub const ENCRYPTION_CONTEXT_BYTES_MAX: usize = 8192;
+
+/// Which key made a ciphertext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CiphertextHeader {
+    pub scope: Scope,
+    pub key_id: KeyId,
+    pub material_id: MaterialId,
+}
+
+/// A ciphertext blob, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ciphertext<'a> {
+    pub header: CiphertextHeader,
+    header_bytes: &'a [u8],
+    pub iv: &'a [u8],
+    pub sealed: &'a [u8],
+}
+
+impl CiphertextHeader {
+    fn to_bytes(&self) -> Vec<u8> {
+        let region = self.scope.region.as_str().as_bytes();
+        let account: u64 = self.scope.account.as_str().parse().unwrap_or_default();
+        let [_, _, account @ ..] = account.to_be_bytes();
+        let mut bytes = Vec::with_capacity(160);
+        bytes.push(FORMAT);
+        bytes.push(if self.key_id.is_multi_region() { FLAG_MULTI_REGION } else { 0 });
+        bytes.extend_from_slice(&account);
+        // A Region's name has at most 32 characters.
+        bytes.push(u8::try_from(region.len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(region);
+        bytes.extend_from_slice(&self.key_id.to_bytes());
+        bytes.extend_from_slice(self.material_id.as_bytes());
+        let check = check(&bytes);
+        bytes.extend_from_slice(&check);
+        bytes
+    }
+
+    /// The AAD to encrypt with. None if the context is too long.
+    pub fn aad(&self, context: &EncryptionContext) -> Option<Vec<u8>> {
+        let mut aad = self.to_bytes();
+        aad.extend_from_slice(&context.canonical(ENCRYPTION_CONTEXT_BYTES_MAX)?);
+        Some(aad)
+    }
+
+    /// The blob, from what the HSM made.
+    pub fn assemble(&self, iv: &[u8], ciphertext: &[u8], tag: &[u8]) -> Vec<u8> {
+        let mut blob = self.to_bytes();
+        blob.push(u8::try_from(iv.len()).unwrap_or(u8::MAX));
+        for part in [iv, ciphertext, tag] {
+            blob.extend_from_slice(part);
+        }
+        blob
+    }
+}
+
+impl<'a> Ciphertext<'a> {
+    /// None if it is not a blob that Holdfast made.
+    pub fn parse(blob: &'a [u8]) -> Option<Self> {
+        let mut rest = blob;
+        let [format, flags] = *take(&mut rest)?;
+        if format != FORMAT || flags & !FLAG_MULTI_REGION != 0 {
+            return None;
+        }
+        let account: &[u8; ACCOUNT_BYTES] = take(&mut rest)?;
+        let account = account.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        let [region_bytes] = *take(&mut rest)?;
+        let region = take_slice(&mut rest, usize::from(region_bytes))?;
+        let key_id: &[u8; KEY_ID_BYTES] = take(&mut rest)?;
+        let material_id: &[u8; MATERIAL_ID_BYTES] = take(&mut rest)?;
+        let checked_bytes = blob.len() - rest.len();
+        let checksum: &[u8; CHECK_BYTES] = take(&mut rest)?;
+        let (header_bytes, checked) = (blob.get(..checked_bytes + CHECK_BYTES)?, blob.get(..checked_bytes)?);
+        if check(checked) != *checksum {
+            return None;
+        }
+        let [iv_bytes @ (12 | 16)] = *take(&mut rest)? else { return None };
+        let iv = take_slice(&mut rest, usize::from(iv_bytes))?;
+        if rest.len() < TAG_BYTES {
+            return None;
+        }
+        let scope = Scope {
+            account: AccountId::parse(&format!("{account:012}"))?,
+            region: Region::parse(str::from_utf8(region).ok()?)?,
+        };
+        let key_id = KeyId::from_bytes(*key_id, flags & FLAG_MULTI_REGION != 0);
+        let header = CiphertextHeader { scope, key_id, material_id: MaterialId::new(*material_id) };
+        Some(Self { header, header_bytes, iv, sealed: rest })
+    }
+
+    /// The AAD it was encrypted with, if this is the context. None if the context is too long.
+    pub fn aad(&self, context: &EncryptionContext) -> Option<Vec<u8>> {
+        let mut aad = self.header_bytes.to_vec();
+        aad.extend_from_slice(&context.canonical(ENCRYPTION_CONTEXT_BYTES_MAX)?);
+        Some(aad)
+    }
+}
+
+fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
+    let digest = digest(&SHA256, bytes);
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(head)
+}
+
+fn take_slice<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(bytes)?;
+    *rest = tail;
+    Some(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Ciphertext, CiphertextHeader};
+    use crate::domain::kms::{AccountId, EncryptionContext, KeyId, MaterialId, Region, Scope};
+
+    fn header(multi_region: bool) -> CiphertextHeader {
+        CiphertextHeader {
+            scope: Scope {
+                account: AccountId::parse("000000000012").unwrap(),
+                region: Region::parse("eu-central-1").unwrap(),
+            },
+            key_id: KeyId::from_random([7; 16], multi_region),
+            material_id: MaterialId::new([9; 32]),
+        }
+    }
+
+    #[test]
+    fn what_was_assembled_is_parsed() {
+        for (header, iv) in [(header(false), &[1; 12][..]), (header(true), &[1; 16])] {
+            let blob = header.assemble(iv, b"ciphertext", &[2; 16]);
+            let parsed = Ciphertext::parse(&blob).unwrap();
+            assert_eq!((&parsed.header, parsed.iv), (&header, iv));
+            assert_eq!(parsed.sealed, [&b"ciphertext"[..], &[2; 16]].concat());
+            let context = EncryptionContext::from_iter([("a".to_owned(), "b".to_owned())]);
+            assert_eq!(parsed.aad(&context), header.aad(&context));
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_bit_before_the_iv_is_noticed() {
+        let blob = header(false).assemble(&[1; 12], b"", &[2; 16]);
+        let header_bytes = blob.len() - 12 - 16;
+        for bit in 0..header_bytes * 8 {
+            let mut changed = blob.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Ciphertext::parse(&changed), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_is_refused() {
+        let blob = header(false).assemble(&[1; 12], b"", &[2; 16]);
+        for length in 0..blob.len() {
+            assert_eq!(Ciphertext::parse(&blob[..length]), None, "{length} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Ciphertext::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A KMS key: what is stored of it, and what follows from that.
+
+use std::sync::Arc;
+
+use crate::domain::kms::{AliasName, KeyId, MaterialId, Scope, UnixMillis, words};
+
+words! {
+    /// What kind of key it is.
+    pub enum KeySpec {
+        Rsa2048 = "RSA_2048",
+        Rsa3072 = "RSA_3072",
+        Rsa4096 = "RSA_4096",
+        EccNistP256 = "ECC_NIST_P256",
+        EccNistP384 = "ECC_NIST_P384",
+        EccNistP521 = "ECC_NIST_P521",
+        EccSecgP256k1 = "ECC_SECG_P256K1",
+        SymmetricDefault = "SYMMETRIC_DEFAULT",
+        Hmac224 = "HMAC_224",
+        Hmac256 = "HMAC_256",
+        Hmac384 = "HMAC_384",
+        Hmac512 = "HMAC_512",
+        Sm2 = "SM2",
+        MlDsa44 = "ML_DSA_44",
+        MlDsa65 = "ML_DSA_65",
+        MlDsa87 = "ML_DSA_87",
+        EccNistEdwards25519 = "ECC_NIST_EDWARDS25519",
+        MlKem512 = "ML_KEM_512",
+        MlKem768 = "ML_KEM_768",
+        MlKem1024 = "ML_KEM_1024",
+    }
+}
+
+words! {
+    /// What it may be used for.
+    pub enum KeyUsage {
+        SignVerify = "SIGN_VERIFY",
+        EncryptDecrypt = "ENCRYPT_DECRYPT",
+        GenerateVerifyMac = "GENERATE_VERIFY_MAC",
+        KeyAgreement = "KEY_AGREEMENT",
+        EncapsulateDecapsulate = "ENCAPSULATE_DECAPSULATE",
+    }
+}
+
+words! {
+    /// Where its material comes from.
+    pub enum Origin {
+        AwsKms = "AWS_KMS",
+        External = "EXTERNAL",
+        AwsCloudHsm = "AWS_CLOUDHSM",
+        ExternalKeyStore = "EXTERNAL_KEY_STORE",
+    }
+}
+
+words! {
+    /// The state of a key, as `DescribeKey` shows it.
+    pub enum KeyState {
+        Creating = "Creating",
+        Disabled = "Disabled",
+        Enabled = "Enabled",
+        PendingDeletion = "PendingDeletion",
+        PendingImport = "PendingImport",
+        PendingReplicaDeletion = "PendingReplicaDeletion",
+        Unavailable = "Unavailable",
+        Updating = "Updating",
+    }
+}
+
+words! {
+    /// Why there is a further generation of key material.
+    pub enum RotationType {
+        Automatic = "AUTOMATIC",
+        OnDemand = "ON_DEMAND",
+    }
+}
+
+/// Everything that is stored of a key, but its grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub scope: Scope,
+    pub id: KeyId,
+    /// Goes up with every change: a change made to an older revision is refused.
+    pub revision: u64,
+    pub created: UnixMillis,
+    pub description: String,
+    pub spec: KeySpec,
+    pub usage: KeyUsage,
+    pub origin: Origin,
+    pub multi_region: bool,
+    pub state: KeyState,
+    /// Present exactly while the state is `PendingDeletion`.
+    pub deletion: Option<Deletion>,
+    /// Present exactly while automatic rotation is enabled.
+    pub rotation: Option<Rotation>,
+    /// The key policy, as its author wrote it.
+    pub policy: Arc<str>,
+    /// In the order of their keys.
+    pub tags: Vec<Tag>,
+    /// In the order of their names.
+    pub aliases: Vec<AliasName>,
+    /// Every generation of key material, the current one last. Empty while the state is `PendingImport`.
+    pub materials: Vec<Material>,
+}
+
+/// A deletion to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    pub due: UnixMillis,
+    pub window_days: u16,
+}
+
+/// Automatic rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    pub period_days: u16,
+    pub next: UnixMillis,
+}
+
+/// One tag: case-sensitive texts, the value perhaps empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
+}
+
+/// One generation of key material.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Material {
+    pub id: MaterialId,
+    pub created: UnixMillis,
+    /// Absent for the material that the key was made with.
+    pub rotation: Option<RotationType>,
+    /// Encryptions made with it (NIST SP 800-38D, section 8.3), as last written down.
+    pub encryptions: u64,
+    pub wrapped: Arc<WrappedKey>,
+}
+
+/// Key material as it leaves the HSM: under the HSM's root key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The PKCS#11 mechanism that wrapped it and will unwrap it: numbers mean other things to other tokens.
+    pub mechanism: u64,
+    pub bytes: Vec<u8>,
+}
+
+impl Key {
+    pub fn arn(&self) -> String {
+        self.scope.arn(&format!("key/{}", self.id))
+    }
+
+    /// The material that encrypts.
+    pub fn current_material(&self) -> Option<&Material> {
+        self.materials.last()
+    }
+
+    pub fn material(&self, id: &MaterialId) -> Option<&Material> {
+        self.materials.iter().rev().find(|material| material.id == *id)
+    }
+
+    pub fn on_demand_rotations(&self) -> usize {
+        let is_on_demand = |material: &&Material| material.rotation == Some(RotationType::OnDemand);
+        self.materials.iter().filter(is_on_demand).count()
+    }
+}

@@ -1,0 +1,29 @@
+//! The words of the KMS API: keys, aliases, grants, their states, and the ciphertext format.
+
+mod action;
+mod alias;
+mod capability;
+mod ciphertext;
+mod encryption_context;
+mod grant;
+mod key;
+mod key_id;
+mod reference;
+mod scope;
+mod time;
+mod words;
+
+pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
+pub use alias::{Alias, AliasName};
+pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
+pub use ciphertext::{Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX};
+pub use encryption_context::EncryptionContext;
+pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};
+pub use key::{
+    Deletion, Key, KeySpec, KeyState, KeyUsage, Material, Origin, Rotation, RotationType, Tag, WrappedKey,
+};
+pub use key_id::{KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId};
+pub use reference::KeyReference;
+pub use scope::{AccountId, Region, Scope};
+pub use time::UnixMillis;
+pub(crate) use words::words;

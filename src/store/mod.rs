@@ -1,0 +1,223 @@
+//! The seam to the database: one method is one transaction, and what it answered is durable.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::domain::kms::{
+    AccountId, Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, MaterialId, Scope, UnixMillis,
+};
+
+pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keys, aliases, grants, identities and settings. Nothing here blocks an async thread.
+///
+/// Pages are in the order of their names, start behind `after` and have at most `limit` entries.
+pub trait Store: Send + Sync {
+    /// Adds a key with its materials, policy and tags. `LimitExceeded` if its account and Region have
+    /// `keys_max` already.
+    fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Stored<'_, ()>;
+
+    /// A key with its tags, aliases and materials.
+    fn key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId) -> Stored<'a, Option<Key>>;
+
+    /// Replaces a key by its next revision, with materials that are new; aliases are not touched. `Conflict` if
+    /// the stored revision is not the one before `key.revision`; `Missing` if there is no such key.
+    fn replace_key(&self, key: Arc<Key>) -> Stored<'_, ()>;
+
+    /// Deletes a key of this revision with everything that belongs to it: materials, aliases, grants, usage.
+    /// `Conflict` or `Missing` as above.
+    fn delete_key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId, revision: u64) -> Stored<'a, ()>;
+
+    fn keys_page<'a>(
+        &'a self,
+        scope: &'a Scope,
+        after: Option<&'a KeyId>,
+        limit: usize,
+    ) -> Stored<'a, Vec<KeyId>>;
+
+    fn alias<'a>(&'a self, scope: &'a Scope, name: &'a AliasName) -> Stored<'a, Option<Alias>>;
+
+    /// `AlreadyExists` if the name is taken, `LimitExceeded` if the key has `aliases_max` already, `Missing` if
+    /// there is no such key.
+    fn create_alias(&self, alias: Alias, aliases_max: u64) -> Stored<'_, ()>;
+
+    /// Points an alias, which now points at `before`, at `alias.target`. `Conflict` if it points elsewhere now,
+    /// `LimitExceeded` and `Missing` as above.
+    fn point_alias<'a>(&'a self, alias: Alias, before: &'a KeyId, aliases_max: u64) -> Stored<'a, ()>;
+
+    /// `Missing` if there is no such alias.
+    fn delete_alias<'a>(&'a self, scope: &'a Scope, name: &'a AliasName) -> Stored<'a, ()>;
+
+    /// Of one key, or of the whole scope.
+    fn aliases_page<'a>(
+        &'a self,
+        scope: &'a Scope,
+        key_id: Option<&'a KeyId>,
+        after: Option<&'a AliasName>,
+        limit: usize,
+    ) -> Stored<'a, Vec<Alias>>;
+
+    /// Adds a grant. If the key has one of the same name with the same content, that one is returned instead and
+    /// nothing is added; a name alone does not make two grants the same. `LimitExceeded` if the key has
+    /// `grants_max` already, `Missing` if there is no such key.
+    fn create_grant(&self, grant: Grant, grants_max: u64) -> Stored<'_, GrantId>;
+
+    fn grant<'a>(&'a self, scope: &'a Scope, key_id: &'a KeyId, id: &'a GrantId)
+    -> Stored<'a, Option<Grant>>;
+
+    /// `Missing` if there is no such grant.
+    fn delete_grant<'a>(&'a self, scope: &'a Scope, key_id: &'a KeyId, id: &'a GrantId) -> Stored<'a, ()>;
+
+    fn grants_page<'a>(&'a self, query: GrantQuery<'a>, limit: usize) -> Stored<'a, Vec<Grant>>;
+
+    /// Keys whose deletion or rotation is due at `now`, the longest due first.
+    fn due<'a>(&'a self, work: DueWork, now: UnixMillis, limit: usize) -> Stored<'a, Vec<(Scope, KeyId)>>;
+
+    /// When the next deletion or rotation is due.
+    fn next_due(&self) -> Stored<'_, Option<UnixMillis>>;
+
+    /// Writes down what keys were used for last, and adds to the encryptions of their materials. Keys that are
+    /// gone are passed over.
+    fn record_usage(&self, usages: Vec<UsageRecord>) -> Stored<'_, ()>;
+
+    fn last_usage<'a>(&'a self, scope: &'a Scope, id: &'a KeyId) -> Stored<'a, Option<LastUsage>>;
+
+    /// Every identity of every account.
+    fn identities(&self) -> Stored<'_, Vec<IdentityRow>>;
+
+    /// Adds an identity or replaces it.
+    fn put_identity(&self, row: IdentityRow) -> Stored<'_, ()>;
+
+    /// `Missing` if there is no such identity.
+    fn delete_identity<'a>(&'a self, name: &'a IdentityName) -> Stored<'a, ()>;
+
+    fn setting(&self, name: Setting) -> Stored<'_, Option<Vec<u8>>>;
+
+    /// Sets what is not set yet; returns what is set now.
+    fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>>;
+
+    /// Writes a consistent copy of everything to a new file, while others go on reading and writing.
+    fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()>;
+
+    /// Deletes all keys, aliases, grants and usage; identities and settings stay. For development.
+    fn clear_keys(&self) -> Stored<'_, ()>;
+}
+
+/// Why the store did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    AlreadyExists,
+    /// Somebody else changed it first: look again.
+    Conflict,
+    LimitExceeded,
+    Missing,
+    /// The database failed, is full, or is gone; says why, for the log.
+    Unavailable(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyExists => f.write_str("it exists already"),
+            Self::Conflict => f.write_str("it was changed meanwhile"),
+            Self::LimitExceeded => f.write_str("there are as many as there may be"),
+            Self::Missing => f.write_str("it does not exist"),
+            Self::Unavailable(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Which grants a page is of.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantQuery<'a> {
+    pub scope: &'a Scope,
+    pub filter: GrantFilter<'a>,
+    pub after: Option<&'a GrantId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum GrantFilter<'a> {
+    /// Of one key, perhaps only for one grantee.
+    OfKey { key_id: &'a KeyId, grantee: Option<&'a GrantPrincipal> },
+    /// That this principal may retire, of all keys of the scope.
+    RetirableBy(&'a GrantPrincipal),
+}
+
+/// Work that becomes due by the passing of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueWork {
+    /// Of keys that are `PendingDeletion`.
+    Deletion,
+    /// Of keys that are `Enabled`.
+    Rotation,
+}
+
+/// What a key was used for, since it was last written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRecord {
+    pub scope: Scope,
+    pub key_id: KeyId,
+    pub last: LastUsage,
+    /// By how much each material's count goes up.
+    pub encryptions: Vec<(MaterialId, u64)>,
+}
+
+/// The last successful cryptographic operation with a key (`GetKeyLastUsage`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastUsage {
+    pub operation: String,
+    pub at: UnixMillis,
+    pub request_id: String,
+}
+
+/// What names an identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdentityName {
+    pub account: AccountId,
+    pub kind: IdentityKind,
+    /// The name of the user or role, or the access key id.
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IdentityKind {
+    AccessKey,
+    Role,
+    User,
+}
+
+/// An identity, sealed under the root key of the HSM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityRow {
+    pub name: IdentityName,
+    pub sealed: Vec<u8>,
+}
+
+/// What the installation has one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Which key of the HSM wraps all others: its `CKA_ID`.
+    RootKeyId,
+    /// A known text sealed under the root key, to tell a wrong root key from damage.
+    RootKeyCheck,
+    /// The key, sealed, that session tokens are made with.
+    SessionTokenKey,
+    /// When usage began to be tracked.
+    UsageTrackingStart,
+}
+
+impl Setting {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RootKeyCheck => "root_key_check",
+            Self::RootKeyId => "root_key_id",
+            Self::SessionTokenKey => "session_token_key",
+            Self::UsageTrackingStart => "usage_tracking_start",
+        }
+    }
+}
