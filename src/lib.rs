@@ -19,6 +19,7 @@ pub mod http;
 pub mod identity;
 pub mod key_manager;
 pub mod kill_switch;
+pub mod kms;
 pub mod logging;
 pub mod metrics;
 pub mod policy;

@@ -24,6 +24,7 @@ pub use request::Context;
 pub use request::Principal;
 pub use request::Request;
 
+use crate::policy::principal::AccountScope;
 use crate::policy::statement::Effect;
 
 /// What the policies say about a request.
@@ -67,11 +68,28 @@ impl fmt::Display for StatementRef<'_> {
 
 /// Decides a request: the first Deny that applies, else the first Allow that applies, else an implicit deny.
 pub fn evaluate<'p>(request: &Request<'_>, policies: &[&'p PolicyDocument]) -> Decision<'p> {
+    decide(request, policies, AccountScope::AllIdentities)
+}
+
+/// The same, but naming an account in an Allow means its root user alone, not that the account may pass the
+/// permission on to its users and roles.
+pub fn evaluate_without_delegation<'p>(
+    request: &Request<'_>,
+    policies: &[&'p PolicyDocument],
+) -> Decision<'p> {
+    decide(request, policies, AccountScope::RootUser)
+}
+
+fn decide<'p>(
+    request: &Request<'_>,
+    policies: &[&'p PolicyDocument],
+    accounts: AccountScope,
+) -> Decision<'p> {
     let mut allowed = None;
     for (policy_index, policy) in policies.iter().enumerate() {
         for (number, statement) in (1..).zip(policy.statements()) {
             let is_settled = statement.effect == Effect::Allow && allowed.is_some();
-            if is_settled || !statement.applies(request) {
+            if is_settled || !statement.applies(request, accounts) {
                 continue;
             }
             let statement_ref = StatementRef { policy_index, number, sid: statement.sid.as_deref() };

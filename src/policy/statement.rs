@@ -50,9 +50,14 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    pub(super) fn applies(&self, request: &Request<'_>) -> bool {
+    /// `accounts` says whom an Allow means by naming an account; a Deny always means everyone in it.
+    pub(super) fn applies(&self, request: &Request<'_>, accounts: AccountScope) -> bool {
+        let accounts = match self.effect {
+            Effect::Allow => accounts,
+            Effect::Deny => AccountScope::AllIdentities,
+        };
         self.applies_to_action(request)
-            && self.applies_to_principal(request)
+            && self.applies_to_principal(request, accounts)
             && self.applies_to_resource(request)
             && self.conditions.iter().all(|condition| condition.holds(&request.context, self.effect))
     }
@@ -67,15 +72,13 @@ impl Statement {
         }
     }
 
-    fn applies_to_principal(&self, request: &Request<'_>) -> bool {
+    fn applies_to_principal(&self, request: &Request<'_>, accounts: AccountScope) -> bool {
         match &self.principals {
             None => true,
             Some(Selector::AllBut(principals)) => {
                 !principals.include(&request.principal, AccountScope::RootUser)
             }
-            Some(Selector::Only(principals)) => {
-                principals.include(&request.principal, AccountScope::AllIdentities)
-            }
+            Some(Selector::Only(principals)) => principals.include(&request.principal, accounts),
         }
     }
 

@@ -1,12 +1,12 @@
 //! What origin, spec and usage of a key allow, whatever its state.
 
-use crate::domain::kms::{Key, KeyAction, KeySpec, KeyState, KeyUsage, Origin};
+use crate::domain::kms::{Key, KeyAction, KeySpec, KeyState, KeyUsage, Origin, StateRefusal, check_state};
 
 /// Why a key can never do what is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapabilityRefusal {
     /// `InvalidKeyUsageException`.
-    Usage(KeyUsage),
+    Usage { usage: KeyUsage, operation: &'static str },
     /// `UnsupportedOperationException`, with the origin in the message.
     Origin(Origin),
     /// `UnsupportedOperationException`, with an empty message: the spec has no such thing.
@@ -30,7 +30,9 @@ pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRe
             }
         },
         _ => match needed_usage(action) {
-            Some(usages) if !usages.contains(&key.usage) => Err(CapabilityRefusal::Usage(key.usage)),
+            Some(usages) if !usages.contains(&key.usage) => {
+                Err(CapabilityRefusal::Usage { usage: key.usage, operation: action.as_str() })
+            }
             Some(_) | None => check_spec(key.spec, action),
         },
     }
@@ -103,15 +105,15 @@ impl KeySpec {
 /// Everything that kind and state of a key say about an action, in the order in which AWS KMS looks.
 pub fn check(key: &Key, state: KeyState, action: KeyAction) -> Result<(), Refusal> {
     if state == KeyState::Creating {
-        crate::domain::kms::check_state(state, action).map_err(Refusal::State)?;
+        check_state(state, action).map_err(Refusal::State)?;
     }
     check_capability(key, action).map_err(Refusal::Capability)?;
-    crate::domain::kms::check_state(state, action).map_err(Refusal::State)
+    check_state(state, action).map_err(Refusal::State)
 }
 
 /// Why a key does not do what is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     Capability(CapabilityRefusal),
-    State(crate::domain::kms::StateRefusal),
+    State(StateRefusal),
 }

@@ -1,0 +1,6 @@
+//! Puts requests to the policies that decide them: of an XKS key store, of a KMS key and its callers.
+
+pub mod kms;
+mod secondary;
+
+pub use secondary::{Authorizer, CONDITION_KEYS, Question, Ruling};

@@ -1,0 +1,255 @@
+//! One authenticated request to the KMS API: the doors it can open.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::authorizer::kms::{Question, Ruling, rule};
+use crate::domain::kms::{
+    AccountAction, AccountId, EncryptionContext, KeyAction, KeyId, KeyReference, Scope, UnixMillis, check,
+};
+use crate::gate::kms::facts::{RequestFacts, global_context, with_encryption_context, with_key};
+use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused};
+use crate::identity::kms::Caller;
+use crate::policy::{Context, PolicyDocument};
+
+/// Names one request: `x-amzn-RequestId`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub [u8; 16]);
+
+/// One authenticated request.
+pub struct Call<'a> {
+    pub(super) kms: &'a Kms,
+    request: Request<'a>,
+    /// KMS time.
+    now: UnixMillis,
+}
+
+/// What a call is made from.
+pub struct Request<'a> {
+    pub caller: &'a Caller,
+    pub facts: RequestFacts<'a>,
+    pub id: RequestId,
+    pub deadline: Instant,
+}
+
+/// What a request wants to do with a key, beyond the action: what policies may test.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Use<'a> {
+    pub encryption_context: Option<&'a EncryptionContext>,
+    pub grant_tokens: &'a [Cow<'a, str>],
+    /// `kms:EncryptionAlgorithm` and the like, `aws:RequestTag/…` and `aws:TagKeys`.
+    pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+}
+
+/// Which forms of key identifier an operation takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepts {
+    AliasesToo,
+    KeysOnly,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
+        let now = kms.now();
+        Self { kms, request, now }
+    }
+
+    pub fn caller(&self) -> &'a Caller {
+        self.request.caller
+    }
+
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    pub fn id(&self) -> RequestId {
+        self.request.id
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.request.deadline
+    }
+
+    /// Opens the key that `reference` names, by id, ARN, alias or alias ARN: cryptographic operations, DescribeKey
+    /// and GetPublicKey (AWS KMS Developer Guide, Key identifiers).
+    pub async fn open(
+        &'a self,
+        action: KeyAction,
+        reference: &str,
+        usage: Use<'_>,
+    ) -> Result<OpenKey<'a>, Refused> {
+        self.open_reference(action, (reference, Accepts::AliasesToo), usage).await
+    }
+
+    /// Opens the key that `reference` names, by id or ARN only: all other operations.
+    pub async fn open_key(
+        &'a self,
+        action: KeyAction,
+        reference: &str,
+        usage: Use<'_>,
+    ) -> Result<OpenKey<'a>, Refused> {
+        self.open_reference(action, (reference, Accepts::KeysOnly), usage).await
+    }
+
+    /// Opens the key that made a ciphertext. A key that is not there, or that the caller may not know of, looks
+    /// the same.
+    pub async fn open_maker(
+        &'a self,
+        action: KeyAction,
+        (scope, id): (&Scope, &KeyId),
+        usage: Use<'_>,
+    ) -> Result<OpenKey<'a>, Refused> {
+        // A multi-Region key decrypts wherever it has a replica; any other only in its own Region.
+        let scope = Scope { account: scope.account.clone(), region: self.caller_region_for(id, scope) };
+        if scope.region != self.request.caller.region {
+            return Err(Refused::CiphertextKeyMissing);
+        }
+        let Some(key) = self.kms.find(&scope, id).await? else { return Err(Refused::CiphertextKeyMissing) };
+        self.admit(key, action, None, usage)
+    }
+
+    fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> crate::domain::kms::Region {
+        if id.is_multi_region() { self.request.caller.region.clone() } else { scope.region.clone() }
+    }
+
+    /// For lists and creation.
+    pub fn account(&'a self, action: AccountAction, usage: Use<'_>) -> Result<Account<'a>, Refused> {
+        let scope = self.request.caller.scope();
+        self.allow_account(action, None, usage)?;
+        Ok(Account::new(self, scope))
+    }
+
+    /// Whether the identity policies of the caller allow this on a resource that is no key: an alias, or `*`.
+    pub(super) fn allow_account(
+        &self,
+        action: AccountAction,
+        resource: Option<&str>,
+        usage: Use<'_>,
+    ) -> Result<(), Refused> {
+        self.allow(action.permission(), (resource, &self.request.caller.account, None), self.context(usage))
+    }
+
+    /// Whether the identity policies of the caller allow this on an alias.
+    pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
+        let account = &self.request.caller.account;
+        self.allow(action.permission(), (Some(alias_arn), account, None), self.context(Use::default()))
+    }
+
+    async fn open_reference(
+        &'a self,
+        action: KeyAction,
+        (text, accepts): (&str, Accepts),
+        usage: Use<'_>,
+    ) -> Result<OpenKey<'a>, Refused> {
+        let reference = KeyReference::parse(text)
+            .ok_or_else(|| Refused::InvalidReference { reference: text.to_owned() })?;
+        let region = &self.request.caller.region;
+        if let Some(scope) = reference.scope().filter(|scope| scope.region != *region) {
+            return Err(Refused::OtherRegion { region: scope.region.clone() });
+        }
+        let own = self.request.caller.scope();
+        let scope = reference.scope().cloned().unwrap_or(own);
+        let (id, alias) = match &reference {
+            KeyReference::Arn { id, .. } | KeyReference::Id(id) => (id.clone(), None),
+            KeyReference::Alias(_) | KeyReference::AliasArn { .. } if accepts == Accepts::KeysOnly => {
+                return Err(Refused::AliasNotAccepted { reference: text.to_owned() });
+            }
+            KeyReference::Alias(name) | KeyReference::AliasArn { name, .. } => {
+                let target = self.kms.resolve(&scope, name).await?;
+                let target = target.ok_or_else(|| Refused::AliasMissing { arn: scope.arn(name.as_str()) })?;
+                (target, Some(name.as_str()))
+            }
+        };
+        match self.kms.find(&scope, &id).await? {
+            Some(key) => self.admit(key, action, alias, usage),
+            None => Err(self.missing(action, &scope, &id)),
+        }
+    }
+
+    /// Whether a key of another account exists is nobody's business.
+    fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
+        let arn = scope.arn(&format!("key/{id}"));
+        if scope.account == self.request.caller.account {
+            return Refused::KeyMissing { arn };
+        }
+        let denial = crate::authorizer::kms::Denial::NoResourceAllows;
+        self.forbidden(action.permission(), Some(&arn), denial)
+    }
+
+    /// Authorization first, so that nobody else learns of capabilities and states.
+    fn admit(
+        &'a self,
+        key: Arc<CachedKey>,
+        action: KeyAction,
+        alias: Option<&str>,
+        usage: Use<'_>,
+    ) -> Result<OpenKey<'a>, Refused> {
+        let context = with_key(self.context(usage), &key.key).with_optional("kms:RequestAlias", alias);
+        let resource = (Some(key.arn.as_str()), &key.key.scope.account, Some(&key.policy));
+        self.allow(action.permission(), resource, context)?;
+        let open = OpenKey::new(self, key, action);
+        check(open.key(), open.key().state, action).map_err(|refusal| open.refused(refusal))?;
+        Ok(open)
+    }
+
+    fn context<'c>(&'c self, usage: Use<'c>) -> Context<'c> {
+        let mut context = global_context(self.request.caller, &self.request.facts);
+        if let Some(encryption_context) = usage.encryption_context {
+            context = with_encryption_context(context, encryption_context);
+        }
+        for (key, value) in usage.conditions {
+            context = context.with(&**key, &**value);
+        }
+        context
+    }
+
+    fn allow(
+        &self,
+        permission: &'static str,
+        (resource, resource_account, key_policy): (Option<&str>, &AccountId, Option<&PolicyDocument>),
+        context: Context<'_>,
+    ) -> Result<(), Refused> {
+        let question = Question {
+            caller: self.request.caller,
+            permission,
+            resource: resource.unwrap_or("*"),
+            resource_account,
+            key_policy,
+            context,
+        };
+        match rule(question) {
+            Ruling::Allowed => Ok(()),
+            Ruling::Denied(denial) => Err(self.forbidden(permission, resource, denial)),
+        }
+    }
+
+    fn forbidden(
+        &self,
+        permission: &'static str,
+        resource: Option<&str>,
+        denial: crate::authorizer::kms::Denial,
+    ) -> Refused {
+        Refused::Forbidden(Forbidden {
+            caller_arn: self.request.caller.arn.to_string(),
+            permission: permission.to_owned(),
+            resource: resource.map(str::to_owned),
+            denial,
+        })
+    }
+}
+
+impl fmt::Display for RequestId {
+    /// As a UUID.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! What becomes due by the passing of time: deletions and automatic rotations.
+
+use std::time::Instant;
+
+use crate::domain::kms::{Key, KeyId, KeyState, RotationType, Scope, UnixMillis};
+use crate::gate::kms::{Kms, Refused};
+use crate::store::DueWork;
+
+/// Done in one go; the rest waits for the next.
+const BATCH_MAX: usize = 100;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DueWorkDone {
+    pub deleted: usize,
+    pub rotated: usize,
+    /// Could not be done now, and will be tried again.
+    pub failed: usize,
+    /// There may be more that is due.
+    pub is_cut_short: bool,
+}
+
+impl Kms {
+    /// When something is due next.
+    pub async fn next_due(&self) -> Result<Option<UnixMillis>, Refused> {
+        Ok(self.store.next_due().await?)
+    }
+
+    /// Does what is due now. Each key is one transaction, so stopping anywhere leaves nothing half done, and doing
+    /// it again does nothing twice.
+    pub async fn do_due_work(&self, deadline: impl Fn() -> Instant) -> Result<DueWorkDone, Refused> {
+        let now = self.now();
+        let mut done = DueWorkDone::default();
+        for work in [DueWork::Deletion, DueWork::Rotation] {
+            let due = self.store.due(work, now, BATCH_MAX).await?;
+            done.is_cut_short |= due.len() == BATCH_MAX;
+            for (scope, id) in due {
+                let result = match work {
+                    DueWork::Deletion => self.delete_if_due(&scope, &id, now).await,
+                    DueWork::Rotation => self.rotate_if_due((&scope, &id), now, deadline()).await,
+                };
+                match (result, work) {
+                    (Ok(true), DueWork::Deletion) => done.deleted += 1,
+                    (Ok(true), DueWork::Rotation) => done.rotated += 1,
+                    (Ok(false), _) => {}
+                    (Err(refused), _) => {
+                        done.failed += 1;
+                        tracing::warn!(key.id = %id, reason = ?refused, "{work:?} of key {id} failed");
+                    }
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn delete_if_due(&self, scope: &Scope, id: &KeyId, now: UnixMillis) -> Result<bool, Refused> {
+        let Some(key) = self.store.key(scope, id).await? else { return Ok(false) };
+        let is_due = |key: &Key| key.deletion.is_some_and(|deletion| deletion.due <= now);
+        if key.state != KeyState::PendingDeletion || !is_due(&key) {
+            return Ok(false);
+        }
+        let result = self.store.delete_key(scope, id, key.revision).await;
+        self.cache.forget(scope, id);
+        key.aliases.iter().for_each(|name| self.cache.forget_alias(scope, name));
+        result?;
+        key.materials.iter().for_each(|material| self.backing_keys.forget(&material.id));
+        tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
+        Ok(true)
+    }
+
+    async fn rotate_if_due(
+        &self,
+        (scope, id): (&Scope, &KeyId),
+        now: UnixMillis,
+        deadline: Instant,
+    ) -> Result<bool, Refused> {
+        let Some(key) = self.store.key(scope, id).await? else { return Ok(false) };
+        let is_due = key.rotation.is_some_and(|rotation| rotation.next <= now);
+        if key.state != KeyState::Enabled || !is_due {
+            return Ok(false);
+        }
+        let next = self.rotated(&key, (RotationType::Automatic, now), deadline).await?;
+        self.replace(next).await?;
+        tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "rotated key {id}");
+        Ok(true)
+    }
+
+    /// Writes down what keys were used for.
+    pub async fn write_usage(&self) -> Result<(), Refused> {
+        let usages = self.usage.take();
+        if usages.is_empty() {
+            return Ok(());
+        }
+        Ok(self.store.record_usage(usages).await?)
+    }
+
+    /// Deletes every key, alias and grant. For development.
+    pub async fn clear(&self) -> Result<(), Refused> {
+        self.store.clear_keys().await?;
+        drop(self.usage.take());
+        self.cache.forget_everything();
+        Ok(())
+    }
+}

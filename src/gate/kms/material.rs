@@ -1,0 +1,107 @@
+//! How the door finds keys and makes and moves them on: what operations and due work have in common.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::domain::kms::{
+    AliasName, Key, KeyId, KeySpec, MATERIAL_ID_BYTES, Material, MaterialId, Rotation, RotationType, Scope,
+    UnixMillis,
+};
+use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::{Kms, Refused};
+use crate::key_manager::HsmError;
+use crate::policy::PolicyDocument;
+use crate::store::StoreError;
+
+impl Kms {
+    /// The key, from memory or from the store.
+    pub(super) async fn find(&self, scope: &Scope, id: &KeyId) -> Result<Option<Arc<CachedKey>>, Refused> {
+        let reading = match self.cache.key(scope, id) {
+            Ok(known) => return Ok(Some(known)),
+            Err(reading) => reading,
+        };
+        let Some(key) = self.store.key(scope, id).await? else { return Ok(None) };
+        let policy = PolicyDocument::parse(&key.policy).map_err(|error| {
+            Refused::Store(StoreError::Unavailable(format!("the policy of key {id} cannot be read: {error}")))
+        })?;
+        let cached = Arc::new(CachedKey { arn: key.arn(), key: Arc::new(key), policy });
+        self.cache.keep_key(reading, &cached);
+        Ok(Some(cached))
+    }
+
+    /// The key that an alias points at.
+    pub(super) async fn resolve(&self, scope: &Scope, name: &AliasName) -> Result<Option<KeyId>, Refused> {
+        let reading = match self.cache.alias(scope, name) {
+            Ok(target) => return Ok(Some(target)),
+            Err(reading) => reading,
+        };
+        let Some(alias) = self.store.alias(scope, name).await? else { return Ok(None) };
+        self.cache.keep_alias(reading, scope, name, &alias.target);
+        Ok(Some(alias.target))
+    }
+
+    /// Makes `key`, changed from the stored revision, the next one.
+    pub(super) async fn replace(&self, mut key: Key) -> Result<Arc<Key>, Refused> {
+        key.revision += 1;
+        let key = Arc::new(key);
+        let result = self.store.replace_key(Arc::clone(&key)).await;
+        // Also after a failure: a conflict says that what is in memory is old.
+        self.cache.forget(&key.scope, &key.id);
+        result.map(|()| key).map_err(Refused::from)
+    }
+
+    /// Fresh material, generated in the HSM.
+    pub(super) async fn new_material(
+        &self,
+        spec: KeySpec,
+        now: UnixMillis,
+        deadline: Instant,
+    ) -> Result<Material, Refused> {
+        let wrapped = self.backing_keys.generate(spec, deadline).await.result?;
+        Ok(Material {
+            id: MaterialId::new(random::<MATERIAL_ID_BYTES>()?),
+            created: now,
+            rotation: None,
+            encryptions: 0,
+            wrapped: Arc::new(wrapped),
+        })
+    }
+
+    /// The key with one more generation of material. An automatic rotation sets the next one; one on demand leaves
+    /// the schedule as it is.
+    pub(super) async fn rotated(
+        &self,
+        key: &Key,
+        (rotation, now): (RotationType, UnixMillis),
+        deadline: Instant,
+    ) -> Result<Key, Refused> {
+        let mut material = self.new_material(key.spec, now, deadline).await?;
+        material.rotation = Some(rotation);
+        let mut next = key.clone();
+        next.materials.push(material);
+        if rotation == RotationType::Automatic {
+            next.rotation = key.rotation.map(|schedule| schedule.after(now));
+        }
+        Ok(next)
+    }
+}
+
+impl Rotation {
+    /// The schedule once the rotation that is due at `now` is done: whole periods from the last date, so that a
+    /// late rotation does not move those after it.
+    #[must_use]
+    fn after(self, now: UnixMillis) -> Self {
+        let mut next = self.next.plus_days(self.period_days);
+        while next <= now {
+            next = next.plus_days(self.period_days.max(1));
+        }
+        Self { next, ..self }
+    }
+}
+
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Refused> {
+    let mut bytes = [0; N];
+    let failed = |_| Refused::KeyManager(HsmError::Device("the system gave no random bytes".to_owned()));
+    aws_lc_rs::rand::fill(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}

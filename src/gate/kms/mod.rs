@@ -1,0 +1,78 @@
+//! The door to KMS keys: everything an operation can do, it does through a [`Call`].
+
+mod account;
+mod call;
+mod due_work;
+mod facts;
+mod key_cache;
+mod material;
+mod open_key;
+mod refused;
+mod usage_ledger;
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::domain::kms::UnixMillis;
+use crate::gate::kms::key_cache::KeyCache;
+use crate::gate::kms::usage_ledger::UsageLedger;
+use crate::key_manager::backing_key::BackingKeys;
+use crate::store::Store;
+
+pub use account::{Account, NewKey};
+pub use call::{Call, Request, RequestId, Use};
+pub use due_work::DueWorkDone;
+pub use facts::RequestFacts;
+pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
+pub use refused::{Forbidden, Refused};
+
+/// Resource quotas (AWS KMS Developer Guide, Resource quotas).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceQuotas {
+    /// Keys of one account and Region.
+    pub keys: u64,
+    pub aliases_per_key: u64,
+    pub grants_per_key: u64,
+    pub on_demand_rotations_per_key: usize,
+}
+
+impl Default for ResourceQuotas {
+    fn default() -> Self {
+        Self { keys: 100_000, aliases_per_key: 50, grants_per_key: 50_000, on_demand_rotations_per_key: 25 }
+    }
+}
+
+/// Where the keys are: store, key material, and what is known of both in memory.
+pub struct Kms {
+    store: Arc<dyn Store>,
+    backing_keys: Arc<dyn BackingKeys>,
+    /// KMS time: what rotation, deletion and expiry go by. Development can move it.
+    clock: Arc<dyn Clock>,
+    cache: KeyCache,
+    usage: UsageLedger,
+    quotas: ResourceQuotas,
+}
+
+pub struct KmsParts {
+    pub store: Arc<dyn Store>,
+    pub backing_keys: Arc<dyn BackingKeys>,
+    pub clock: Arc<dyn Clock>,
+    pub quotas: ResourceQuotas,
+    /// Keys whose metadata is kept in memory.
+    pub cached_keys_max: NonZeroU64,
+}
+
+impl Kms {
+    pub fn new(parts: KmsParts) -> Self {
+        let KmsParts { store, backing_keys, clock, quotas, cached_keys_max } = parts;
+        let cache = KeyCache::new(usize::try_from(cached_keys_max.get()).unwrap_or(usize::MAX));
+        Self { store, backing_keys, clock, cache, usage: UsageLedger::default(), quotas }
+    }
+
+    /// What time it is for keys.
+    pub fn now(&self) -> UnixMillis {
+        let since_epoch = self.clock.now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        UnixMillis(since_epoch.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)))
+    }
+}

@@ -1,0 +1,203 @@
+//! A key that may be used for the action it was opened for.
+
+use std::sync::Arc;
+
+use crate::domain::kms::{
+    Ciphertext, CiphertextHeader, EncryptionContext, Grant, GrantId, Key, KeyAction, Material, MaterialId,
+    Refusal,
+};
+use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::usage_ledger::Used;
+use crate::gate::kms::{Call, Refused};
+use crate::key_manager::backing_key::{BackingKey, DataKeyUnder, DecryptUnder, EncryptUnder};
+use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
+use crate::secret::SecretBytes;
+use crate::store::{GrantFilter, GrantQuery, LastUsage};
+
+pub struct OpenKey<'a> {
+    call: &'a Call<'a>,
+    cached: Arc<CachedKey>,
+    action: KeyAction,
+}
+
+/// What Encrypt answers with.
+pub struct Sealed {
+    pub blob: Vec<u8>,
+    pub material_id: MaterialId,
+}
+
+pub struct Decrypted {
+    pub plaintext: SecretBytes,
+    pub material_id: MaterialId,
+}
+
+pub struct GeneratedDataKey {
+    pub plaintext: SecretBytes,
+    pub blob: Vec<u8>,
+    pub material_id: MaterialId,
+}
+
+impl<'a> OpenKey<'a> {
+    pub(super) fn new(call: &'a Call<'a>, cached: Arc<CachedKey>, action: KeyAction) -> Self {
+        Self { call, cached, action }
+    }
+
+    pub fn key(&self) -> &Key {
+        &self.cached.key
+    }
+
+    pub fn arn(&self) -> &str {
+        &self.cached.arn
+    }
+
+    /// Encrypts with the current material.
+    pub async fn encrypt(
+        &self,
+        plaintext: SecretBytes,
+        context: &EncryptionContext,
+    ) -> Result<Sealed, Refused> {
+        let (material, header) = self.sealing()?;
+        let aad = header.aad(context).ok_or(Refused::ContextTooLong)?;
+        let request = EncryptUnder { key: backing_key(material), plaintext, aad };
+        let encrypted = self.call.kms.backing_keys.encrypt(request, self.call.deadline()).await.result?;
+        self.note(Some(material.id));
+        let blob = header.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag);
+        Ok(Sealed { blob, material_id: material.id })
+    }
+
+    /// Fresh random bytes, in the clear and under the current material.
+    pub async fn generate_data_key(
+        &self,
+        bytes: usize,
+        context: &EncryptionContext,
+    ) -> Result<GeneratedDataKey, Refused> {
+        let (material, header) = self.sealing()?;
+        let aad = header.aad(context).ok_or(Refused::ContextTooLong)?;
+        let request = DataKeyUnder { key: backing_key(material), bytes, aad };
+        let backing_keys = &self.call.kms.backing_keys;
+        let data_key = backing_keys.generate_data_key(request, self.call.deadline()).await.result?;
+        self.note(Some(material.id));
+        let encrypted = &data_key.encrypted;
+        Ok(GeneratedDataKey {
+            blob: header.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag),
+            plaintext: data_key.plaintext,
+            material_id: material.id,
+        })
+    }
+
+    /// Decrypts with the material that the ciphertext names.
+    pub async fn decrypt(
+        &self,
+        ciphertext: &Ciphertext<'_>,
+        context: &EncryptionContext,
+    ) -> Result<Decrypted, Refused> {
+        let material_id = ciphertext.header.material_id;
+        let material = self.key().material(&material_id).ok_or(Refused::InvalidCiphertext)?;
+        // A context that is too long was never encrypted with.
+        let aad = ciphertext.aad(context).ok_or(Refused::InvalidCiphertext)?;
+        let request = DecryptUnder {
+            key: backing_key(material),
+            iv: ciphertext.iv.to_vec(),
+            ciphertext_and_tag: ciphertext.sealed.to_vec(),
+            aad,
+        };
+        let plaintext = self.call.kms.backing_keys.decrypt(request, self.call.deadline()).await.result?;
+        self.note(None);
+        Ok(Decrypted { plaintext, material_id })
+    }
+
+    /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
+    pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
+        let mut key = self.key().clone();
+        change(&mut key);
+        self.call.kms.replace(key).await
+    }
+
+    /// Makes fresh key material, and with it the next revision of the key.
+    pub async fn rotate(&self, rotation: crate::domain::kms::RotationType) -> Result<Arc<Key>, Refused> {
+        let next =
+            self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
+        self.call.kms.replace(next).await
+    }
+
+    /// Adds a grant, or finds the same one.
+    pub async fn create_grant(&self, grant: Grant) -> Result<GrantId, Refused> {
+        let kms = self.call.kms;
+        Ok(kms.store.create_grant(grant, kms.quotas.grants_per_key).await?)
+    }
+
+    pub async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Refused> {
+        Ok(self.call.kms.store.grant(&self.key().scope, &self.key().id, id).await?)
+    }
+
+    pub async fn delete_grant(&self, id: &GrantId) -> Result<(), Refused> {
+        Ok(self.call.kms.store.delete_grant(&self.key().scope, &self.key().id, id).await?)
+    }
+
+    /// Grants of this key, in the order of their ids.
+    pub async fn grants_page(
+        &self,
+        grantee: Option<&crate::domain::kms::GrantPrincipal>,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<Grant>, Refused> {
+        let filter = GrantFilter::OfKey { key_id: &self.key().id, grantee };
+        let query = GrantQuery { scope: &self.key().scope, filter, after };
+        Ok(self.call.kms.store.grants_page(query, limit).await?)
+    }
+
+    /// What it was used for last.
+    pub async fn last_usage(&self) -> Result<Option<LastUsage>, Refused> {
+        let kms = self.call.kms;
+        match kms.usage.last(self.key()) {
+            Some(last) => Ok(Some(last)),
+            None => Ok(kms.store.last_usage(&self.key().scope, &self.key().id).await?),
+        }
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> Refused {
+        let arn = self.cached.arn.clone();
+        match refusal {
+            Refusal::Capability(refusal) => Refused::Capability { arn, refusal },
+            Refusal::State(refusal) => Refused::State { arn, refusal },
+        }
+    }
+
+    /// The material that encrypts, if it still may, and what goes before its ciphertexts.
+    fn sealing(&self) -> Result<(&Material, CiphertextHeader), Refused> {
+        let key = self.key();
+        let arn = || self.cached.arn.clone();
+        let material = key.current_material().ok_or_else(|| Refused::State {
+            arn: arn(),
+            refusal: crate::domain::kms::StateRefusal::State(key.state),
+        })?;
+        if material.encryptions + self.call.kms.usage.encryptions(key, &material.id) >= GCM_INVOCATIONS_MAX {
+            return Err(Refused::EncryptionsUsedUp { arn: arn() });
+        }
+        let header =
+            CiphertextHeader { scope: key.scope.clone(), key_id: key.id.clone(), material_id: material.id };
+        Ok((material, header))
+    }
+
+    fn note(&self, encrypted_with: Option<MaterialId>) {
+        let used = Used {
+            operation: tracked_name(self.action),
+            at: self.call.now(),
+            request_id: self.call.id(),
+            encrypted_with,
+        };
+        self.call.kms.usage.note(self.key(), used);
+    }
+}
+
+/// `KeyLastUsageTrackingOperation` of the service model.
+const fn tracked_name(action: KeyAction) -> &'static str {
+    match action {
+        KeyAction::ReEncryptFrom | KeyAction::ReEncryptTo => "ReEncrypt",
+        action => action.as_str(),
+    }
+}
+
+fn backing_key(material: &Material) -> BackingKey {
+    BackingKey { id: material.id, wrapped: Arc::clone(&material.wrapped) }
+}

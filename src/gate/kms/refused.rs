@@ -1,0 +1,99 @@
+//! Why a key is not handed out or not used.
+
+use std::fmt;
+
+use crate::authorizer::kms::Denial;
+use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
+use crate::key_manager::HsmError;
+use crate::store::StoreError;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    AliasMissing {
+        arn: String,
+    },
+    /// This operation takes ids and ARNs of keys only.
+    AliasNotAccepted {
+        reference: String,
+    },
+    Capability {
+        arn: String,
+        refusal: CapabilityRefusal,
+    },
+    /// No key that the caller can see made this ciphertext.
+    CiphertextKeyMissing,
+    /// The key was changed meanwhile: the request is worth another try.
+    Conflict,
+    ContextTooLong,
+    /// NIST SP 800-38D, section 8.3: the material must not encrypt any more.
+    EncryptionsUsedUp {
+        arn: String,
+    },
+    Forbidden(Forbidden),
+    InvalidCiphertext,
+    /// Names no key at all.
+    InvalidReference {
+        reference: String,
+    },
+    KeyManager(HsmError),
+    KeyMissing {
+        arn: String,
+    },
+    OtherRegion {
+        region: Region,
+    },
+    State {
+        arn: String,
+        refusal: StateRefusal,
+    },
+    Store(StoreError),
+}
+
+/// Who may not do what, and which policies say so: in the words of AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forbidden {
+    pub caller_arn: String,
+    pub permission: String,
+    /// Absent where the action is not about one resource.
+    pub resource: Option<String>,
+    pub denial: Denial,
+}
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { caller_arn, permission, resource, denial } = self;
+        write!(f, "User: {caller_arn} is not authorized to perform: kms:{permission}")?;
+        if let Some(resource) = resource {
+            write!(f, " on resource: {resource}")?;
+        }
+        match denial {
+            Denial::ExplicitIdentity => f.write_str(" with an explicit deny in an identity-based policy"),
+            Denial::ExplicitResource => f.write_str(" with an explicit deny in a resource-based policy"),
+            Denial::ExplicitSession => f.write_str(" with an explicit deny in a session policy"),
+            Denial::NoIdentityAllows => {
+                write!(f, " because no identity-based policy allows the kms:{permission} action")
+            }
+            Denial::NoResourceAllows => {
+                write!(f, " because no resource-based policy allows the kms:{permission} action")
+            }
+            Denial::NoSessionAllows => {
+                write!(f, " because no session policy allows the kms:{permission} action")
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Conflict,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<HsmError> for Refused {
+    fn from(error: HsmError) -> Self {
+        Self::KeyManager(error)
+    }
+}

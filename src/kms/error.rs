@@ -1,0 +1,211 @@
+//! What a caller of the KMS API can be told, and what only the log is told.
+
+use http::StatusCode;
+
+use crate::domain::kms::{CapabilityRefusal, StateRefusal};
+use crate::gate::kms::Refused;
+use crate::key_manager::HsmError;
+use crate::store::StoreError;
+
+/// Why a request was not served. Texts are those that AWS KMS answers with, where they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    AccessDenied(String),
+    AlreadyExists(String),
+    /// The key was changed meanwhile: the request is tried again.
+    Conflict,
+    Disabled(String),
+    /// `DryRunOperationException`: the request would have succeeded.
+    DryRun,
+    ExpiredToken,
+    IncompleteSignature(String),
+    IncorrectKey,
+    /// Not one of ours: the caller gets no details.
+    Internal(String),
+    InvalidAliasName(String),
+    InvalidArn(String),
+    InvalidCiphertext,
+    InvalidGrantId(String),
+    InvalidGrantToken(String),
+    InvalidKeyUsage(String),
+    InvalidMarker(String),
+    InvalidSignature(String),
+    InvalidState(String),
+    KeyUnavailable(String),
+    LimitExceeded(String),
+    MalformedPolicyDocument(String),
+    MissingAuthenticationToken(String),
+    NotFound(String),
+    Serialization(String),
+    Tag(String),
+    Throttling(String),
+    /// The HSM or the store did not answer in time.
+    TimedOut,
+    UnknownOperation,
+    UnrecognizedClient,
+    UnsupportedOperation(String),
+    Validation(String),
+}
+
+/// What goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    pub status: StatusCode,
+    /// `__type`.
+    pub name: &'static str,
+    pub message: String,
+}
+
+const INCORRECT_KEY: &str =
+    "The key ID in the request does not identify a CMK that can perform this operation.";
+const DRY_RUN: &str = "The request would have succeeded, but the DryRun option is set.";
+const EXPIRED_TOKEN: &str = "The security token included in the request is expired";
+const UNRECOGNIZED_CLIENT: &str = "The security token included in the request is invalid.";
+/// AWS KMS Developer Guide, Throttling AWS KMS requests.
+pub(super) const THROTTLED: &str =
+    "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
+
+impl Error {
+    /// The one place where causes become what AWS KMS calls them.
+    pub fn wire(&self) -> Wire {
+        let bad = StatusCode::BAD_REQUEST;
+        let (status, name, message) = match self {
+            Self::AccessDenied(text) => (bad, "AccessDeniedException", text.as_str()),
+            Self::AlreadyExists(text) => (bad, "AlreadyExistsException", text.as_str()),
+            Self::Disabled(text) => (bad, "DisabledException", text.as_str()),
+            Self::DryRun => (bad, "DryRunOperationException", DRY_RUN),
+            Self::ExpiredToken => (bad, "ExpiredTokenException", EXPIRED_TOKEN),
+            Self::IncompleteSignature(text) => (bad, "IncompleteSignatureException", text.as_str()),
+            Self::IncorrectKey => (bad, "IncorrectKeyException", INCORRECT_KEY),
+            Self::Conflict | Self::Internal(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "KMSInternalException", "internal error")
+            }
+            Self::InvalidAliasName(text) => (bad, "InvalidAliasNameException", text.as_str()),
+            Self::InvalidArn(text) => (bad, "InvalidArnException", text.as_str()),
+            Self::InvalidCiphertext => (bad, "InvalidCiphertextException", ""),
+            Self::InvalidGrantId(text) => (bad, "InvalidGrantIdException", text.as_str()),
+            Self::InvalidGrantToken(text) => (bad, "InvalidGrantTokenException", text.as_str()),
+            Self::InvalidKeyUsage(text) => (bad, "InvalidKeyUsageException", text.as_str()),
+            Self::InvalidMarker(text) => (bad, "InvalidMarkerException", text.as_str()),
+            Self::InvalidSignature(text) => (bad, "InvalidSignatureException", text.as_str()),
+            Self::InvalidState(text) => (bad, "KMSInvalidStateException", text.as_str()),
+            Self::KeyUnavailable(text) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "KeyUnavailableException", text.as_str())
+            }
+            Self::LimitExceeded(text) => (bad, "LimitExceededException", text.as_str()),
+            Self::MalformedPolicyDocument(text) => (bad, "MalformedPolicyDocumentException", text.as_str()),
+            Self::MissingAuthenticationToken(text) => {
+                (bad, "MissingAuthenticationTokenException", text.as_str())
+            }
+            Self::NotFound(text) => (bad, "NotFoundException", text.as_str()),
+            Self::Serialization(text) => (bad, "SerializationException", text.as_str()),
+            Self::Tag(text) => (bad, "TagException", text.as_str()),
+            Self::Throttling(text) => (bad, "ThrottlingException", text.as_str()),
+            Self::TimedOut => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "DependencyTimeoutException",
+                "The system timed out while trying to fulfill the request. You can retry the request.",
+            ),
+            Self::UnknownOperation => (bad, "UnknownOperationException", ""),
+            Self::UnrecognizedClient => (bad, "UnrecognizedClientException", UNRECOGNIZED_CLIENT),
+            Self::UnsupportedOperation(text) => (bad, "UnsupportedOperationException", text.as_str()),
+            Self::Validation(text) => (bad, "ValidationException", text.as_str()),
+        };
+        Wire { status, name, message: message.to_owned() }
+    }
+
+    /// What the log says beyond the error name.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Internal(reason) => reason.clone(),
+            _ => self.wire().message,
+        }
+    }
+
+    pub(super) fn validation(text: impl Into<String>) -> Self {
+        Self::Validation(text.into())
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::AliasMissing { arn } => Self::NotFound(format!("Alias {arn} is not found.")),
+            Refused::AliasNotAccepted { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
+            Refused::Capability { arn, refusal } => capability(&arn, refusal),
+            Refused::CiphertextKeyMissing => Self::AccessDenied(CIPHERTEXT_KEY.to_owned()),
+            Refused::Conflict => Self::Conflict,
+            Refused::ContextTooLong => Self::validation(CONTEXT_TOO_LONG),
+            Refused::EncryptionsUsedUp { arn } => Self::InvalidState(format!(
+                "{arn} has made as many encryptions as its key material may; rotate it."
+            )),
+            Refused::Forbidden(forbidden) => Self::AccessDenied(forbidden.to_string()),
+            Refused::InvalidCiphertext => Self::InvalidCiphertext,
+            Refused::InvalidReference { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
+            Refused::KeyManager(error) => error.into(),
+            Refused::KeyMissing { arn } => Self::NotFound(format!("Key '{arn}' does not exist")),
+            Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
+            Refused::State { arn, refusal } => state(&arn, refusal),
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+const CIPHERTEXT_KEY: &str = "The ciphertext refers to a customer master key that does not exist, does not exist in \
+                              this region, or you are not allowed to access.";
+const CONTEXT_TOO_LONG: &str = "1 validation error detected: Value at 'encryptionContext' failed to satisfy \
+                                constraint: Member must be at most 8192 bytes long in total";
+
+fn capability(arn: &str, refusal: CapabilityRefusal) -> Error {
+    match refusal {
+        CapabilityRefusal::Origin(origin) => Error::UnsupportedOperation(format!(
+            "{arn} origin is {origin} which is not valid for this operation."
+        )),
+        CapabilityRefusal::Spec => Error::UnsupportedOperation(String::new()),
+        CapabilityRefusal::Usage { usage, operation } => {
+            Error::InvalidKeyUsage(format!("{arn} key usage is {usage} which is not valid for {operation}."))
+        }
+    }
+}
+
+/// The notes of the key state table.
+fn state(arn: &str, refusal: StateRefusal) -> Error {
+    use crate::domain::kms::KeyState;
+    let text = |what: &str| format!("{arn} is {what}.");
+    match refusal {
+        StateRefusal::Disabled => Error::Disabled(text("disabled")),
+        StateRefusal::NotPendingDeletion => Error::InvalidState(text("not pending deletion")),
+        StateRefusal::State(state) => Error::InvalidState(text(match state {
+            KeyState::Creating => "creating",
+            KeyState::Disabled => "disabled",
+            KeyState::Enabled => "enabled",
+            KeyState::PendingDeletion => "pending deletion",
+            KeyState::PendingImport => "pending import",
+            KeyState::PendingReplicaDeletion => "pending replica deletion",
+            KeyState::Unavailable => "unavailable",
+            KeyState::Updating => "updating",
+        })),
+    }
+}
+
+/// A fault of the HSM is never blamed on the key, the ciphertext or the caller.
+impl From<HsmError> for Error {
+    fn from(error: HsmError) -> Self {
+        match error {
+            HsmError::BadCiphertext => Self::InvalidCiphertext,
+            HsmError::Busy => Self::Throttling(THROTTLED.to_owned()),
+            HsmError::DeadlineExceeded => Self::TimedOut,
+            HsmError::TooLong => Self::validation("longer than the HSM takes in one call"),
+            HsmError::Device(_)
+            | HsmError::KeyMissing
+            | HsmError::Unavailable(_)
+            | HsmError::UsageRefused => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}

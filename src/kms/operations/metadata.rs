@@ -1,0 +1,98 @@
+//! `KeyMetadata`: what DescribeKey, CreateKey and ReplicateKey say of a key.
+
+use serde::Serialize;
+
+use crate::domain::kms::{Key, KeySpec, KeyState, KeyUsage, Origin, UnixMillis};
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct KeyMetadata {
+    #[serde(rename = "AWSAccountId")]
+    account_id: String,
+    key_id: String,
+    arn: String,
+    creation_date: UnixMillis,
+    enabled: bool,
+    description: String,
+    key_usage: KeyUsage,
+    key_state: KeyState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion_date: Option<UnixMillis>,
+    origin: Origin,
+    key_manager: &'static str,
+    customer_master_key_spec: KeySpec,
+    key_spec: KeySpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption_algorithms: Option<&'static [&'static str]>,
+    multi_region: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_region_configuration: Option<MultiRegionConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_key_material_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MultiRegionConfiguration {
+    multi_region_key_type: &'static str,
+    primary_key: MultiRegionKey,
+    replica_keys: Vec<MultiRegionKey>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MultiRegionKey {
+    arn: String,
+    region: String,
+}
+
+impl KeyMetadata {
+    pub(super) fn of(key: &Key) -> Self {
+        let primary = MultiRegionConfiguration {
+            multi_region_key_type: "PRIMARY",
+            primary_key: MultiRegionKey { arn: key.arn(), region: key.scope.region.to_string() },
+            replica_keys: Vec::new(),
+        };
+        Self {
+            account_id: key.scope.account.to_string(),
+            key_id: key.id.to_string(),
+            arn: key.arn(),
+            creation_date: key.created,
+            enabled: key.state == KeyState::Enabled,
+            description: key.description.clone(),
+            key_usage: key.usage,
+            key_state: key.state,
+            deletion_date: key.deletion.map(|deletion| deletion.due),
+            origin: key.origin,
+            key_manager: "CUSTOMER",
+            customer_master_key_spec: key.spec,
+            key_spec: key.spec,
+            encryption_algorithms: encryption_algorithms(key),
+            multi_region: key.multi_region,
+            multi_region_configuration: key.multi_region.then_some(primary),
+            current_key_material_id: has_material_ids(key)
+                .then(|| key.current_material().map(|material| material.id.to_string()))
+                .flatten(),
+        }
+    }
+}
+
+const fn encryption_algorithms(key: &Key) -> Option<&'static [&'static str]> {
+    match (key.usage, key.spec) {
+        (KeyUsage::EncryptDecrypt, KeySpec::SymmetricDefault) => Some(&["SYMMETRIC_DEFAULT"]),
+        (KeyUsage::EncryptDecrypt, KeySpec::Sm2) => Some(&["SM2PKE"]),
+        (KeyUsage::EncryptDecrypt, _) => Some(&["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"]),
+        (
+            KeyUsage::EncapsulateDecapsulate
+            | KeyUsage::GenerateVerifyMac
+            | KeyUsage::KeyAgreement
+            | KeyUsage::SignVerify,
+            _,
+        ) => None,
+    }
+}
+
+/// Of symmetric keys whose material KMS holds.
+fn has_material_ids(key: &Key) -> bool {
+    key.spec == KeySpec::SymmetricDefault && matches!(key.origin, Origin::AwsKms | Origin::External)
+}
