@@ -62,6 +62,10 @@ impl Statement {
             && self.conditions.iter().all(|condition| condition.holds(&request.context, self.effect))
     }
 
+    pub(super) fn names_principals(&self) -> bool {
+        self.principals.is_some()
+    }
+
     fn applies_to_action(&self, request: &Request<'_>) -> bool {
         let is_in = |actions: &Actions| {
             actions.iter().any(|action| action.meaning.matches(request.action, &request.context, false))
