@@ -271,12 +271,12 @@ pub(super) fn load_tls(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<(String, TlsSettings)>, String> {
-    let load = |listener: &config::XksListener| {
+    let load = |listener: &config::TlsListener| {
         let settings = TlsSettings::load(&TlsFiles::from(listener), Arc::clone(clock))
             .map_err(|error| format!("listener `{}`: {error}", listener.name))?;
         Ok((listener.name.clone(), settings))
     };
-    config.listeners.iter().map(load).collect()
+    config.tls_listeners().map(load).collect()
 }
 
 pub(super) fn authorizer(store: &config::KeyStore) -> Result<Authorizer, String> {

@@ -221,7 +221,9 @@ impl Bound {
             let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
             telling.spawn(Box::pin(probe.serve(routes, stop.probes.subscribe())) as Serving);
         }
-        let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app) });
+        let development = app.development();
+        let routes =
+            Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app), development });
         telling.spawn(Box::pin(self.admin.serve(routes, stop.probes.subscribe())) as Serving);
         (serving, telling)
     }

@@ -92,8 +92,7 @@ impl App {
 fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
     let sockets = |config: &Config| -> Vec<_> {
         config
-            .listeners
-            .iter()
+            .tls_listeners()
             .map(|listener| (listener.name.clone(), listener.listen, listener.client_auth.is_some()))
             .collect()
     };
@@ -106,6 +105,8 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
             "`[[listener]]` names, addresses and whether clients need a certificate",
             sockets(before) == sockets(after),
         ),
+        ("`[kms]` but the files it names", before.kms == after.kms),
+        ("`[dev]`", before.dev == after.dev),
         ("`[log]`", before.log == after.log),
         ("`state_dir`", before.state_dir == after.state_dir),
     ]
