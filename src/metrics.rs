@@ -34,6 +34,8 @@ pub struct Metrics {
     pub hsm_probe_timestamp_seconds: IntGaugeVec,
     pub hsm_probe_duration_seconds: HistogramVec,
     pub hsm_keys: IntGaugeVec,
+    pub hsm_cached_keys: IntGaugeVec,
+    pub hsm_unwraps_total: IntCounterVec,
     pub certificate_not_after_timestamp_seconds: IntGaugeVec,
     pub connections_open: IntGaugeVec,
     pub connections_total: IntCounterVec,
@@ -167,6 +169,16 @@ impl Metrics {
                 &["hsm"],
             )?,
             hsm_keys: make.gauges("hsm_keys", "External keys found in the token.", &["hsm"])?,
+            hsm_cached_keys: make.gauges(
+                "hsm_cached_keys",
+                "KMS keys that the HSM holds unwrapped.",
+                &["hsm"],
+            )?,
+            hsm_unwraps_total: make.counters(
+                "hsm_unwraps_total",
+                "KMS keys unwrapped because they were not in the HSM.",
+                &["hsm"],
+            )?,
             certificate_not_after_timestamp_seconds: make.gauges(
                 "certificate_not_after_timestamp_seconds",
                 "When the server certificate of a listener expires.",
@@ -235,6 +247,9 @@ impl Metrics {
             probe_timestamp: self.hsm_probe_timestamp_seconds.with_label_values(&hsm),
             probe_duration: self.hsm_probe_duration_seconds.with_label_values(&hsm),
             keys: self.hsm_keys.with_label_values(&hsm),
+            cached_keys: self.hsm_cached_keys.with_label_values(&hsm),
+            unwraps: self.hsm_unwraps_total.with_label_values(&hsm),
+            operations: self.hsm_operation_duration_seconds.clone(),
             faults: self.hsm_faults_total.clone(),
             state: self.hsm_state.clone(),
             name: name.to_owned(),
@@ -255,6 +270,9 @@ pub struct HsmMetrics {
     pub probe_timestamp: IntGauge,
     pub probe_duration: Histogram,
     pub keys: IntGauge,
+    pub cached_keys: IntGauge,
+    pub unwraps: IntCounter,
+    operations: HistogramVec,
     faults: IntCounterVec,
     state: IntGaugeVec,
     name: String,
@@ -264,6 +282,11 @@ impl HsmMetrics {
     /// `code` is a PKCS#11 return code name or number, so the label stays bounded.
     pub fn fault(&self, code: &str) {
         self.faults.with_label_values(&[self.name.as_str(), code]).inc();
+    }
+
+    /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
+    pub fn observe_operation(&self, operation: &'static str, seconds: f64) {
+        self.operations.with_label_values(&[self.name.as_str(), operation]).observe(seconds);
     }
 
     pub fn set_state(&self, current: &str, all: [&str; 3]) {

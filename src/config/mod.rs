@@ -214,6 +214,8 @@ pub struct Hsm {
     pub sessions: usize,
     /// Requests that may wait for a session before the next is refused with ThrottlingException.
     pub queue_length_max: usize,
+    /// Unwrapped KMS keys that the HSM holds as session objects.
+    pub cached_keys_max: usize,
     pub iv_mode: IvMode,
     /// Label of the key that health probes use; never one that backs a KMS key.
     pub health_key: String,

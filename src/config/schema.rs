@@ -71,6 +71,8 @@ pub(super) struct Hsm {
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]
     pub(super) queue_length_max: usize,
+    #[serde(default = "default_cached_keys_max")]
+    pub(super) cached_keys_max: usize,
     #[serde(default)]
     pub(super) iv_mode: IvMode,
     #[serde(default = "default_health_key")]
@@ -85,6 +87,10 @@ fn default_sessions() -> usize {
 
 fn default_queue_length_max() -> usize {
     256
+}
+
+fn default_cached_keys_max() -> usize {
+    10_000
 }
 
 fn default_health_key() -> String {

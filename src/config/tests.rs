@@ -74,6 +74,7 @@ fn absent_members_have_their_defaults() {
     assert_eq!(config.limits.idle_timeout, Duration::from_secs(600));
     assert_eq!(config.health.probe_interval, Duration::from_secs(10));
     assert_eq!((config.hsms[0].sessions, config.hsms[0].queue_length_max), (4, 256));
+    assert_eq!(config.hsms[0].cached_keys_max, 10_000);
     assert_eq!(
         (config.hsms[0].iv_mode, config.hsms[0].health_key.as_str()),
         (IvMode::Host, "holdfast-health")
@@ -96,7 +97,7 @@ fn the_printed_default_is_right_and_says_what_the_code_does() {
     assert_eq!(printed.admin.listen, absent.admin.listen);
     let of_hsm = |config: &Config| {
         let hsm = &config.hsms[0];
-        (hsm.sessions, hsm.queue_length_max, hsm.iv_mode, hsm.health_key.clone())
+        (hsm.sessions, hsm.queue_length_max, hsm.cached_keys_max, hsm.iv_mode, hsm.health_key.clone())
     };
     assert_eq!(of_hsm(&printed), of_hsm(&absent));
     assert_eq!(printed.key_stores[0].keys, absent.key_stores[0].keys);
@@ -194,6 +195,11 @@ fn hsms_are_checked() {
             "pin_file =",
             "queue_length_max = 0\npin_file =",
             "hsm `token`: `queue_length_max` must be 1 to 65536",
+        ),
+        (
+            "pin_file =",
+            "cached_keys_max = 0\npin_file =",
+            "hsm `token`: `cached_keys_max` must be 1 to 1000000",
         ),
         (
             "pin_file =",
