@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::admin::Development;
 use crate::app::counters::ListenerCounters;
+use crate::app::kms::KmsFace;
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
@@ -48,6 +50,7 @@ pub struct App {
     pub(super) modules: Vec<Arc<Module>>,
     pub(super) kill_switch: Arc<KillSwitch>,
     pub(super) server: Arc<Server>,
+    kms: Option<Arc<KmsFace>>,
     pub(super) tls: BTreeMap<String, Arc<TlsSwitch>>,
     /// One reload at a time.
     pub(super) reloading: tokio::sync::Mutex<()>,
@@ -67,7 +70,15 @@ impl App {
             metrics: Arc::clone(&metrics),
             request_log: config.log.requests.then_some(sink),
         };
+        let kms = match &config.kms {
+            Some(kms) => {
+                let members = kms.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
+                Some(Arc::new(KmsFace::build(&config, kms, members, &clock)?))
+            }
+            None => None,
+        };
         let app = Self {
+            kms,
             server: Arc::new(Server::new(server_parts, KeyStores::new())),
             config: ArcSwap::from_pointee(config),
             clock,
@@ -143,6 +154,18 @@ impl App {
 
     pub(super) fn server(&self) -> Arc<Server> {
         Arc::clone(&self.server)
+    }
+
+    pub(super) fn kms(&self) -> Option<Arc<KmsFace>> {
+        self.kms.clone()
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    pub(super) fn development(&self) -> Option<Arc<dyn Development>> {
+        self.kms.as_ref().and_then(KmsFace::development)
     }
 
     pub(super) fn state_dir(&self) -> PathBuf {

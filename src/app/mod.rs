@@ -2,6 +2,7 @@
 
 mod build;
 mod counters;
+mod kms;
 pub mod process;
 mod reload;
 
@@ -18,18 +19,22 @@ use tokio::task::JoinSet;
 
 use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
+use crate::app::kms::KmsFace;
 use crate::config::Config;
 use crate::http::{Drained, Listener};
 use crate::key_manager::{HealthState, MemberHealth};
 use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
+use crate::tasks::kms_due_work;
 use crate::tasks::probes;
 
 pub use build::App;
 
 /// Files of ours besides connections: tokens, state, configuration, sockets.
 const OPEN_FILES_OF_OURS: usize = 256;
+/// Between two tries to open the root key.
+const ROOT_KEY_INTERVAL: Duration = Duration::from_secs(1);
 /// What stopping costs besides `shutdown_timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
@@ -109,6 +114,12 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     for hsm in &hsms {
         hsm.probe(settings.probe_timeout).await;
     }
+    if let Some(face) = app.kms() {
+        face.open_root_key().await;
+        background.spawn(keep_kms_open(Arc::clone(&face)));
+        background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
+        background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
+    }
     for hsm in hsms.clone() {
         background.spawn(probes::run(hsm, settings.clone()));
     }
@@ -130,11 +141,24 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     let _ = stop.probes.send(true);
     while telling.join_next().await.is_some() {}
     background.shutdown().await;
+    if let Some(face) = app.kms()
+        && let Err(refused) = face.kms.write_usage().await
+    {
+        tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
+    }
     InvocationLedger::new(&app.state_dir(), hsms).write();
     drop(control_file);
     let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
     tracing::info!(connections_cut = cut, "stopped");
     Ok(if released { Ended::Cleanly } else { Ended::LibraryHangs })
+}
+
+/// Opens the root key as soon as the HSM lets us.
+async fn keep_kms_open(face: Arc<KmsFace>) {
+    while !face.obstacles().is_empty() {
+        tokio::time::sleep(ROOT_KEY_INTERVAL).await;
+        face.open_root_key().await;
+    }
 }
 
 async fn wait_for_stop() -> std::io::Result<&'static str> {
@@ -222,8 +246,7 @@ impl Bound {
             telling.spawn(Box::pin(probe.serve(routes, stop.probes.subscribe())) as Serving);
         }
         let development = app.development();
-        let routes =
-            Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app), development });
+        let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app), development });
         telling.spawn(Box::pin(self.admin.serve(routes, stop.probes.subscribe())) as Serving);
         (serving, telling)
     }
@@ -244,6 +267,7 @@ impl Readiness for App {
                     .extend(members.iter().map(|member| format!("HSM {}: {}", member.id, reason(member))));
             }
         }
+        obstacles.extend(self.kms().iter().flat_map(|face| face.obstacles()));
         obstacles.sort();
         obstacles.dedup();
         obstacles

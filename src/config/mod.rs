@@ -144,7 +144,7 @@ pub struct Kms {
     /// From the request head to the answer.
     pub request_deadline: Duration,
     /// Keys whose metadata is kept in memory.
-    pub cached_keys_max: u64,
+    pub known_keys_max: u64,
     pub tls_listeners: Vec<TlsListener>,
     pub http_listeners: Vec<HttpListener>,
     pub request_quotas: RequestQuotas,

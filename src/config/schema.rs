@@ -132,8 +132,8 @@ pub(super) struct Kms {
     pub(super) identities_file: Option<PathBuf>,
     #[serde(default = "default_kms_deadline_ms")]
     pub(super) request_deadline_ms: u64,
-    #[serde(default = "default_cached_keys_max")]
-    pub(super) cached_keys_max: u64,
+    #[serde(default = "default_known_keys_max")]
+    pub(super) known_keys_max: u64,
     #[serde(default)]
     pub(super) listener: Vec<KmsListener>,
     #[serde(default)]
@@ -146,7 +146,7 @@ fn default_kms_deadline_ms() -> u64 {
     5000
 }
 
-fn default_cached_keys_max() -> u64 {
+fn default_known_keys_max() -> u64 {
     20_000
 }
 

@@ -59,16 +59,16 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
     let mut review = Review::new(path);
     let state_dir = review.path("top", "state_dir", &file.state_dir);
     let admin = admin(&mut review, &file.admin, &state_dir);
-    // Either face may be absent, not both.
-    let needs_proxy = file.kms.is_none();
     let mut sockets = Sockets::taken_by(&admin);
+    // Either face may be absent, not both.
+    let has_proxy = !file.listener.is_empty() || !file.key_store.is_empty();
+    if has_proxy || file.kms.is_none() {
+        review.require(!file.listener.is_empty(), "listener", "there must be at least one");
+        review.require(!file.key_store.is_empty(), "key_store", "there must be at least one");
+    }
     let listeners = listener::listeners(&mut review, &file.listener, &mut sockets);
     let hsms = hsm::hsms(&mut review, file.hsm);
     let key_stores = key_store::key_stores(&mut review, file.key_store, &hsms);
-    if needs_proxy || !listeners.is_empty() || !key_stores.is_empty() {
-        review.require(!listeners.is_empty(), "listener", "there must be at least one");
-        review.require(!key_stores.is_empty(), "key_store", "there must be at least one");
-    }
     let kms = file.kms.map(|raw| kms::kms(&mut review, raw, &hsms, &mut sockets));
     let dev = kms::dev(&mut review, &file.dev, &hsms);
     let config = Config {

@@ -63,13 +63,13 @@ pub struct KmsParts {
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
     /// Keys whose metadata is kept in memory.
-    pub cached_keys_max: NonZeroU64,
+    pub known_keys_max: NonZeroU64,
 }
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, clock, quotas, cached_keys_max } = parts;
-        let cache = KeyCache::new(usize::try_from(cached_keys_max.get()).unwrap_or(usize::MAX));
+        let KmsParts { store, backing_keys, clock, quotas, known_keys_max } = parts;
+        let cache = KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX));
         Self {
             store,
             backing_keys,

@@ -172,7 +172,7 @@ mod tests {
         let cache = KeyCache::new(1);
         let lease = insert(&cache, 1);
         insert(&cache, 2);
-        assert_eq!(destroyed(&cache), []);
+        assert!(destroyed(&cache).is_empty());
         assert_eq!(cache.len(), 2);
         drop(lease);
         assert_eq!(destroyed(&cache), [1]);
