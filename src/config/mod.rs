@@ -4,6 +4,7 @@ pub mod credentials;
 pub mod environment;
 mod files;
 mod hsm;
+pub mod identities;
 mod key_store;
 mod listener;
 pub mod private_file;

@@ -59,6 +59,27 @@ impl PolicyDocument {
         self.statements.iter().flat_map(Statement::condition_keys)
     }
 
+    /// Whether the context can change what the policy says; if not, an empty one does.
+    pub fn needs_context(&self) -> bool {
+        self.statements.iter().any(Statement::needs_context)
+    }
+
+    pub fn names_a_principal(&self) -> bool {
+        self.statements.iter().any(Statement::names_principals)
+    }
+
+    pub fn names_principals_throughout(&self) -> bool {
+        self.statements.iter().all(Statement::names_principals)
+    }
+
+    pub fn names_a_resource(&self) -> bool {
+        self.statements.iter().any(Statement::names_resources)
+    }
+
+    pub fn names_resources_throughout(&self) -> bool {
+        self.statements.iter().all(Statement::names_resources)
+    }
+
     pub(super) fn statements(&self) -> &[Statement] {
         &self.statements
     }
