@@ -22,6 +22,7 @@ pub struct Metrics {
     pub kms_requests_total: IntCounterVec,
     pub kms_request_duration_seconds: HistogramVec,
     pub kms_requests_in_flight: IntGauge,
+    pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
     pub credential_created_timestamp_seconds: IntGaugeVec,
     pub key_store_blocked: IntGaugeVec,
@@ -118,6 +119,11 @@ impl Metrics {
                 "kms_request_duration_seconds",
                 "Time from the request head to the answer.",
                 &["operation"],
+            )?,
+            sts_requests_total: make.counters(
+                "sts_requests_total",
+                "STS API requests answered, by error code (`none` for success).",
+                &["operation", "error"],
             )?,
             kms_requests_in_flight: make.keep(IntGauge::with_opts(opts(
                 "kms_requests_in_flight",

@@ -84,7 +84,7 @@ impl OperationMetrics {
 impl Record {
     pub(super) fn note_caller(&mut self, caller: &Caller) {
         self.caller = Some(Signer {
-            access_key_id: caller.access_key_id.clone(),
+            access_key_id: caller.access_key_id.to_string(),
             account: caller.account.to_string(),
             arn: Arc::clone(&caller.arn),
             region: caller.region.to_string(),

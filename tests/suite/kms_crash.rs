@@ -172,7 +172,10 @@ fn verify_that_all_keys_are_whole(client: &mut KmsClient<'_>) -> usize {
             assert_eq!(metadata["CurrentKeyMaterialId"].as_str().unwrap().len(), 64);
             client.call("GetKeyPolicy", &id).unwrap().ok();
             if metadata["Enabled"] == true {
-                client.call("Encrypt", &json!({"KeyId": key["KeyId"], "Plaintext": "cGxhaW4="})).unwrap().ok();
+                client
+                    .call("Encrypt", &json!({"KeyId": key["KeyId"], "Plaintext": "cGxhaW4="}))
+                    .unwrap()
+                    .ok();
             }
             count += 1;
         }
