@@ -28,6 +28,7 @@ mod robustness;
 mod secondary_authorization;
 mod shutdown;
 mod sigv4;
+mod store_conformance;
 mod tls;
 mod token_loss;
 mod versions;
