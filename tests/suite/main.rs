@@ -29,6 +29,8 @@ mod robustness;
 mod secondary_authorization;
 mod shutdown;
 mod sigv4;
+mod store_conformance;
+mod store_sqlite;
 mod tls;
 mod token_loss;
 mod versions;
