@@ -31,4 +31,6 @@ mod sigv4;
 mod tls;
 mod token_loss;
 mod versions;
+mod wrapped_key_faults;
+mod wrapped_keys;
 mod xks_api;

@@ -31,6 +31,7 @@ pub(super) fn is_reserved(label: &str) -> bool {
 
 /// A root key that was found, and has proven that it wraps and seals.
 pub(super) struct RootKey {
+    pub(super) id: RootKeyId,
     pub(super) wrapping: KeyObject,
     pub(super) sealing: KeyObject,
     /// A key wrapped with the mechanism that this token does best, which nothing uses.
@@ -87,7 +88,7 @@ impl RootKey {
         let handle = find(&wrapping)?;
         let proof = Wrapping { functions: &library.gcm, ready, handle, iv_mode }.learn()?;
         Gcm::with_handle(&library.gcm, ready.session, find(&sealing)?, iv_mode).round_trip()?;
-        Ok(Self { wrapping, sealing, proof })
+        Ok(Self { id: *id, wrapping, sealing, proof })
     }
 
     /// Makes both keys. What is half made, because the process ends or the token fails, nobody will ask for:
