@@ -282,6 +282,58 @@ fn a_token_that_went_away_and_came_back_unwraps_its_keys_again() {
 }
 
 #[test]
+fn a_root_key_that_does_not_wrap_leaves_nothing_behind() {
+    let name = "wrapped_key_faults::a_root_key_that_does_not_wrap_leaves_nothing_behind";
+    story(
+        name,
+        || site(1, 9),
+        |keys| {
+            for fault in
+                ["C_WrapKey code=CKR_MECHANISM_INVALID", "C_GenerateKey code=CKR_DEVICE_ERROR from=2 count=1"]
+            {
+                keys.inject(fault);
+                let made = keys.calls_during(|| assert!(matches!(keys.open(None), Err(HsmError::Device(_)))));
+                let failed = u64::from(fault.starts_with("C_GenerateKey"));
+                assert_eq!(made["C_GenerateKey"] - failed, made["C_DestroyObject"], "{made:?}");
+                assert!(keys.group.supports(KeySpec::SymmetricDefault).is_err());
+            }
+            keys.inject("");
+            keys.opened();
+            keys.assert_works(&keys.key(1));
+        },
+    );
+}
+
+/// Keys wrapped by it would be lost with the process.
+#[test]
+fn a_root_key_whose_id_nobody_learned_is_not_used() {
+    let name = "wrapped_key_faults::a_root_key_whose_id_nobody_learned_is_not_used";
+    story(
+        name,
+        || site(2, 9),
+        |keys| {
+            keys.inject("C_GenerateKey delay_ms=100");
+            let soon = SystemClock.instant() + Duration::from_millis(50);
+            let result = keys.runtime.block_on(keys.group.open_root_key(None, soon)).result;
+            assert_eq!(result, Err(HsmError::DeadlineExceeded));
+            // Two keys, and one that proves them.
+            keys.wait_until("the root key", || keys.calls()["C_DestroyObject"] >= 2);
+            assert_eq!(
+                generate(keys),
+                Err(HsmError::Unavailable("no HSM has the root key open to wrap keys with".to_owned()))
+            );
+            assert!(matches!(
+                keys.runtime.block_on(keys.group.random(1, deadline())).result,
+                Err(HsmError::Unavailable(_))
+            ));
+            keys.inject("");
+            keys.opened();
+            keys.assert_works(&keys.key(1));
+        },
+    );
+}
+
+#[test]
 fn a_second_hsm_without_the_root_key_takes_no_request_down() {
     let prepare = || {
         let site = Site::prepare(&Setup::quiet(1).with_second_hsm(Behind::SameModule));

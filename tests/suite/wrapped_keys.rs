@@ -205,12 +205,12 @@ fn many_more_keys_than_are_cached_are_served_to_many_at_once_and_nothing_leaks()
             let material: Arc<Vec<_>> = Arc::new((0..100).map(|number| keys.key(number)).collect());
             assert_eq!(live_objects(keys, 1), 0);
             let mut tasks = tokio::task::JoinSet::new();
-            for task in 0..8 {
+            for task in 0..8_u8 {
                 let (group, material) = (Arc::clone(&keys.group), Arc::clone(&material));
                 let work = async move {
                     for step in 0..300 {
-                        let key = &material[(step * 7 + task * 13) % material.len()];
-                        let aad = [task as u8];
+                        let key = &material[(step * 7 + usize::from(task) * 13) % material.len()];
+                        let aad = [task];
                         let encrypted =
                             group.encrypt(to_encrypt(key, &aad), deadline()).await.result.unwrap();
                         let decrypted = group.decrypt(to_decrypt(key, &encrypted, &aad), deadline()).await;
@@ -228,6 +228,43 @@ fn many_more_keys_than_are_cached_are_served_to_many_at_once_and_nothing_leaks()
             // Nothing is in use now: the next eviction takes all that is too much.
             keys.assert_works(&keys.key(1000));
             assert_eq!((live_objects(keys, 1), keys.metric("hsm_cached_keys")), (4, 4));
+        },
+    );
+}
+
+/// SoftHSM does not take searches and creations of token keys at once; session keys it must take.
+#[test]
+fn keys_are_made_and_unwrapped_while_the_token_is_searched() {
+    let name = "wrapped_keys::keys_are_made_and_unwrapped_while_the_token_is_searched";
+    story(
+        name,
+        || site(8, 4),
+        |keys| {
+            keys.opened();
+            let material: Arc<Vec<_>> = Arc::new((0..20).map(|number| keys.key(number)).collect());
+            let mut tasks = tokio::task::JoinSet::new();
+            for task in 0..8 {
+                let (group, material) = (Arc::clone(&keys.group), Arc::clone(&material));
+                let work = async move {
+                    for step in 0..100 {
+                        let key = &material[(step + task * 3) % material.len()];
+                        group.encrypt(to_encrypt(key, b""), deadline()).await.result.unwrap();
+                        group.generate(KeySpec::SymmetricDefault, deadline()).await.result.unwrap();
+                    }
+                };
+                tasks.spawn_on(work, keys.runtime.handle());
+            }
+            let hsm = Arc::clone(&keys.hsms[0]);
+            keys.runtime.block_on(async {
+                while !tasks.is_empty() {
+                    hsm.refresh().await.unwrap();
+                    while let Some(task) = tasks.try_join_next() {
+                        task.unwrap();
+                    }
+                }
+            });
+            assert_eq!(live_objects(keys, 1), keys.metric("hsm_cached_keys"));
+            assert_eq!(keys.metric("hsm_keys"), 5);
         },
     );
 }

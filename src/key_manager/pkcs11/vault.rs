@@ -92,9 +92,11 @@ impl Vault {
         *self.missed.lock() = None;
     }
 
+    /// Makes a root key, which serves as soon as it is wanted: if its id is lost on the way, nothing may be wrapped
+    /// by it.
     pub(super) fn create_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<RootKeyId, Fault> {
-        let (id, root) = RootKey::create(&self.token, means.library, ready)?;
-        self.want(id);
+        let root = RootKey::create(&self.token, ready, means)?;
+        let id = root.id;
         self.root.store(Some(Arc::new(root)));
         Ok(id)
     }

@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The HSMs of a site as the KMS API uses them.
 pub struct Keys {
     pub folder: PathBuf,
+    module: Arc<Module>,
     pub runtime: Runtime,
     pub hsms: Vec<Arc<Hsm>>,
     pub group: Arc<WrappedKeyGroup>,
@@ -38,6 +39,9 @@ pub fn story(test: &str, prepare: impl FnOnce() -> Site, story: impl FnOnce(&Key
     if let Some(folder) = std::env::var_os(FOLDER) {
         let keys = Keys::start(folder.into());
         story(&keys);
+        // SoftHSM does not survive calls while the process ends.
+        keys.inject("");
+        keys.module.finalize();
         std::fs::write(keys.folder.join(DONE), "").unwrap();
         return;
     }
@@ -50,7 +54,8 @@ pub fn story(test: &str, prepare: impl FnOnce() -> Site, story: impl FnOnce(&Key
         .output()
         .unwrap();
     let is_done = child.status.success() && site.path(DONE).exists();
-    assert!(is_done, "{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    let [stdout, stderr] = [&child.stdout, &child.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(is_done, "{}: {stdout}{stderr}", child.status);
 }
 
 /// A site with this many sessions and room for so many unwrapped keys.
@@ -85,7 +90,7 @@ impl Keys {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), clock));
-        let keys = Self { folder, runtime, hsms, group, metrics };
+        let keys = Self { folder, module, runtime, hsms, group, metrics };
         keys.probe();
         keys
     }
