@@ -34,4 +34,6 @@ mod store_sqlite;
 mod tls;
 mod token_loss;
 mod versions;
+mod wrapped_key_faults;
+mod wrapped_keys;
 mod xks_api;
