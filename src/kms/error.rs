@@ -40,6 +40,8 @@ pub enum Error {
     LimitExceeded(String),
     MalformedPolicyDocument(String),
     MissingAuthenticationToken(String),
+    /// `NotAuthorizedException`: a reserved alias name.
+    NotAuthorized,
     NotFound(String),
     Serialization(String),
     Tag(String),
@@ -111,6 +113,7 @@ impl Error {
             Self::MissingAuthenticationToken(text) => {
                 (bad, "MissingAuthenticationTokenException", text.as_str())
             }
+            Self::NotAuthorized => (bad, "NotAuthorizedException", ""),
             Self::NotFound(text) => (bad, "NotFoundException", text.as_str()),
             Self::Serialization(text) => (bad, "SerializationException", text.as_str()),
             Self::Tag(text) => (bad, "TagException", text.as_str()),
@@ -234,3 +237,6 @@ impl From<StoreError> for Error {
         Self::Internal(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;
