@@ -237,3 +237,6 @@ impl From<StoreError> for Error {
         Self::Internal(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;
