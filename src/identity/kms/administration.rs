@@ -39,19 +39,52 @@ pub enum HolderKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdminRequest {
-    List { account: Option<String>, kind: HolderKind },
+    List {
+        account: Option<String>,
+        kind: HolderKind,
+    },
     Show(Holder),
-    CreateUser { user: Holder, path: String, tags: BTreeMap<String, String> },
-    CreateRole { role: Holder, path: String, tags: BTreeMap<String, String>, trust_policy: String, max_session_duration_seconds: u32 },
+    CreateUser {
+        user: Holder,
+        path: String,
+        tags: BTreeMap<String, String>,
+    },
+    CreateRole {
+        role: Holder,
+        path: String,
+        tags: BTreeMap<String, String>,
+        trust_policy: String,
+        max_session_duration_seconds: u32,
+    },
     Delete(Holder),
-    PutPolicy { of: Holder, name: String, document: String },
-    DeletePolicy { of: Holder, name: String },
-    PutTrustPolicy { role: Holder, document: String },
+    PutPolicy {
+        of: Holder,
+        name: String,
+        document: String,
+    },
+    DeletePolicy {
+        of: Holder,
+        name: String,
+    },
+    PutTrustPolicy {
+        role: Holder,
+        document: String,
+    },
     /// Without a user: of the root user.
-    CreateAccessKey { account: String, user: Option<String> },
-    ListAccessKeys { account: Option<String> },
-    SetAccessKeyActive { access_key_id: String, active: bool },
-    DeleteAccessKey { access_key_id: String },
+    CreateAccessKey {
+        account: String,
+        user: Option<String>,
+    },
+    ListAccessKeys {
+        account: Option<String>,
+    },
+    SetAccessKeyActive {
+        access_key_id: String,
+        active: bool,
+    },
+    DeleteAccessKey {
+        access_key_id: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
