@@ -50,6 +50,7 @@ struct Name {
     /// The account id
     #[arg(long, value_name = "ACCOUNT")]
     account: String,
+    /// The name of the user or role
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -58,6 +59,7 @@ struct Name {
 struct New {
     #[command(flatten)]
     name: Name,
+    /// The path in its ARN
     #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
     /// A tag; may be repeated
@@ -67,17 +69,23 @@ struct New {
 
 #[derive(Debug, Subcommand)]
 enum UserCommand {
+    /// Make a user, without permissions and access keys
     Create(New),
+    /// Delete a user that has no access keys any more
     Delete(Name),
+    /// Show the users
     List {
+        /// Only those of this account
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
     },
+    /// Show a user with its policies
     Show(Name),
 }
 
 #[derive(Debug, Subcommand)]
 enum RoleCommand {
+    /// Make a role, without permissions
     Create {
         #[command(flatten)]
         new: New,
@@ -88,8 +96,11 @@ enum RoleCommand {
         #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
         max_session_duration: u32,
     },
+    /// Delete a role; its sessions end at once
     Delete(Name),
+    /// Show the roles
     List {
+        /// Only those of this account
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
     },
@@ -101,17 +112,21 @@ enum RoleCommand {
         #[arg(long, value_name = "FILE")]
         document: PathBuf,
     },
+    /// Show a role with its policies
     Show(Name),
 }
 
 #[derive(Debug, Subcommand)]
 enum AccessKeyCommand {
+    /// Switch an access key on again
     Activate {
+        /// The access key id
         #[arg(value_name = "ACCESS_KEY_ID")]
         id: String,
     },
     /// Make an access key; its secret is shown this once
     Create {
+        /// The account id
         #[arg(long, value_name = "ACCOUNT")]
         account: String,
         /// Whose it is
@@ -121,15 +136,21 @@ enum AccessKeyCommand {
         #[arg(long)]
         root: bool,
     },
+    /// Switch an access key off
     Deactivate {
+        /// The access key id
         #[arg(value_name = "ACCESS_KEY_ID")]
         id: String,
     },
+    /// Delete an access key
     Delete {
+        /// The access key id
         #[arg(value_name = "ACCESS_KEY_ID")]
         id: String,
     },
+    /// Show the access keys, never their secrets
     List {
+        /// Only those of this account
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
     },
@@ -155,6 +176,7 @@ enum Kind {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    /// Delete a policy of a user or role
     Delete(OfHolder),
     /// Add a policy or replace it
     Put {

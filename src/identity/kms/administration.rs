@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::identity::kms::record::{deserialize_secret, serialize_secret};
 use crate::identity::kms::rules::InvalidIdentity;
@@ -16,6 +17,14 @@ use crate::store::StoreError;
 /// Whoever can open the control socket may do all of it.
 pub trait IdentityAdmin: Send + Sync {
     fn administer(&self, request: AdminRequest) -> Administered<'_>;
+}
+
+/// Answers a request of the control socket, both JSON of one line.
+pub async fn administer_json(admin: &dyn IdentityAdmin, request: &str) -> Result<Zeroizing<String>, String> {
+    let request =
+        serde_json::from_str(request).map_err(|_| "the command is of another version".to_owned())?;
+    let answer = admin.administer(request).await.map_err(|error| error.to_string())?;
+    serde_json::to_string(&answer).map(Zeroizing::new).map_err(|error| error.to_string())
 }
 
 pub type Administered<'a> = Pin<Box<dyn Future<Output = Result<AdminAnswer, AdminError>> + Send + 'a>>;

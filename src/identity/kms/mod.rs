@@ -17,7 +17,7 @@ mod vault;
 
 pub use administration::{
     AdminAnswer, AdminError, AdminRequest, Administered, Holder, HolderKind, IdentityAdmin, NewAccessKey,
-    Shown, ShownAccessKey,
+    Shown, ShownAccessKey, administer_json,
 };
 pub use caller::{Caller, Policies, Principal, Session};
 pub use declared::{Declared, DeclaredError};

@@ -193,10 +193,18 @@ impl Registry {
     }
 
     async fn put(&self, name: IdentityName, record: Option<impl serde::Serialize>) -> Result<(), AdminError> {
+        let IdentityName { account, kind, name: own } = name.clone();
         match record {
-            Some(record) => self.vault.write(name, &record).await,
-            None => self.vault.delete(&name).await,
+            Some(record) => {
+                self.vault.write(name, &record).await?;
+                tracing::warn!(%account, ?kind, name = own, "identity made or changed");
+            }
+            None => {
+                self.vault.delete(&name).await?;
+                tracing::warn!(%account, ?kind, name = own, "identity deleted");
+            }
         }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::identity::kms::tests::fakes::{MemoryStore, Sealer};
 use crate::identity::kms::tests::{ALICE, FILE, NOW, call, declared, text};
 use crate::identity::kms::{
     AdminAnswer, AdminError, AdminRequest, Directory, Holder, HolderKind, IdentityAdmin, NewAccessKey,
-    Registry, Shown, Unauthenticated,
+    Registry, Shown, Unauthenticated, administer_json,
 };
 
 const ALLOW: &str =
@@ -182,6 +182,20 @@ async fn a_role_that_is_made_anew_is_another_one() {
     site.ask(AdminRequest::Delete(holder(HolderKind::Role, "one"))).await.unwrap();
     site.ask(create_role("one")).await.unwrap();
     assert_ne!(site.show(holder(HolderKind::Role, "one")).await.unique_id, before);
+}
+
+#[tokio::test]
+async fn the_control_socket_gets_json_of_one_line() {
+    let site = start(&Arc::default()).await.unwrap();
+    let request = serde_json::to_string(&create_bob()).unwrap();
+    assert_eq!(*administer_json(&site.registry, &request).await.unwrap(), "\"done\"");
+    let again = administer_json(&site.registry, &request).await.unwrap_err();
+    assert_eq!(again, "it exists already");
+    assert!(administer_json(&site.registry, "{}").await.is_err());
+    let list = r#"{"list":{"account":null,"kind":"user"}}"#;
+    let answer = administer_json(&site.registry, list).await.unwrap();
+    let AdminAnswer::Identities(users) = serde_json::from_str(&answer).unwrap() else { panic!() };
+    assert_eq!(users.iter().map(|user| user.declared).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
