@@ -19,6 +19,10 @@ pub struct Metrics {
     pub xks_request_duration_seconds: HistogramVec,
     pub xks_requests_in_flight: IntGauge,
     pub xks_clock_skew_seconds: GaugeVec,
+    pub kms_requests_total: IntCounterVec,
+    pub kms_request_duration_seconds: HistogramVec,
+    pub kms_requests_in_flight: IntGauge,
+    pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
     pub credential_created_timestamp_seconds: IntGaugeVec,
     pub key_store_blocked: IntGaugeVec,
@@ -34,6 +38,8 @@ pub struct Metrics {
     pub hsm_probe_timestamp_seconds: IntGaugeVec,
     pub hsm_probe_duration_seconds: HistogramVec,
     pub hsm_keys: IntGaugeVec,
+    pub hsm_cached_keys: IntGaugeVec,
+    pub hsm_unwraps_total: IntCounterVec,
     pub certificate_not_after_timestamp_seconds: IntGaugeVec,
     pub connections_open: IntGaugeVec,
     pub connections_total: IntCounterVec,
@@ -104,6 +110,25 @@ impl Metrics {
                 opts("xks_clock_skew_seconds", "X-Amz-Date of the last request minus our clock."),
                 &["key_store"],
             ))?,
+            kms_requests_total: make.counters(
+                "kms_requests_total",
+                "KMS API requests answered, by error name (`none` for success).",
+                &["operation", "error"],
+            )?,
+            kms_request_duration_seconds: make.latencies(
+                "kms_request_duration_seconds",
+                "Time from the request head to the answer.",
+                &["operation"],
+            )?,
+            sts_requests_total: make.counters(
+                "sts_requests_total",
+                "STS API requests answered, by error code (`none` for success).",
+                &["operation", "error"],
+            )?,
+            kms_requests_in_flight: make.keep(IntGauge::with_opts(opts(
+                "kms_requests_in_flight",
+                "KMS API requests being worked on.",
+            )))?,
             credential_requests_total: make.counters(
                 "credential_requests_total",
                 "Requests whose signature verified, by access key id.",
@@ -167,6 +192,16 @@ impl Metrics {
                 &["hsm"],
             )?,
             hsm_keys: make.gauges("hsm_keys", "External keys found in the token.", &["hsm"])?,
+            hsm_cached_keys: make.gauges(
+                "hsm_cached_keys",
+                "KMS keys that the HSM holds unwrapped.",
+                &["hsm"],
+            )?,
+            hsm_unwraps_total: make.counters(
+                "hsm_unwraps_total",
+                "KMS keys unwrapped because they were not in the HSM.",
+                &["hsm"],
+            )?,
             certificate_not_after_timestamp_seconds: make.gauges(
                 "certificate_not_after_timestamp_seconds",
                 "When the server certificate of a listener expires.",
@@ -235,6 +270,9 @@ impl Metrics {
             probe_timestamp: self.hsm_probe_timestamp_seconds.with_label_values(&hsm),
             probe_duration: self.hsm_probe_duration_seconds.with_label_values(&hsm),
             keys: self.hsm_keys.with_label_values(&hsm),
+            cached_keys: self.hsm_cached_keys.with_label_values(&hsm),
+            unwraps: self.hsm_unwraps_total.with_label_values(&hsm),
+            operations: self.hsm_operation_duration_seconds.clone(),
             faults: self.hsm_faults_total.clone(),
             state: self.hsm_state.clone(),
             name: name.to_owned(),
@@ -255,6 +293,9 @@ pub struct HsmMetrics {
     pub probe_timestamp: IntGauge,
     pub probe_duration: Histogram,
     pub keys: IntGauge,
+    pub cached_keys: IntGauge,
+    pub unwraps: IntCounter,
+    operations: HistogramVec,
     faults: IntCounterVec,
     state: IntGaugeVec,
     name: String,
@@ -264,6 +305,11 @@ impl HsmMetrics {
     /// `code` is a PKCS#11 return code name or number, so the label stays bounded.
     pub fn fault(&self, code: &str) {
         self.faults.with_label_values(&[self.name.as_str(), code]).inc();
+    }
+
+    /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
+    pub fn observe_operation(&self, operation: &'static str, seconds: f64) {
+        self.operations.with_label_values(&[self.name.as_str(), operation]).observe(seconds);
     }
 
     pub fn set_state(&self, current: &str, all: [&str; 3]) {

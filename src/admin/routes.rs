@@ -7,6 +7,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use http_body_util::Full;
 
+use crate::admin::development::{self, Development};
 use crate::http::{Incoming, Responder, Response};
 use crate::metrics::Metrics;
 
@@ -23,6 +24,8 @@ pub trait Readiness: Send + Sync + 'static {
 pub struct Routes<R> {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<R>,
+    /// Present only if the configuration allows it.
+    pub development: Option<Arc<dyn Development>>,
 }
 
 /// `/livez` and `/readyz` for load balancers, who are told yes or no and no reasons.
@@ -44,6 +47,11 @@ impl<R: Readiness> Responder for ProbeRoutes<R> {
 
 impl<R: Readiness> Responder for Routes<R> {
     async fn respond(&self, incoming: Incoming) -> Response {
+        if let Some(development) = &self.development
+            && let Some(response) = development::respond(development.as_ref(), &incoming).await
+        {
+            return response;
+        }
         if incoming.method != Method::GET && incoming.method != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -86,7 +94,7 @@ impl<R: Readiness> Routes<R> {
     }
 }
 
-fn text(status: StatusCode, body: &str) -> Response {
+pub(super) fn text(status: StatusCode, body: &str) -> Response {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
     *response.status_mut() = status;
     response

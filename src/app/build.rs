@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::admin::Development;
 use crate::app::counters::ListenerCounters;
+use crate::app::kms::{KmsFace, Surroundings, read_identities, request_quotas};
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
@@ -48,6 +50,7 @@ pub struct App {
     pub(super) modules: Vec<Arc<Module>>,
     pub(super) kill_switch: Arc<KillSwitch>,
     pub(super) server: Arc<Server>,
+    kms: Option<Arc<KmsFace>>,
     pub(super) tls: BTreeMap<String, Arc<TlsSwitch>>,
     /// One reload at a time.
     pub(super) reloading: tokio::sync::Mutex<()>,
@@ -67,7 +70,20 @@ impl App {
             metrics: Arc::clone(&metrics),
             request_log: config.log.requests.then_some(sink),
         };
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            request_log: server_parts.request_log.clone(),
+        };
+        let kms = match &config.kms {
+            Some(kms) => {
+                let members = kms.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
+                Some(Arc::new(KmsFace::build(&config, kms, members, surroundings)?))
+            }
+            None => None,
+        };
         let app = Self {
+            kms,
             server: Arc::new(Server::new(server_parts, KeyStores::new())),
             config: ArcSwap::from_pointee(config),
             clock,
@@ -130,7 +146,22 @@ impl App {
             .collect();
         let admin = Listener::bind(settings("admin", config.admin.listen, None)).map_err(start_error)?;
         let probe = config.admin.probe_listen.map(|listen| Listener::bind(settings("probe", listen, None)));
-        Ok(Bound { xks: xks.map_err(start_error)?, admin, probe: probe.transpose().map_err(start_error)? })
+        let kms = config.kms.iter().flat_map(|kms| {
+            let tls = kms
+                .tls_listeners
+                .iter()
+                .map(|listener| settings(&listener.name, listener.listen, self.tls.get(&listener.name)));
+            let http =
+                kms.http_listeners.iter().map(|listener| settings(&listener.name, listener.listen, None));
+            tls.chain(http).map(Listener::bind).collect::<Vec<_>>()
+        });
+        let kms = kms.collect::<Result<Vec<_>, _>>().map_err(start_error)?;
+        Ok(Bound {
+            kms,
+            xks: xks.map_err(start_error)?,
+            admin,
+            probe: probe.transpose().map_err(start_error)?,
+        })
     }
 
     pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {
@@ -143,6 +174,18 @@ impl App {
 
     pub(super) fn server(&self) -> Arc<Server> {
         Arc::clone(&self.server)
+    }
+
+    pub(super) fn kms(&self) -> Option<Arc<KmsFace>> {
+        self.kms.clone()
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    pub(super) fn development(&self) -> Option<Arc<dyn Development>> {
+        self.kms.as_ref().and_then(KmsFace::development)
     }
 
     pub(super) fn state_dir(&self) -> PathBuf {
@@ -159,8 +202,10 @@ impl App {
 
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let config = self.config.load();
-        let listeners = config.listeners.iter().map(|listener| (listener.name.clone(), listener.listen));
-        listeners.chain([("admin".to_owned(), config.admin.listen)]).collect()
+        let tls = config.tls_listeners().map(|listener| (listener.name.clone(), listener.listen));
+        let http = config.kms.iter().flat_map(|kms| &kms.http_listeners);
+        let http = http.map(|listener| (listener.name.clone(), listener.listen));
+        tls.chain(http).chain([("admin".to_owned(), config.admin.listen)]).collect()
     }
 
     pub(super) fn set_stopping(&self) {
@@ -271,12 +316,12 @@ pub(super) fn load_tls(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<(String, TlsSettings)>, String> {
-    let load = |listener: &config::XksListener| {
+    let load = |listener: &config::TlsListener| {
         let settings = TlsSettings::load(&TlsFiles::from(listener), Arc::clone(clock))
             .map_err(|error| format!("listener `{}`: {error}", listener.name))?;
         Ok((listener.name.clone(), settings))
     };
-    config.listeners.iter().map(load).collect()
+    config.tls_listeners().map(load).collect()
 }
 
 pub(super) fn authorizer(store: &config::KeyStore) -> Result<Authorizer, String> {
@@ -290,5 +335,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     load_tls(config, &clock)?;
     config.key_stores.iter().try_for_each(|store| authorizer(store).map(drop))?;
+    if let Some(kms) = &config.kms {
+        request_quotas(&kms.request_quotas)?;
+        read_identities(kms)?;
+    }
     config.hsms.iter().try_for_each(|hsm| hsm.read_pin().map(drop)).map_err(|error| error.to_string())
 }

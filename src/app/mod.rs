@@ -2,6 +2,7 @@
 
 mod build;
 mod counters;
+mod kms;
 pub mod process;
 mod reload;
 
@@ -18,18 +19,22 @@ use tokio::task::JoinSet;
 
 use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
+use crate::app::kms::KmsFace;
 use crate::config::Config;
 use crate::http::{Drained, Listener};
 use crate::key_manager::{HealthState, MemberHealth};
 use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
+use crate::tasks::kms_due_work;
 use crate::tasks::probes;
 
 pub use build::App;
 
 /// Files of ours besides connections: tokens, state, configuration, sockets.
 const OPEN_FILES_OF_OURS: usize = 256;
+/// Between two tries to open the root key.
+const ROOT_KEY_INTERVAL: Duration = Duration::from_secs(1);
 /// What stopping costs besides `shutdown_timeout`.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
@@ -86,8 +91,9 @@ impl Drop for ControlFile {
 async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
     // Before anything is built from the files, or a change meanwhile would be missed; and a SIGHUP would end us.
     let changes = ConfigurationChanges::listen(&config).map_err(start_error)?;
-    let open_files =
-        config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
+    let http_listeners = config.kms.iter().map(|kms| kms.http_listeners.len()).sum::<usize>();
+    let listeners = config.tls_listeners().count() + http_listeners;
+    let open_files = config.limits.connections_max.saturating_mul(listeners + 1) + OPEN_FILES_OF_OURS;
     process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
     let _lock = process::lock(&config.state_dir)
         .map_err(|error| start_error(format_args!("state_dir {}: {error}", config.state_dir.display())))?;
@@ -108,6 +114,12 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     // Before the first request is taken, every HSM has been asked once.
     for hsm in &hsms {
         hsm.probe(settings.probe_timeout).await;
+    }
+    if let Some(face) = app.kms() {
+        face.open_root_key().await;
+        background.spawn(keep_kms_open(Arc::clone(&face)));
+        background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
+        background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
     }
     for hsm in hsms.clone() {
         background.spawn(probes::run(hsm, settings.clone()));
@@ -130,11 +142,24 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     let _ = stop.probes.send(true);
     while telling.join_next().await.is_some() {}
     background.shutdown().await;
+    if let Some(face) = app.kms()
+        && let Err(refused) = face.kms.write_usage().await
+    {
+        tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
+    }
     InvocationLedger::new(&app.state_dir(), hsms).write();
     drop(control_file);
     let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
     tracing::info!(connections_cut = cut, "stopped");
     Ok(if released { Ended::Cleanly } else { Ended::LibraryHangs })
+}
+
+/// Opens the root key as soon as the HSM lets us.
+async fn keep_kms_open(face: Arc<KmsFace>) {
+    while !face.obstacles().is_empty() {
+        tokio::time::sleep(ROOT_KEY_INTERVAL).await;
+        face.open_root_key().await;
+    }
 }
 
 async fn wait_for_stop() -> std::io::Result<&'static str> {
@@ -192,6 +217,7 @@ async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges) {
 /// The sockets, bound before anything is served, so that a port in use is an error at the start.
 struct Bound {
     xks: Vec<Listener>,
+    kms: Vec<Listener>,
     admin: Listener,
     probe: Option<Listener>,
 }
@@ -217,11 +243,18 @@ impl Bound {
         for listener in self.xks {
             serving.spawn(Box::pin(listener.serve(app.server(), stop.requests.subscribe())) as Serving);
         }
+        if let Some(face) = app.kms() {
+            for listener in self.kms {
+                let endpoint = Arc::clone(&face.endpoint);
+                serving.spawn(Box::pin(listener.serve(endpoint, stop.requests.subscribe())) as Serving);
+            }
+        }
         if let Some(probe) = self.probe {
             let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
             telling.spawn(Box::pin(probe.serve(routes, stop.probes.subscribe())) as Serving);
         }
-        let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app) });
+        let development = app.development();
+        let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app), development });
         telling.spawn(Box::pin(self.admin.serve(routes, stop.probes.subscribe())) as Serving);
         (serving, telling)
     }
@@ -242,6 +275,7 @@ impl Readiness for App {
                     .extend(members.iter().map(|member| format!("HSM {}: {}", member.id, reason(member))));
             }
         }
+        obstacles.extend(self.kms().iter().flat_map(|face| face.obstacles()));
         obstacles.sort();
         obstacles.dedup();
         obstacles

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Hsm;
 use crate::config::KeyStore;
-use crate::config::XksListener;
+use crate::config::TlsListener;
 use crate::config::credentials;
 use crate::config::private_file;
 use crate::config::review::Review;
@@ -19,7 +19,7 @@ const POLICY_BYTES_MAX: u64 = 1 << 20;
 pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     let path = config.path.clone();
     let mut review = Review::new(&path);
-    for listener in &config.listeners {
+    for listener in config.tls_listeners() {
         check_listener(&mut review, listener);
     }
     for hsm in &config.hsms {
@@ -31,7 +31,7 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     review.finish(())
 }
 
-fn check_listener(review: &mut Review<'_>, listener: &XksListener) {
+fn check_listener(review: &mut Review<'_>, listener: &TlsListener) {
     let table = format!("listener `{}`", listener.name);
     check_readable(review, &table, "certificate_file", &listener.certificate_file);
     if let Err(error) = private_file::read(&listener.private_key_file) {

@@ -16,6 +16,7 @@ const TOKEN_SERIAL_BYTES_MAX: usize = 16;
 
 const SESSIONS_MAX: usize = 1024;
 const QUEUE_LENGTH_MAX: usize = 65536;
+const CACHED_KEYS_MAX: usize = 1_000_000;
 
 impl From<schema::IvMode> for IvMode {
     fn from(raw: schema::IvMode) -> Self {
@@ -66,6 +67,7 @@ fn hsm(review: &mut Review<'_>, table: &str, raw: schema::Hsm) -> Hsm {
             raw.queue_length_max,
             1..=QUEUE_LENGTH_MAX,
         ),
+        cached_keys_max: review.within(table, "cached_keys_max", raw.cached_keys_max, 1..=CACHED_KEYS_MAX),
         iv_mode: raw.iv_mode.into(),
         health_key: raw.health_key,
         environment: raw.environment,

@@ -22,7 +22,6 @@ impl KeyStore {
 }
 
 pub(super) fn key_stores(review: &mut Review<'_>, raw: Vec<schema::KeyStore>, hsms: &[Hsm]) -> Vec<KeyStore> {
-    review.require(!raw.is_empty(), "key_store", "there must be at least one");
     let mut names = BTreeSet::new();
     let mut prefixes = BTreeSet::new();
     let mut credentials_files = BTreeSet::new();

@@ -1,35 +1,90 @@
-//! `[[listener]]`, checked.
+//! `[[listener]]` and `[[kms.listener]]`, checked.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use crate::config::Admin;
 use crate::config::ClientAuth;
-use crate::config::XksListener;
+use crate::config::HttpListener;
+use crate::config::TlsListener;
 use crate::config::review::Review;
 use crate::config::schema;
+
+/// The sockets and names that are taken already.
+pub(super) struct Sockets {
+    addresses: Vec<SocketAddr>,
+    names: BTreeSet<String>,
+}
+
+impl Sockets {
+    pub(super) fn taken_by(admin: &Admin) -> Self {
+        Self {
+            addresses: [admin.listen].into_iter().chain(admin.probe_listen).collect(),
+            names: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, review: &mut Review<'_>, table: &str, listen: &str) -> Option<SocketAddr> {
+        let listen = review.socket_address(table, "listen", listen)?;
+        let is_free = !self.addresses.iter().any(|&other| overlaps(listen, other));
+        review.require(is_free, table, "`listen` is already taken by another table");
+        self.addresses.push(listen);
+        Some(listen)
+    }
+}
 
 pub(super) fn listeners(
     review: &mut Review<'_>,
     raw: &[schema::Listener],
-    admin: SocketAddr,
-) -> Vec<XksListener> {
-    review.require(!raw.is_empty(), "listener", "there must be at least one");
-    let mut names = BTreeSet::new();
-    let mut taken = vec![admin];
+    sockets: &mut Sockets,
+) -> Vec<TlsListener> {
     let checked = raw.iter().enumerate().filter_map(|(index, raw)| {
         let table = review.named_table("listener", index, &raw.name);
-        review.unique(&table, "name", &mut names, raw.name.as_str());
+        review.unique(&table, "name", &mut sockets.names, raw.name.clone());
         let certificate_file = review.path(&table, "certificate_file", &raw.certificate_file);
         let private_key_file = review.path(&table, "private_key_file", &raw.private_key_file);
         let client_auth = raw.client_auth.as_ref().map(|raw| client_auth(review, &table, raw));
-        let listen = review.socket_address(&table, "listen", &raw.listen)?;
-        let is_free = !taken.iter().any(|&other| overlaps(listen, other));
-        review.require(is_free, &table, "`listen` is already taken by another table");
-        taken.push(listen);
+        let listen = sockets.take(review, &table, &raw.listen)?;
         let name = raw.name.clone();
-        Some(XksListener { name, listen, certificate_file, private_key_file, client_auth })
+        Some(TlsListener { name, listen, certificate_file, private_key_file, client_auth })
     });
     checked.collect()
+}
+
+/// Those with a certificate, and those without.
+pub(super) fn kms_listeners(
+    review: &mut Review<'_>,
+    raw: &[schema::KmsListener],
+    sockets: &mut Sockets,
+) -> (Vec<TlsListener>, Vec<HttpListener>) {
+    let (mut tls, mut http) = (Vec::new(), Vec::new());
+    for (index, raw) in raw.iter().enumerate() {
+        let table = review.named_table("kms.listener", index, &raw.name);
+        review.unique(&table, "name", &mut sockets.names, raw.name.clone());
+        let Some(listen) = sockets.take(review, &table, &raw.listen) else { continue };
+        let name = raw.name.clone();
+        match (&raw.certificate_file, &raw.private_key_file) {
+            (Some(certificate_file), Some(private_key_file)) => tls.push(TlsListener {
+                name,
+                listen,
+                certificate_file: review.path(&table, "certificate_file", certificate_file),
+                private_key_file: review.path(&table, "private_key_file", private_key_file),
+                client_auth: raw.client_auth.as_ref().map(|raw| client_auth(review, &table, raw)),
+            }),
+            (None, None) => {
+                let reason =
+                    "without a certificate, `listen` must be a loopback address: plaintext goes over it";
+                review.require(listen.ip().is_loopback(), &table, reason);
+                let reason = "without a certificate there are no client certificates";
+                review.require(raw.client_auth.is_none(), &table, reason);
+                http.push(HttpListener { name, listen });
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                review.refuse(&table, "`certificate_file` and `private_key_file` go together");
+            }
+        }
+    }
+    (tls, http)
 }
 
 fn client_auth(review: &mut Review<'_>, listener: &str, raw: &schema::ClientAuth) -> ClientAuth {

@@ -6,6 +6,7 @@ mod files;
 mod hsm;
 pub mod identities;
 mod key_store;
+mod kms;
 mod listener;
 pub mod private_file;
 mod review;
@@ -44,9 +45,12 @@ pub struct Config {
     /// Where the daemon keeps what must survive a restart: the kill switch, GCM invocation counts.
     pub state_dir: PathBuf,
     pub admin: Admin,
-    pub listeners: Vec<XksListener>,
+    pub listeners: Vec<TlsListener>,
     pub hsms: Vec<Hsm>,
     pub key_stores: Vec<KeyStore>,
+    /// Absent: no KMS API.
+    pub kms: Option<Kms>,
+    pub dev: Dev,
     pub limits: Limits,
     pub health: Health,
     pub log: Log,
@@ -67,7 +71,7 @@ impl Config {
 
     /// Every file whose change changes the configuration.
     pub fn watched_files(&self) -> Vec<PathBuf> {
-        let listeners = self.listeners.iter().flat_map(|listener| {
+        let listeners = self.tls_listeners().flat_map(|listener| {
             let ca_file = listener.client_auth.as_ref().map(|auth| &auth.ca_file);
             [Some(&listener.certificate_file), Some(&listener.private_key_file), ca_file]
         });
@@ -76,9 +80,15 @@ impl Config {
             .key_stores
             .iter()
             .flat_map(|store| [Some(&store.credentials_file), store.policy_file.as_ref()]);
-        let named = listeners.chain(hsms).chain(key_stores).flatten();
+        let identities = self.kms.iter().map(|kms| kms.identities_file.as_ref());
+        let named = listeners.chain(hsms).chain(key_stores).chain(identities).flatten();
         let files: BTreeSet<_> = std::iter::once(&self.path).chain(named).cloned().collect();
         files.into_iter().collect()
+    }
+
+    /// The sockets with TLS, of the XKS proxy and of the KMS API.
+    pub fn tls_listeners(&self) -> impl Iterator<Item = &TlsListener> {
+        self.listeners.iter().chain(self.kms.iter().flat_map(|kms| &kms.tls_listeners))
     }
 
     /// The environment that the PKCS#11 libraries need; HSMs that disagree were refused.
@@ -125,9 +135,57 @@ pub struct Admin {
     pub control_socket: PathBuf,
 }
 
-/// `[[listener]]`: an HTTPS socket of the XKS proxy.
+/// `[kms]`: the AWS KMS API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kms {
+    /// Names of `[[hsm]]` entries that hold the same root key.
+    pub hsms: Vec<String>,
+    /// Accounts, users and roles that are declared in a file.
+    pub identities_file: Option<PathBuf>,
+    /// From the request head to the answer.
+    pub request_deadline: Duration,
+    /// Keys whose metadata is kept in memory.
+    pub known_keys_max: u64,
+    pub tls_listeners: Vec<TlsListener>,
+    pub http_listeners: Vec<HttpListener>,
+    pub request_quotas: RequestQuotas,
+    pub resource_quotas: ResourceQuotas,
+}
+
+/// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct XksListener {
+pub struct HttpListener {
+    pub name: String,
+    pub listen: SocketAddr,
+}
+
+/// `[kms.request_quotas]`: requests a second of one account in one Region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestQuotas {
+    pub enabled: bool,
+    /// By the name of an operation or of a shared quota; what is not here has the quota of AWS KMS.
+    pub per_second: BTreeMap<String, f64>,
+}
+
+/// `[kms.resource_quotas]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceQuotas {
+    pub keys: u64,
+    pub aliases_per_key: u64,
+    pub grants_per_key: u64,
+    pub on_demand_rotations_per_key: usize,
+}
+
+/// `[dev]`: for development and tests, never for keys that matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dev {
+    /// `POST /dev/clock` and `POST /dev/reset` on the admin listener.
+    pub clock_control: bool,
+}
+
+/// `[[listener]]` and `[[kms.listener]]`: an HTTPS socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsListener {
     pub name: String,
     pub listen: SocketAddr,
     pub certificate_file: PathBuf,
@@ -157,6 +215,8 @@ pub struct Hsm {
     pub sessions: usize,
     /// Requests that may wait for a session before the next is refused with ThrottlingException.
     pub queue_length_max: usize,
+    /// Unwrapped KMS keys that the HSM holds as session objects.
+    pub cached_keys_max: usize,
     pub iv_mode: IvMode,
     /// Label of the key that health probes use; never one that backs a KMS key.
     pub health_key: String,

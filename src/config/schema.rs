@@ -17,6 +17,9 @@ pub(super) struct File {
     pub(super) hsm: Vec<Hsm>,
     #[serde(default)]
     pub(super) key_store: Vec<KeyStore>,
+    pub(super) kms: Option<Kms>,
+    #[serde(default)]
+    pub(super) dev: Dev,
     #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
@@ -68,6 +71,8 @@ pub(super) struct Hsm {
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]
     pub(super) queue_length_max: usize,
+    #[serde(default = "default_cached_keys_max")]
+    pub(super) cached_keys_max: usize,
     #[serde(default)]
     pub(super) iv_mode: IvMode,
     #[serde(default = "default_health_key")]
@@ -82,6 +87,10 @@ fn default_sessions() -> usize {
 
 fn default_queue_length_max() -> usize {
     256
+}
+
+fn default_cached_keys_max() -> usize {
+    10_000
 }
 
 fn default_health_key() -> String {
@@ -114,6 +123,76 @@ pub(super) struct KeyStore {
 
 fn everything() -> Vec<String> {
     vec!["*".into()]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kms {
+    pub(super) hsms: Vec<String>,
+    pub(super) identities_file: Option<PathBuf>,
+    #[serde(default = "default_kms_deadline_ms")]
+    pub(super) request_deadline_ms: u64,
+    #[serde(default = "default_known_keys_max")]
+    pub(super) known_keys_max: u64,
+    #[serde(default)]
+    pub(super) listener: Vec<KmsListener>,
+    #[serde(default)]
+    pub(super) request_quotas: RequestQuotas,
+    #[serde(default)]
+    pub(super) resource_quotas: ResourceQuotas,
+}
+
+fn default_kms_deadline_ms() -> u64 {
+    5000
+}
+
+fn default_known_keys_max() -> u64 {
+    20_000
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KmsListener {
+    pub(super) name: String,
+    pub(super) listen: String,
+    pub(super) certificate_file: Option<PathBuf>,
+    pub(super) private_key_file: Option<PathBuf>,
+    pub(super) client_auth: Option<ClientAuth>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RequestQuotas {
+    pub(super) enabled: bool,
+    pub(super) per_second: BTreeMap<String, f64>,
+}
+
+impl Default for RequestQuotas {
+    fn default() -> Self {
+        Self { enabled: true, per_second: BTreeMap::new() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ResourceQuotas {
+    pub(super) keys: u64,
+    pub(super) aliases_per_key: u64,
+    pub(super) grants_per_key: u64,
+    pub(super) on_demand_rotations_per_key: usize,
+}
+
+impl Default for ResourceQuotas {
+    fn default() -> Self {
+        Self { keys: 100_000, aliases_per_key: 50, grants_per_key: 50_000, on_demand_rotations_per_key: 25 }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Dev {
+    pub(super) clock_control: bool,
+    pub(super) with_any_module: bool,
 }
 
 #[derive(Deserialize)]

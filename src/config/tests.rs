@@ -34,6 +34,24 @@ hsms = ["token"]
 credentials_file = "credentials.toml"
 "#;
 
+/// The smallest configuration of a KMS API alone.
+const KMS_ONLY: &str = r#"
+state_dir = "state"
+
+[[hsm]]
+name = "token"
+module = "libsofthsm2.so"
+token_label = "label"
+pin_file = "pin"
+
+[kms]
+hsms = ["token"]
+
+[[kms.listener]]
+name = "kms"
+listen = "127.0.0.1:8443"
+"#;
+
 fn parse(text: &str) -> Result<Config, String> {
     validation::parse(Path::new("/etc/h.toml"), text, None).map_err(|error| error.to_string())
 }
@@ -74,6 +92,7 @@ fn absent_members_have_their_defaults() {
     assert_eq!(config.limits.idle_timeout, Duration::from_secs(600));
     assert_eq!(config.health.probe_interval, Duration::from_secs(10));
     assert_eq!((config.hsms[0].sessions, config.hsms[0].queue_length_max), (4, 256));
+    assert_eq!(config.hsms[0].cached_keys_max, 10_000);
     assert_eq!(
         (config.hsms[0].iv_mode, config.hsms[0].health_key.as_str()),
         (IvMode::Host, "holdfast-health")
@@ -96,9 +115,18 @@ fn the_printed_default_is_right_and_says_what_the_code_does() {
     assert_eq!(printed.admin.listen, absent.admin.listen);
     let of_hsm = |config: &Config| {
         let hsm = &config.hsms[0];
-        (hsm.sessions, hsm.queue_length_max, hsm.iv_mode, hsm.health_key.clone())
+        (hsm.sessions, hsm.queue_length_max, hsm.cached_keys_max, hsm.iv_mode, hsm.health_key.clone())
     };
     assert_eq!(of_hsm(&printed), of_hsm(&absent));
+    let kms = parse(KMS_ONLY).unwrap().kms.unwrap();
+    let printed_kms = printed.kms.as_ref().unwrap();
+    assert_eq!(
+        (printed_kms.request_deadline, printed_kms.known_keys_max),
+        (kms.request_deadline, kms.known_keys_max)
+    );
+    assert_eq!(printed_kms.request_quotas, kms.request_quotas);
+    assert_eq!(printed_kms.resource_quotas, kms.resource_quotas);
+    assert_eq!(printed.dev, absent.dev);
     assert_eq!(printed.key_stores[0].keys, absent.key_stores[0].keys);
     assert_eq!(printed.key_stores[0].regions, absent.key_stores[0].regions);
 }
@@ -112,8 +140,21 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
         .collect();
     parse(&uncommented.join("\n")).unwrap();
 
-    for table in ["", "[admin]", "[[listener]]", "[[hsm]]", "[[key_store]]", "[limits]", "[health]", "[log]"]
-    {
+    for table in [
+        "",
+        "[admin]",
+        "[[listener]]",
+        "[[hsm]]",
+        "[[key_store]]",
+        "[kms]",
+        "[[kms.listener]]",
+        "[kms.request_quotas]",
+        "[kms.resource_quotas]",
+        "[dev]",
+        "[limits]",
+        "[health]",
+        "[log]",
+    ] {
         let error = parse(&format!("{table}\nunknown_member = 1")).unwrap_err();
         let (_, expected) =
             error.split_once("expected one of ").or_else(|| error.split_once("expected ")).unwrap();
@@ -194,6 +235,11 @@ fn hsms_are_checked() {
             "pin_file =",
             "queue_length_max = 0\npin_file =",
             "hsm `token`: `queue_length_max` must be 1 to 65536",
+        ),
+        (
+            "pin_file =",
+            "cached_keys_max = 0\npin_file =",
+            "hsm `token`: `cached_keys_max` must be 1 to 1000000",
         ),
         (
             "pin_file =",
@@ -401,4 +447,54 @@ proptest! {
             prop_assert!(error.lines().all(|line| line.starts_with("/etc/h.toml: ")), "{}", error);
         }
     }
+}
+
+#[test]
+fn the_kms_api_can_do_without_the_proxy() {
+    let config = parse(KMS_ONLY).unwrap();
+    assert!(config.listeners.is_empty() && config.key_stores.is_empty());
+    let kms = config.kms.unwrap();
+    assert_eq!((kms.tls_listeners.len(), kms.http_listeners.len()), (0, 1));
+    assert!(kms.request_quotas.enabled && !config.dev.clock_control);
+}
+
+#[test]
+fn kms_tables_are_checked() {
+    for (from, to, problem) in [
+        ("hsms = [\"token\"]", "hsms = [\"other\"]", "kms: `hsms` entry 1 is the name of no hsm"),
+        ("hsms = [\"token\"]", "hsms = []", "kms: `hsms` must name at least one hsm"),
+        (
+            "127.0.0.1:8443",
+            "0.0.0.0:8443",
+            "kms.listener `kms`: without a certificate, `listen` must be a loopback address: plaintext goes over it",
+        ),
+        (
+            "listen = \"127.0.0.1:8443\"",
+            "listen = \"127.0.0.1:8443\"\ncertificate_file = \"x\"",
+            "kms.listener `kms`: `certificate_file` and `private_key_file` go together",
+        ),
+        (
+            "127.0.0.1:8443",
+            "127.0.0.1:8444",
+            "kms.listener `kms`: `listen` is already taken by another table",
+        ),
+        (
+            "[kms]",
+            "[kms.request_quotas.per_second]\nCreateKey = 0.0\n[kms]",
+            "kms.request_quotas.per_second: `CreateKey` must be more than 0 requests a second",
+        ),
+    ] {
+        assert!(KMS_ONLY.contains(from), "{from}");
+        let error = parse(&KMS_ONLY.replace(from, to)).unwrap_err();
+        assert_eq!(error, format!("/etc/h.toml: {problem}"));
+    }
+}
+
+#[test]
+fn the_clock_is_moved_with_softhsm_only() {
+    let with_clock = format!("{KMS_ONLY}[dev]\nclock_control = true\n");
+    assert!(parse(&with_clock).unwrap().dev.clock_control);
+    let other = with_clock.replace("libsofthsm2.so", "libcloudhsm_pkcs11.so");
+    assert!(parse(&other).unwrap_err().contains("dev: `clock_control` is for SoftHSM only"));
+    assert!(parse(&format!("{other}with_any_module = true\n")).unwrap().dev.clock_control);
 }

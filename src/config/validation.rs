@@ -19,7 +19,9 @@ use crate::config::Limits;
 use crate::config::Log;
 use crate::config::hsm;
 use crate::config::key_store;
+use crate::config::kms;
 use crate::config::listener;
+use crate::config::listener::Sockets;
 use crate::config::review::Review;
 use crate::config::schema;
 
@@ -57,9 +59,18 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
     let mut review = Review::new(path);
     let state_dir = review.path("top", "state_dir", &file.state_dir);
     let admin = admin(&mut review, &file.admin, &state_dir);
-    let listeners = listener::listeners(&mut review, &file.listener, admin.listen);
+    let mut sockets = Sockets::taken_by(&admin);
+    // Either face may be absent, not both.
+    let has_proxy = !file.listener.is_empty() || !file.key_store.is_empty();
+    if has_proxy || file.kms.is_none() {
+        review.require(!file.listener.is_empty(), "listener", "there must be at least one");
+        review.require(!file.key_store.is_empty(), "key_store", "there must be at least one");
+    }
+    let listeners = listener::listeners(&mut review, &file.listener, &mut sockets);
     let hsms = hsm::hsms(&mut review, file.hsm);
     let key_stores = key_store::key_stores(&mut review, file.key_store, &hsms);
+    let kms = file.kms.map(|raw| kms::kms(&mut review, raw, &hsms, &mut sockets));
+    let dev = kms::dev(&mut review, &file.dev, &hsms);
     let config = Config {
         path: path.to_owned(),
         state_dir,
@@ -67,6 +78,8 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
         listeners,
         hsms,
         key_stores,
+        kms,
+        dev,
         limits: limits(&mut review, &file.limits),
         health: health(&mut review, &file.health),
         log: log(&mut review, file.log, log_filter),

@@ -23,7 +23,7 @@ use rustls::version::TLS13;
 
 use crate::clock::Clock;
 use crate::config::ClientAuth;
-use crate::config::XksListener;
+use crate::config::TlsListener;
 use crate::http::certificate;
 use crate::http::certificate::CertificateFacts;
 use crate::http::client_auth::SubjectVerifier;
@@ -40,8 +40,8 @@ pub struct TlsFiles {
     pub client_auth: Option<ClientAuth>,
 }
 
-impl From<&XksListener> for TlsFiles {
-    fn from(listener: &XksListener) -> Self {
+impl From<&TlsListener> for TlsFiles {
+    fn from(listener: &TlsListener) -> Self {
         Self {
             certificate_file: listener.certificate_file.clone(),
             private_key_file: listener.private_key_file.clone(),

@@ -59,6 +59,12 @@ impl PolicyDocument {
         self.statements.iter().flat_map(Statement::condition_keys)
     }
 
+    /// The number, counted from one, of a statement that names no principal: right for the policies of an identity,
+    /// wrong for those of a resource.
+    pub fn statement_without_principal(&self) -> Option<usize> {
+        self.statements.iter().position(|statement| !statement.names_principals()).map(|index| index + 1)
+    }
+
     /// Whether the context can change what the policy says; if not, an empty one does.
     pub fn needs_context(&self) -> bool {
         self.statements.iter().any(Statement::needs_context)

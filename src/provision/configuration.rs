@@ -22,6 +22,8 @@ pub(super) const URI_PREFIX: &str = "quickstart";
 
 const HTTPS: &str = "https";
 const MTLS: &str = "mtls";
+const KMS_HTTPS: &str = "kms-https";
+const KMS_HTTP: &str = "kms-http";
 const SOFTHSM: &str = "softhsm";
 
 pub(super) fn provision(
@@ -51,7 +53,7 @@ fn string(text: &str) -> String {
 }
 
 fn first(folder: &Folder, ports: Ports, module: &str) -> String {
-    let Ports { xks, xks_mtls, admin, .. } = ports;
+    let Ports { xks, xks_mtls, kms, kms_http, admin } = ports;
     let (module, softhsm_variable) = (string(module), string(&folder.softhsm_variable().1));
     let (token_label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
     let client_subject = tls::CLIENT_SUBJECT;
@@ -82,6 +84,28 @@ private_key_file = "tls/server.key"
 ca_file = "tls/ca.pem"
 subjects = ["{client_subject}"]
 
+# The AWS KMS API for the accounts in `accounts.toml`; others are made with `holdfast identity`.
+[kms]
+hsms = ["{SOFTHSM}"]
+identities_file = "accounts.toml"
+
+[[kms.listener]]
+name = "{KMS_HTTPS}"
+listen = "127.0.0.1:{kms}"
+certificate_file = "tls/server.pem"
+private_key_file = "tls/server.key"
+
+[[kms.listener]]
+name = "{KMS_HTTP}"
+listen = "127.0.0.1:{kms_http}"
+
+[kms.request_quotas]
+enabled = false
+
+# A week in a second: POST /dev/clock?advance=8d on the admin address. Never where keys matter.
+[dev]
+clock_control = true
+
 [[hsm]]
 name = "{SOFTHSM}"
 module = {module}
@@ -109,8 +133,15 @@ struct Places {
     admin: Option<Socket>,
     #[serde(default)]
     listener: Vec<Socket>,
+    kms: Option<KmsSockets>,
     #[serde(default)]
     hsm: Vec<Token>,
+}
+
+#[derive(Deserialize)]
+struct KmsSockets {
+    #[serde(default)]
+    listener: Vec<Socket>,
 }
 
 #[derive(Deserialize)]
@@ -141,9 +172,13 @@ fn adjusted(text: &str, folder: &Folder, ports: Ports, module: &str) -> Option<S
         edits.extend(place.map(|place| place.span()).zip(changed));
     };
     let admin = places.admin.map(|socket| (socket, ports.admin));
-    let listeners = places.listener.into_iter().filter_map(|socket| match socket.name.as_deref() {
+    let kms_listeners = places.kms.map(|kms| kms.listener).unwrap_or_default();
+    let listeners = places.listener.into_iter().chain(kms_listeners);
+    let listeners = listeners.filter_map(|socket| match socket.name.as_deref() {
         Some(HTTPS) => Some((socket, ports.xks)),
         Some(MTLS) => Some((socket, ports.xks_mtls)),
+        Some(KMS_HTTPS) => Some((socket, ports.kms)),
+        Some(KMS_HTTP) => Some((socket, ports.kms_http)),
         Some(_) | None => None,
     });
     for (socket, port) in admin.into_iter().chain(listeners) {

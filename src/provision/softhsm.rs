@@ -167,6 +167,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         pin_file: folder.pin(),
         sessions: 1,
         queue_length_max: 1,
+        cached_keys_max: 1,
         iv_mode: IvMode::Host,
         health_key: HEALTH_KEY.into(),
         environment: [folder.softhsm_variable()].into(),

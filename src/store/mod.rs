@@ -1,5 +1,7 @@
 //! The seam to the database: one method is one transaction, and what it answered is durable.
 
+pub mod sqlite;
+
 use std::fmt;
 use std::future::Future;
 use std::path::Path;

@@ -97,6 +97,13 @@ impl Service {
         served
     }
 
+    /// The answer to a request whose body could not be read.
+    pub(super) fn refuse(&self, error: Error, request_id: &str) -> Served {
+        let (status, xml) = failed(&error, request_id);
+        let response = response(status, xml, request_id);
+        Served { response, operation: None, caller: None, error: Some(error) }
+    }
+
     fn serve(
         &self,
         request: &Request<'_>,

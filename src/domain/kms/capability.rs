@@ -80,6 +80,28 @@ fn check_spec(spec: KeySpec, action: KeyAction) -> Result<(), CapabilityRefusal>
 }
 
 impl KeySpec {
+    /// Whether keys of this spec can have the usage (AWS KMS Developer Guide, Key spec reference).
+    pub const fn permits(self, usage: KeyUsage) -> bool {
+        use KeyUsage::{EncapsulateDecapsulate, EncryptDecrypt, GenerateVerifyMac, KeyAgreement, SignVerify};
+        match self {
+            Self::SymmetricDefault => matches!(usage, EncryptDecrypt),
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => matches!(usage, EncryptDecrypt | SignVerify),
+            Self::EccNistP256 | Self::EccNistP384 | Self::EccNistP521 => {
+                matches!(usage, SignVerify | KeyAgreement)
+            }
+            Self::EccSecgP256k1
+            | Self::EccNistEdwards25519
+            | Self::MlDsa44
+            | Self::MlDsa65
+            | Self::MlDsa87 => matches!(usage, SignVerify),
+            Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => {
+                matches!(usage, GenerateVerifyMac)
+            }
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => matches!(usage, EncapsulateDecapsulate),
+            Self::Sm2 => matches!(usage, EncryptDecrypt | SignVerify | KeyAgreement),
+        }
+    }
+
     pub const fn is_asymmetric(self) -> bool {
         match self {
             Self::SymmetricDefault | Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => false,

@@ -56,6 +56,23 @@ pub enum GrantPrincipal {
     Service(String),
 }
 
+impl Grant {
+    /// By its retiring principal, and by its grantee if RetireGrant is among its operations.
+    pub fn may_be_retired_by(&self, principal_arn: &str) -> bool {
+        let is_caller = |principal: &GrantPrincipal| principal.as_str() == principal_arn;
+        self.retiring.as_ref().is_some_and(is_caller)
+            || (self.operations.contains(&GrantOperation::RetireGrant) && is_caller(&self.grantee))
+    }
+}
+
+impl GrantPrincipal {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Principal(text) | Self::Service(text) => text,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantConstraints {
     pub context_equals: Option<EncryptionContext>,

@@ -7,6 +7,7 @@ use crate::domain::kms::{
     Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, KeySpec, KeyState, KeyUsage, Origin, Scope,
     Tag,
 };
+use crate::gate::kms::material::random;
 use crate::gate::kms::{Call, OpenKey, Refused};
 use crate::policy::{Context, PolicyDocument};
 use crate::secret::SecretBytes;
@@ -50,7 +51,7 @@ impl<'a> Account<'a> {
         let now = self.call.now();
         let mut key = Key {
             scope: self.scope.clone(),
-            id: KeyId::from_random(crate::gate::kms::material::random()?, new.multi_region),
+            id: KeyId::from_random(random()?, new.multi_region),
             revision: 1,
             created: now,
             description: new.description,

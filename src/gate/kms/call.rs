@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::authorizer::kms::{Question, Ruling, Service, rule};
+use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, EncryptionContext, KeyAction, KeyId, KeyReference, Scope, UnixMillis, check,
+    AccountAction, AccountId, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region, Scope,
+    UnixMillis, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
-use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused};
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
 use crate::identity::kms::Caller;
 use crate::policy::{Context, PolicyDocument};
 
@@ -69,6 +70,15 @@ impl<'a> Call<'a> {
         self.request.id
     }
 
+    pub fn quotas(&self) -> &'a ResourceQuotas {
+        &self.kms.quotas
+    }
+
+    /// Something may be due earlier than was known.
+    pub fn due_work_changed(&self) {
+        self.kms.due_work_changed.notify_one();
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.request.deadline
     }
@@ -84,7 +94,40 @@ impl<'a> Call<'a> {
         self.open_reference(action, (reference, Accepts::AliasesToo), usage).await
     }
 
-    /// Opens the key that `reference` names, by id or ARN only: all other operations.
+    /// Opens a key of the caller's own account, by id or ARN: what other accounts cannot be allowed to do.
+    pub async fn open_own_key(
+        &'a self,
+        action: KeyAction,
+        reference: &str,
+        usage: Use<'_>,
+    ) -> Result<OpenKey<'a>, Refused> {
+        let key = self.open_reference(action, (reference, Accepts::KeysOnly), usage).await?;
+        if key.key().scope.account != self.request.caller.account {
+            return Err(self.forbidden(action.permission(), Some(key.arn()), Denial::NoResourceAllows));
+        }
+        Ok(key)
+    }
+
+    /// Opens the key of a grant for whoever may retire it: its retiring principal, its grantee if it may, and who
+    /// has the permission.
+    pub async fn open_for_retirement(&'a self, key_arn: &str, id: &GrantId) -> Result<OpenKey<'a>, Refused> {
+        let opened = self.open_key(KeyAction::RetireGrant, key_arn, Use::default()).await;
+        let Err(Refused::Forbidden(forbidden)) = opened else { return opened };
+        let Some(KeyReference::Arn { scope, id: key_id }) = KeyReference::parse(key_arn) else {
+            return Err(Refused::Forbidden(forbidden));
+        };
+        let grant = self.kms.store.grant(&scope, &key_id, id).await?;
+        let Some(key) = self.kms.find(&scope, &key_id).await? else {
+            return Err(Refused::Forbidden(forbidden));
+        };
+        if grant.is_some_and(|grant| grant.may_be_retired_by(self.request.caller.principal_arn())) {
+            Ok(OpenKey::new(self, key, KeyAction::RetireGrant))
+        } else {
+            Err(Refused::Forbidden(forbidden))
+        }
+    }
+
+    /// Opens the key that `reference` names, by id or ARN only.
     pub async fn open_key(
         &'a self,
         action: KeyAction,
@@ -111,7 +154,7 @@ impl<'a> Call<'a> {
         self.admit(key, action, None, usage)
     }
 
-    fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> crate::domain::kms::Region {
+    fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> Region {
         if id.is_multi_region() { self.request.caller.region.clone() } else { scope.region.clone() }
     }
 
@@ -177,7 +220,7 @@ impl<'a> Call<'a> {
         if scope.account == self.request.caller.account {
             return Refused::KeyMissing { arn };
         }
-        let denial = crate::authorizer::kms::Denial::NoResourceAllows;
+        let denial = Denial::NoResourceAllows;
         self.forbidden(action.permission(), Some(&arn), denial)
     }
 
@@ -233,12 +276,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn forbidden(
-        &self,
-        permission: &'static str,
-        resource: Option<&str>,
-        denial: crate::authorizer::kms::Denial,
-    ) -> Refused {
+    fn forbidden(&self, permission: &'static str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

@@ -87,11 +87,15 @@ impl Kms {
 
     /// Writes down what keys were used for.
     pub async fn write_usage(&self) -> Result<(), Refused> {
-        let usages = self.usage.take();
-        if usages.is_empty() {
+        let noted = self.usage.take();
+        if noted.is_empty() {
             return Ok(());
         }
-        Ok(self.store.record_usage(usages).await?)
+        let result = self.store.record_usage(noted.records()).await;
+        if result.is_err() {
+            self.usage.put_back(noted);
+        }
+        Ok(result?)
     }
 
     /// Deletes every key, alias and grant. For development.

@@ -13,6 +13,8 @@ mod usage_ledger;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
@@ -24,7 +26,7 @@ pub use account::{Account, NewKey};
 pub use call::{Call, Request, RequestId, Use};
 pub use due_work::DueWorkDone;
 pub use facts::RequestFacts;
-pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
+pub use open_key::{Decrypted, GeneratedDataKey, NewGrant, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
@@ -52,6 +54,7 @@ pub struct Kms {
     cache: KeyCache,
     usage: UsageLedger,
     quotas: ResourceQuotas,
+    due_work_changed: Notify,
 }
 
 pub struct KmsParts {
@@ -60,14 +63,27 @@ pub struct KmsParts {
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
     /// Keys whose metadata is kept in memory.
-    pub cached_keys_max: NonZeroU64,
+    pub known_keys_max: NonZeroU64,
 }
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, clock, quotas, cached_keys_max } = parts;
-        let cache = KeyCache::new(usize::try_from(cached_keys_max.get()).unwrap_or(usize::MAX));
-        Self { store, backing_keys, clock, cache, usage: UsageLedger::default(), quotas }
+        let KmsParts { store, backing_keys, clock, quotas, known_keys_max } = parts;
+        let cache = KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX));
+        Self {
+            store,
+            backing_keys,
+            clock,
+            cache,
+            usage: UsageLedger::default(),
+            quotas,
+            due_work_changed: Notify::new(),
+        }
+    }
+
+    /// Completes when something may have become due earlier than was known.
+    pub async fn due_work_changed(&self) {
+        self.due_work_changed.notified().await;
     }
 
     /// What time it is for keys.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Ciphertext, CiphertextHeader, EncryptionContext, Grant, GrantId, Key, KeyAction, Material, MaterialId,
-    Refusal,
+    Ciphertext, CiphertextHeader, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation,
+    GrantPrincipal, Key, KeyAction, Material, MaterialId, Refusal, RotationType, StateRefusal,
 };
 use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::material::random;
 use crate::gate::kms::usage_ledger::Used;
 use crate::gate::kms::{Call, Refused};
 use crate::key_manager::backing_key::{BackingKey, DataKeyUnder, DecryptUnder, EncryptUnder};
@@ -35,6 +36,17 @@ pub struct GeneratedDataKey {
     pub plaintext: SecretBytes,
     pub blob: Vec<u8>,
     pub material_id: MaterialId,
+}
+
+/// What a grant is made from.
+#[derive(Debug)]
+pub struct NewGrant {
+    pub name: Option<String>,
+    pub issuing_account: String,
+    pub grantee: GrantPrincipal,
+    pub retiring: Option<GrantPrincipal>,
+    pub operations: Vec<GrantOperation>,
+    pub constraints: GrantConstraints,
 }
 
 impl<'a> OpenKey<'a> {
@@ -114,15 +126,28 @@ impl<'a> OpenKey<'a> {
     }
 
     /// Makes fresh key material, and with it the next revision of the key.
-    pub async fn rotate(&self, rotation: crate::domain::kms::RotationType) -> Result<Arc<Key>, Refused> {
+    pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
         let next =
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
         self.call.kms.replace(next).await
     }
 
-    /// Adds a grant, or finds the same one.
-    pub async fn create_grant(&self, grant: Grant) -> Result<GrantId, Refused> {
+    /// Adds a grant, or finds the one of the same name and content.
+    pub async fn create_grant(&self, new: NewGrant) -> Result<GrantId, Refused> {
         let kms = self.call.kms;
+        let id = MaterialId::new(random()?).to_string();
+        let grant = Grant {
+            scope: self.key().scope.clone(),
+            key_id: self.key().id.clone(),
+            id: GrantId(id),
+            name: new.name,
+            created: self.call.now(),
+            issuing_account: new.issuing_account,
+            grantee: new.grantee,
+            retiring: new.retiring,
+            operations: new.operations,
+            constraints: new.constraints,
+        };
         Ok(kms.store.create_grant(grant, kms.quotas.grants_per_key).await?)
     }
 
@@ -137,7 +162,7 @@ impl<'a> OpenKey<'a> {
     /// Grants of this key, in the order of their ids.
     pub async fn grants_page(
         &self,
-        grantee: Option<&crate::domain::kms::GrantPrincipal>,
+        grantee: Option<&GrantPrincipal>,
         after: Option<&GrantId>,
         limit: usize,
     ) -> Result<Vec<Grant>, Refused> {
@@ -167,10 +192,9 @@ impl<'a> OpenKey<'a> {
     fn sealing(&self) -> Result<(&Material, CiphertextHeader), Refused> {
         let key = self.key();
         let arn = || self.cached.arn.clone();
-        let material = key.current_material().ok_or_else(|| Refused::State {
-            arn: arn(),
-            refusal: crate::domain::kms::StateRefusal::State(key.state),
-        })?;
+        let material = key
+            .current_material()
+            .ok_or_else(|| Refused::State { arn: arn(), refusal: StateRefusal::State(key.state) })?;
         if material.encryptions + self.call.kms.usage.encryptions(key, &material.id) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::EncryptionsUsedUp { arn: arn() });
         }

@@ -11,14 +11,21 @@ use crate::store::{LastUsage, UsageRecord};
 #[derive(Default)]
 pub(super) struct UsageLedger {
     /// One lock for all: it is held for a hash lookup.
-    entries: Mutex<HashMap<(Scope, KeyId), Entry>>,
+    entries: Mutex<Entries>,
 }
 
+type Entries = HashMap<(Scope, KeyId), Entry>;
+
 struct Entry {
+    last: Last,
+    encryptions: Vec<(MaterialId, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Last {
     operation: &'static str,
     at: UnixMillis,
     request_id: RequestId,
-    encryptions: Vec<(MaterialId, u64)>,
 }
 
 /// One successful use of a key.
@@ -31,21 +38,20 @@ pub(super) struct Used {
     pub(super) encrypted_with: Option<MaterialId>,
 }
 
+/// What was noted, on its way to the store.
+#[derive(Default)]
+pub(super) struct Noted(Entries);
+
 impl UsageLedger {
     pub(super) fn note(&self, key: &Key, used: Used) {
         let Used { operation, at, request_id, encrypted_with } = used;
+        let last = Last { operation, at, request_id };
         let mut entries = self.entries.lock();
-        let entry = entries.entry((key.scope.clone(), key.id.clone())).or_insert(Entry {
-            operation,
-            at,
-            request_id,
-            encryptions: Vec::new(),
-        });
-        (entry.operation, entry.at, entry.request_id) = (operation, at, request_id);
-        let Some(material) = encrypted_with else { return };
-        match entry.encryptions.iter_mut().find(|(id, _)| *id == material) {
-            Some((_, count)) => *count += 1,
-            None => entry.encryptions.push((material, 1)),
+        let name = (key.scope.clone(), key.id.clone());
+        let entry = entries.entry(name).or_insert(Entry { last, encryptions: Vec::new() });
+        entry.last = last;
+        if let Some(material) = encrypted_with {
+            entry.add(material, 1);
         }
     }
 
@@ -59,24 +65,53 @@ impl UsageLedger {
 
     pub(super) fn last(&self, key: &Key) -> Option<LastUsage> {
         let entries = self.entries.lock();
-        entries.get(&(key.scope.clone(), key.id.clone())).map(Entry::last)
+        entries.get(&(key.scope.clone(), key.id.clone())).map(|entry| entry.last.to_stored())
     }
 
     /// Everything noted since the last time, to be written down.
-    pub(super) fn take(&self) -> Vec<UsageRecord> {
-        let entries = std::mem::take(&mut *self.entries.lock());
-        let record = |((scope, key_id), entry): ((Scope, KeyId), Entry)| UsageRecord {
-            scope,
-            key_id,
-            last: entry.last(),
-            encryptions: entry.encryptions,
+    pub(super) fn take(&self) -> Noted {
+        Noted(std::mem::take(&mut *self.entries.lock()))
+    }
+
+    /// What could not be written down, for the next time. Whoever used a key meanwhile was the last.
+    pub(super) fn put_back(&self, noted: Noted) {
+        let mut entries = self.entries.lock();
+        for (name, older) in noted.0 {
+            let entry = entries.entry(name).or_insert(Entry { last: older.last, encryptions: Vec::new() });
+            for (material, count) in older.encryptions {
+                entry.add(material, count);
+            }
+        }
+    }
+}
+
+impl Noted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn records(&self) -> Vec<UsageRecord> {
+        let record = |((scope, key_id), entry): (&(Scope, KeyId), &Entry)| UsageRecord {
+            scope: scope.clone(),
+            key_id: key_id.clone(),
+            last: entry.last.to_stored(),
+            encryptions: entry.encryptions.clone(),
         };
-        entries.into_iter().map(record).collect()
+        self.0.iter().map(record).collect()
     }
 }
 
 impl Entry {
-    fn last(&self) -> LastUsage {
+    fn add(&mut self, material: MaterialId, encryptions: u64) {
+        match self.encryptions.iter_mut().find(|(id, _)| *id == material) {
+            Some((_, count)) => *count += encryptions,
+            None => self.encryptions.push((material, encryptions)),
+        }
+    }
+}
+
+impl Last {
+    fn to_stored(self) -> LastUsage {
         LastUsage {
             operation: self.operation.to_owned(),
             at: self.at,

@@ -83,6 +83,11 @@ impl Caller {
         Scope { account: self.account.clone(), region: self.region.clone() }
     }
 
+    /// The ARN that stands for the whole account.
+    pub fn account_root_arn(&self) -> String {
+        format!("arn:{}:iam::{}:root", self.region.partition(), self.account)
+    }
+
     pub fn is_root(&self) -> bool {
         matches!(self.principal, Principal::Root)
     }

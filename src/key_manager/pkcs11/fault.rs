@@ -28,14 +28,19 @@ pub(super) enum Blame {
     Pin,
     /// The token or the library: drop the session, look at the token.
     Token,
+    /// The wrapped key material: the token does not take it, though it unwraps other material.
+    Material,
+    /// The session that holds unwrapped keys is in use, perhaps in a call that hangs.
+    Busy,
     /// Either the caller's data or the token; only a trial on known good data can tell.
     DataOrToken,
 }
 
-/// Whether the call was decrypting; tokens reuse general codes for a wrong tag then.
+/// What the call was for: tokens reuse general codes for a wrong tag, and for a corrupted wrapped key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Decrypting,
+    Unwrapping,
     Other,
 }
 
@@ -60,13 +65,33 @@ impl Blame {
                 | RvError::MechanismParamInvalid,
                 Doing::Decrypting,
             ) => Self::DataOrToken,
+            // SoftHSM says GENERAL_ERROR, kryoptic DEVICE_ERROR. Whether it is the token after all, a trial with
+            // material that is known to be good says.
+            (
+                RvError::ArgumentsBad
+                | RvError::DataInvalid
+                | RvError::DataLenRange
+                | RvError::DeviceError
+                | RvError::EncryptedDataInvalid
+                | RvError::EncryptedDataLenRange
+                | RvError::FunctionFailed
+                | RvError::GeneralError
+                | RvError::WrappedKeyInvalid
+                | RvError::WrappedKeyLenRange,
+                Doing::Unwrapping,
+            ) => Self::Material,
             (RvError::DataInvalid | RvError::DataLenRange, _) => Self::Length,
             (RvError::KeyFunctionNotPermitted | RvError::KeySizeRange | RvError::KeyTypeInconsistent, _) => {
                 Self::Usage
             }
-            (RvError::KeyChanged | RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid, _) => {
-                Self::Handle
-            }
+            (
+                RvError::KeyChanged
+                | RvError::KeyHandleInvalid
+                | RvError::ObjectHandleInvalid
+                | RvError::UnwrappingKeyHandleInvalid
+                | RvError::WrappingKeyHandleInvalid,
+                _,
+            ) => Self::Handle,
             (
                 RvError::OperationActive
                 | RvError::OperationNotInitialized
@@ -149,16 +174,18 @@ mod tests {
 
     /// Every code, and what is blamed for it when decrypting and otherwise.
     fn table() -> String {
-        let mut table = format!("{:<12}{:<32}{:<14}OTHERWISE\n", "CODE", "NAME", "DECRYPTING");
+        let mut table =
+            format!("{:<12}{:<32}{:<14}{:<14}OTHERWISE\n", "CODE", "NAME", "DECRYPTING", "UNWRAPPING");
         for number in (0..CODES_END).chain([VENDOR_DEFINED]) {
             let Rv::Error(code) = Rv::from(number) else { continue };
             if matches!(code, RvError::UnknownErrorCode(other) if other != CKR_AEAD_DECRYPT_FAILED) {
                 continue;
             }
-            let [decrypting, otherwise] =
-                [Doing::Decrypting, Doing::Other].map(|doing| format!("{:?}", Blame::of(code, doing)));
+            let [decrypting, unwrapping, otherwise] = [Doing::Decrypting, Doing::Unwrapping, Doing::Other]
+                .map(|doing| format!("{:?}", Blame::of(code, doing)));
             let number = format!("{number:#x}");
-            writeln!(table, "{number:<12}{:<32}{decrypting:<14}{otherwise}", code_name(code)).unwrap();
+            writeln!(table, "{number:<12}{:<32}{decrypting:<14}{unwrapping:<14}{otherwise}", code_name(code))
+                .unwrap();
         }
         table
     }

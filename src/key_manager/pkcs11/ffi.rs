@@ -1,17 +1,18 @@
-//! The one place with `unsafe`: AES-GCM through the module's own function pointers, two calls an operation.
+//! The one place with `unsafe`: AES-GCM and key wrapping through the module's own function pointers.
 //!
 //! cryptoki asks for the output size in a third call, which a network HSM may answer with a round trip, and
-//! cannot express the NULL IV that Luna wants. The output size of GCM is known: data plus tag.
+//! cannot express the NULL IV that Luna wants. The output size of GCM is known: data plus tag. Nor does it know
+//! all mechanisms that wrap keys.
 
 use std::path::Path;
 use std::ptr;
 
 use cryptoki::error::{Rv, RvError};
-use cryptoki::object::ObjectHandle;
+use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys::{
-    CK_BYTE, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
-    CK_ULONG, CKM_AES_GCM, CKR_OK,
+    CK_ATTRIBUTE, CK_BYTE, CK_C_UnwrapKey, CK_C_WrapKey, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM,
+    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKM_AES_GCM, CKR_OK,
 };
 
 /// Length of the only tag XKS knows (XKS v1, Encrypt).
@@ -22,12 +23,17 @@ type InitFunction = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_MECHANISM, C
 type OneShotFunction =
     unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
 
-/// The module's GCM functions. The library stays loaded as long as this lives.
+/// Room for a wrapped AES-256 key, whatever the mechanism.
+const WRAPPED_BYTES_MAX: usize = 256;
+
+/// The module's GCM functions, and those that wrap if it has them. The library stays loaded as long as this lives.
 pub(super) struct GcmFunctions {
     encrypt_init: InitFunction,
     encrypt: OneShotFunction,
     decrypt_init: InitFunction,
     decrypt: OneShotFunction,
+    wrap_key: CK_C_WrapKey,
+    unwrap_key: CK_C_UnwrapKey,
     _library: cryptoki_sys::Pkcs11,
 }
 
@@ -76,8 +82,63 @@ impl GcmFunctions {
             encrypt: list.C_Encrypt.ok_or_else(missing)?,
             decrypt_init: list.C_DecryptInit.ok_or_else(missing)?,
             decrypt: list.C_Decrypt.ok_or_else(missing)?,
+            wrap_key: list.C_WrapKey,
+            unwrap_key: list.C_UnwrapKey,
             _library: library,
         })
+    }
+
+    /// Wraps a key under the one of `on`, with a mechanism that has no parameter.
+    #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
+    pub(super) fn wrap(
+        &self,
+        on: (&Session, CK_OBJECT_HANDLE),
+        mechanism: u64,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<Vec<u8>, CallFailed> {
+        const NAME: &str = "C_WrapKey";
+        let wrap = self.wrap_key.ok_or(CallFailed { function: NAME, code: RvError::FunctionNotSupported })?;
+        let (mut mechanism, mut output) = (without_parameter(mechanism), vec![0; WRAPPED_BYTES_MAX]);
+        let mut written = ulong(output.len(), NAME)?;
+        // SAFETY: the pointers are to live data, the output of the given length.
+        let code = unsafe {
+            wrap(on.0.handle(), &raw mut mechanism, on.1, key, output.as_mut_ptr(), &raw mut written)
+        };
+        check(code, NAME)?;
+        output.truncate(usize::try_from(written).unwrap_or(usize::MAX));
+        Ok(output)
+    }
+
+    /// Unwraps a key with the one of `on` into an object with these attributes.
+    #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
+    pub(super) fn unwrap_key(
+        &self,
+        on: (&Session, CK_OBJECT_HANDLE),
+        (mechanism, wrapped): (u64, &[u8]),
+        attributes: &[Attribute],
+    ) -> Result<CK_OBJECT_HANDLE, CallFailed> {
+        const NAME: &str = "C_UnwrapKey";
+        let unwrap =
+            self.unwrap_key.ok_or(CallFailed { function: NAME, code: RvError::FunctionNotSupported })?;
+        let mut mechanism = without_parameter(mechanism);
+        let mut template: Vec<CK_ATTRIBUTE> = attributes.iter().map(Into::into).collect();
+        let mut handle = 0;
+        // SAFETY: the pointers are to live data of the given lengths; PKCS#11 does not write to the wrapped key.
+        // The template points into `attributes`, which outlives the call.
+        let code = unsafe {
+            unwrap(
+                on.0.handle(),
+                &raw mut mechanism,
+                on.1,
+                wrapped.as_ptr().cast_mut(),
+                ulong(wrapped.len(), NAME)?,
+                template.as_mut_ptr(),
+                ulong(template.len(), NAME)?,
+                &raw mut handle,
+            )
+        };
+        check(code, NAME)?;
+        Ok(handle)
     }
 
     /// Encrypts a message into `output` and returns how many bytes the token wrote.
@@ -104,6 +165,10 @@ impl GcmFunctions {
             Calls { init: (self.decrypt_init, "C_DecryptInit"), one_shot: (self.decrypt, "C_Decrypt") };
         calls.run(on, message, output)
     }
+}
+
+fn without_parameter(mechanism: u64) -> CK_MECHANISM {
+    CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 }
 }
 
 /// A handle that this module gave out earlier.

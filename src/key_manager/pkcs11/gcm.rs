@@ -37,6 +37,16 @@ impl<'a> Gcm<'a> {
         Ok(Self { functions, session: ready.session, key_handle, iv_mode })
     }
 
+    /// With a key whose handle is known to be of this login.
+    pub(super) fn with_handle(
+        functions: &'a GcmFunctions,
+        session: &'a Session,
+        key_handle: u64,
+        iv_mode: IvMode,
+    ) -> Self {
+        Self { functions, session, key_handle, iv_mode }
+    }
+
     pub(super) fn encrypt(&self, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted, Fault> {
         let mut iv = match self.iv_mode {
             IvMode::Host => fresh_iv()?.to_vec(),
@@ -112,9 +122,11 @@ impl<'a> Gcm<'a> {
             Blame::Data | Blame::DataOrToken => {
                 Fault::new(Blame::Token, "the token does not decrypt what it has just encrypted")
             }
-            Blame::Handle
+            Blame::Busy
+            | Blame::Handle
             | Blame::Length
             | Blame::Login
+            | Blame::Material
             | Blame::Missing
             | Blame::Pin
             | Blame::Session

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::VersionMarker;
 use crate::key_manager::external_key::{ExternalKey, KeyObject};
+use crate::key_manager::pkcs11::failover::{self, Candidate};
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{
@@ -27,58 +28,24 @@ impl HsmGroup {
         Self { members, clock }
     }
 
-    /// Members that hold this version of the key, the healthiest and least loaded first.
-    fn candidates(
-        &self,
-        key: &ExternalKey,
+    /// Members that hold this version of the key.
+    fn holders<'a>(
+        &'a self,
+        key: &'a ExternalKey,
         marker: Option<VersionMarker>,
-    ) -> Vec<(&Arc<Hsm>, Arc<KeyObject>)> {
-        let mut found: Vec<_> = self
-            .members
-            .iter()
-            .filter_map(|member| match member.find(key.id.as_str()) {
-                Lookup::Found(key) => {
-                    let version = key.version(key.find_version(marker)?)?;
-                    Some((member, Arc::clone(&version.object)))
-                }
-                Lookup::Missing | Lookup::Ambiguous => None,
-            })
-            .collect();
-        if found.len() > 1 {
-            found.sort_by_cached_key(|(member, _)| (Reverse(member.health().state), member.queue_length()));
-        }
-        found
+    ) -> impl Iterator<Item = (&'a Arc<Hsm>, Arc<KeyObject>)> {
+        self.members.iter().filter_map(move |member| match member.find(key.id.as_str()) {
+            Lookup::Found(key) => {
+                let version = key.version(key.find_version(marker)?)?;
+                Some((member, Arc::clone(&version.object)))
+            }
+            Lookup::Missing | Lookup::Ambiguous => None,
+        })
     }
 
-    /// Tries the candidates in turn for as long as the deadline allows; a fault of one member, not of the
-    /// request, moves on to the next.
-    async fn run(
-        &self,
-        candidates: Vec<(&Arc<Hsm>, Arc<KeyObject>)>,
-        task: impl Fn() -> Task,
-        deadline: Instant,
-    ) -> Done<Output> {
-        let mut done = Done {
-            result: Err(HsmError::KeyMissing),
-            hsm: None,
-            queue_wait: Duration::ZERO,
-            hsm_time: Duration::ZERO,
-        };
-        for (member, object) in candidates {
-            let outcome = member.run(task(), object, deadline).await;
-            let (Ok((_, queue_wait, hsm_time)) | Err((_, queue_wait, hsm_time))) = &outcome;
-            done.queue_wait += *queue_wait;
-            done.hsm_time += *hsm_time;
-            done.hsm = Some(Arc::clone(member.name()));
-            done.result = outcome.map(|(output, ..)| output).map_err(|(error, ..)| error);
-            match &done.result {
-                Err(
-                    HsmError::Busy | HsmError::Device(_) | HsmError::KeyMissing | HsmError::Unavailable(_),
-                ) if self.clock.instant() < deadline => {}
-                _ => break,
-            }
-        }
-        done
+    async fn run(&self, mut candidates: Vec<Candidate<'_>>, deadline: Instant) -> Done<Output> {
+        failover::sort(&mut candidates);
+        failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await
     }
 }
 
@@ -139,54 +106,36 @@ impl KeyManager for HsmGroup {
         match *self.members {
             [_] => newest.map_or(0, |version| version.object.invocations()),
             _ => {
-                let candidates = self.candidates(key, newest.and_then(|version| version.marker));
-                candidates.iter().map(|(_, object)| object.invocations()).sum()
+                let holders = self.holders(key, newest.and_then(|version| version.marker));
+                holders.map(|(_, object)| object.invocations()).sum()
             }
         }
     }
 
     fn encrypt(&self, request: Encrypt, deadline: Instant) -> Answer<'_, Encrypted> {
         Box::pin(async move {
-            let marker = request.key.newest().and_then(|version| version.marker);
-            let candidates = self.candidates(&request.key, marker);
+            let key = Arc::clone(&request.key);
             let request = Arc::new(request);
-            let done = self.run(candidates, || Task::Encrypt(Arc::clone(&request)), deadline).await;
-            done.and_then(|output| match output {
-                Output::Encrypted(encrypted) => Ok(encrypted),
-                Output::Decrypted(_) => Err(mixed_up()),
-            })
+            let task = |object| Task::Encrypt { request: Arc::clone(&request), object };
+            let holders = self.holders(&key, key.newest().and_then(|version| version.marker));
+            let candidates = holders.map(|(member, object)| (member, task(object))).collect();
+            self.run(candidates, deadline).await.and_then(Output::encrypted)
         })
     }
 
     fn decrypt(&self, request: Decrypt, deadline: Instant) -> Answer<'_, SecretBytes> {
         Box::pin(async move {
-            let marker = request.key.version(request.version).and_then(|version| version.marker);
-            let candidates = self.candidates(&request.key, marker);
+            let key = Arc::clone(&request.key);
+            let marker = key.version(request.version).and_then(|version| version.marker);
             let request = Arc::new(request);
-            let done = self.run(candidates, || Task::Decrypt(Arc::clone(&request)), deadline).await;
-            done.and_then(|output| match output {
-                Output::Decrypted(plaintext) => Ok(plaintext),
-                Output::Encrypted(_) => Err(mixed_up()),
-            })
+            let task = |object| Task::Decrypt { request: Arc::clone(&request), object };
+            let holders = self.holders(&key, marker);
+            let candidates = holders.map(|(member, object)| (member, task(object))).collect();
+            self.run(candidates, deadline).await.and_then(Output::decrypted)
         })
     }
 
     fn health(&self) -> Vec<MemberHealth> {
         self.members.iter().map(|member| member.health()).collect()
     }
-}
-
-impl<T> Done<T> {
-    fn and_then<U>(self, convert: impl FnOnce(T) -> Result<U, HsmError>) -> Done<U> {
-        Done {
-            result: self.result.and_then(convert),
-            hsm: self.hsm,
-            queue_wait: self.queue_wait,
-            hsm_time: self.hsm_time,
-        }
-    }
-}
-
-fn mixed_up() -> HsmError {
-    HsmError::Device("a worker answered another question than was asked".to_owned())
 }

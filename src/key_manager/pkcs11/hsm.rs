@@ -12,14 +12,17 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config;
+use crate::domain::kms::MaterialId;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
+use crate::key_manager::pkcs11::vault::Vault;
 use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
 use crate::key_manager::pkcs11::worker::{Busy, Completed, Job, Output, Task, Worker};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
@@ -48,6 +51,7 @@ pub struct HsmParts {
 pub struct Hsm {
     name: Arc<str>,
     token: Arc<Token>,
+    vault: Arc<Vault>,
     jobs: Sender<Job>,
     commands: Sender<Command>,
     inventory: Arc<ArcSwap<Inventory>>,
@@ -79,11 +83,13 @@ impl Hsm {
         let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
         let metrics = Arc::new(metrics);
         let alarm = Arc::new(Alarm::default());
+        let vault = Arc::new(Vault::new(Arc::clone(&token), Arc::clone(&metrics), Arc::clone(&clock)));
         let workers: Vec<_> = (0..sessions).map(|_| Arc::new(Busy::new(clock.instant()))).collect();
         for (number, busy) in workers.iter().enumerate() {
             let worker = Worker {
                 token: Arc::clone(&token),
                 session: ThreadSession::new(Arc::clone(&token), Some(metrics.sessions.clone())),
+                vault: Arc::clone(&vault),
                 health_object: Arc::clone(&health_object),
                 jobs: job_receiver.clone(),
                 busy: Arc::clone(busy),
@@ -110,6 +116,7 @@ impl Hsm {
         Ok(Arc::new(Self {
             name,
             token,
+            vault,
             jobs,
             commands,
             inventory,
@@ -144,6 +151,20 @@ impl Hsm {
         self.inventory.load().unclaimed_invocations().collect()
     }
 
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Removes an unwrapped key from the token soon; if the queue is full, when another key is unwrapped.
+    pub(super) fn forget(&self, material: &MaterialId) {
+        if self.vault.discard(material) {
+            let (reply, _) = oneshot::channel();
+            let enqueued = self.clock.instant();
+            let task = Task::Backing(BackingTask::Sweep);
+            let _ = self.jobs.try_send(Job { task, enqueued, deadline: enqueued + REFRESH_TIMEOUT, reply });
+        }
+    }
+
     pub(super) fn queue_length(&self) -> usize {
         self.jobs.len()
     }
@@ -158,7 +179,6 @@ impl Hsm {
     pub(super) async fn run(
         &self,
         task: Task,
-        object: Arc<KeyObject>,
         deadline: Instant,
     ) -> Result<(Output, Duration, Duration), (HsmError, Duration, Duration)> {
         let none = (Duration::ZERO, Duration::ZERO);
@@ -167,7 +187,7 @@ impl Hsm {
             return Err((HsmError::DeadlineExceeded, none.0, none.1));
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job { task, object, enqueued: now, deadline, reply };
+        let job = Job { task, enqueued: now, deadline, reply };
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err((HsmError::Busy, none.0, none.1)),

@@ -13,7 +13,9 @@ use crate::key_manager::Lookup;
 use crate::key_manager::external_key::{ExternalKey, Handle, KeyObject, KeySpec, KeyVersion, ObjectName};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::object_handle;
+use crate::key_manager::pkcs11::root_key;
 use crate::key_manager::pkcs11::thread_session::Ready;
+use crate::key_manager::pkcs11::token::ObjectLock;
 
 /// Object handles asked for in one call; a network HSM may answer each with a round trip.
 const HANDLES_PER_CALL: NonZeroUsize = NonZeroUsize::new(512).unwrap();
@@ -44,8 +46,12 @@ impl Inventory {
     pub(super) fn read(ready: Ready<'_>, known: &Self) -> Result<Self, Fault> {
         let mut objects = HashMap::new();
         let mut versions: HashMap<ExternalKeyId, Vec<KeyVersion>> = HashMap::new();
-        for handle in find(ready.session, &[])? {
+        for handle in find(ready.session, ready.objects, &[])? {
             let Some(found) = FoundKey::read(ready.session, handle)? else { continue };
+            // The root key would be an external key for anyone who asks.
+            if root_key::is_reserved(&found.name.label) {
+                continue;
+            }
             let Ok(id) = ExternalKeyId::parse(&found.name.label) else { continue };
             let object = known.object(&found.name);
             object.remember_handle(ready.login, handle.handle());
@@ -134,7 +140,8 @@ impl Entry {
 }
 
 /// Secret keys of the token that match `template`.
-fn find(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+fn find(session: &Session, objects: &ObjectLock, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+    let _shared = objects.share()?;
     let mut all = vec![Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true)];
     all.extend_from_slice(template);
     let found: Result<Vec<_>, _> = session.iter_objects_with_cache_size(&all, HANDLES_PER_CALL)?.collect();
@@ -142,13 +149,17 @@ fn find(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, 
 }
 
 /// The one object of this name. An empty `CKA_ID` is not searched for, since tokens differ in what it matches.
-pub(super) fn find_object(session: &Session, name: &ObjectName) -> Result<Option<ObjectHandle>, Fault> {
+pub(super) fn find_object(
+    session: &Session,
+    objects: &ObjectLock,
+    name: &ObjectName,
+) -> Result<Option<ObjectHandle>, Fault> {
     let mut template = vec![Attribute::Label(name.label.clone().into_bytes())];
     if !name.id.is_empty() {
         template.push(Attribute::Id(name.id.clone()));
     }
     let mut matches = Vec::new();
-    for handle in find(session, &template)? {
+    for handle in find(session, objects, &template)? {
         if FoundKey::read(session, handle)?.is_some_and(|found| found.name == *name) {
             matches.push(handle);
         }
@@ -167,7 +178,8 @@ pub(super) fn handle_of(object: &KeyObject, ready: Ready<'_>) -> Result<u64, Fau
         Some(Handle::Known(handle)) => Ok(handle),
         Some(Handle::Missing) => Err(missing()),
         None => {
-            let found = find_object(ready.session, &object.name)?.ok_or_else(missing)?.handle();
+            let found =
+                find_object(ready.session, ready.objects, &object.name)?.ok_or_else(missing)?.handle();
             object.remember_handle(ready.login, found);
             Ok(found)
         }

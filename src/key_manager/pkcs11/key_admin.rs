@@ -15,6 +15,7 @@ use crate::key_manager::external_key::{ExternalKey, KeyVersion};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::inventory::{self, Inventory};
 use crate::key_manager::pkcs11::module::Module;
+use crate::key_manager::pkcs11::root_key;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
 use crate::secret::SecretBytes;
@@ -48,6 +49,8 @@ pub enum KeyAdminError {
     MissingVersion(ExternalKeyId, u32),
     /// The newest version is what encrypts; only all versions together can go with it.
     NewestVersion(ExternalKeyId, u32),
+    /// The label of the root key.
+    Reserved(ExternalKeyId),
 }
 
 impl KeyAdmin {
@@ -68,12 +71,16 @@ impl KeyAdmin {
 
     /// The keys that are in the token now.
     pub fn inventory(&self) -> Result<Inventory, KeyAdminError> {
-        let ready = Ready { session: &self.session, login: self.token.login_number() };
+        let (login, objects) = (self.token.login_number(), &self.token.objects);
+        let ready = Ready { session: &self.session, login, objects };
         Ok(Inventory::read(ready, &Inventory::default())?)
     }
 
     /// Makes version 1 of a new key.
     pub fn create(&self, new: &NewKey) -> Result<VersionMarker, KeyAdminError> {
+        if root_key::is_reserved(new.id.as_str()) {
+            return Err(KeyAdminError::Reserved(new.id.clone()));
+        }
         match self.inventory()?.find(new.id.as_str()) {
             Lookup::Missing => self.generate(new, 1),
             Lookup::Found(_) | Lookup::Ambiguous => Err(KeyAdminError::Exists(new.id.clone())),
@@ -185,7 +192,7 @@ impl KeyAdmin {
     }
 
     fn handle(&self, version: &KeyVersion) -> Result<cryptoki::object::ObjectHandle, KeyAdminError> {
-        inventory::find_object(&self.session, &version.object.name)?
+        inventory::find_object(&self.session, &self.token.objects, &version.object.name)?
             .ok_or_else(|| KeyAdminError::Hsm("the key vanished from the token".to_owned()))
     }
 }
@@ -200,11 +207,13 @@ impl From<Fault> for KeyAdminError {
     fn from(fault: Fault) -> Self {
         match fault.blame {
             Blame::Pin => Self::Hsm(format!("{}; it is not tried again, since HSMs lock users", fault.what)),
-            Blame::Data
+            Blame::Busy
+            | Blame::Data
             | Blame::DataOrToken
             | Blame::Handle
             | Blame::Length
             | Blame::Login
+            | Blame::Material
             | Blame::Missing
             | Blame::Session
             | Blame::Token
@@ -242,6 +251,7 @@ impl fmt::Display for KeyAdminError {
                     "version {number} of key `{id}` is the newest, which encrypts; rotate first, or delete the key"
                 )
             }
+            Self::Reserved(id) => write!(f, "`{id}` is the label of the HSM's root key"),
         }
     }
 }

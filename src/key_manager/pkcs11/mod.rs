@@ -1,6 +1,8 @@
 //! Keys in PKCS#11 tokens: worker threads that own sessions, behind an async seam.
 
 mod alarm;
+mod backing_task;
+mod failover;
 mod fault;
 mod ffi;
 mod gcm;
@@ -9,14 +11,20 @@ mod health;
 mod hsm;
 mod inventory;
 mod key_admin;
+mod key_cache;
 mod module;
+mod root_key;
 mod thread_session;
 mod token;
+mod vault;
 mod watcher;
 mod worker;
+mod wrapped_key_group;
+mod wrapping;
 
 pub use group::HsmGroup;
 pub use hsm::{Hsm, HsmParts};
 pub use inventory::Inventory;
 pub use key_admin::{KeyAdmin, KeyAdminError, NewKey};
 pub use module::Module;
+pub use wrapped_key_group::WrappedKeyGroup;

@@ -7,7 +7,7 @@ use prometheus::IntGauge;
 
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::module::Library;
-use crate::key_manager::pkcs11::token::{OpenSession, Token};
+use crate::key_manager::pkcs11::token::{ObjectLock, OpenSession, Token};
 
 pub(super) struct ThreadSession {
     token: Arc<Token>,
@@ -22,6 +22,8 @@ pub(super) struct Ready<'a> {
     pub(super) session: &'a Session,
     /// The login that object handles belong to.
     pub(super) login: u64,
+    /// Of its token.
+    pub(super) objects: &'a ObjectLock,
 }
 
 impl ThreadSession {
@@ -43,7 +45,8 @@ impl ThreadSession {
                 none.insert(open)
             }
         };
-        Ok(Ready { session: open.session(), login: self.token.login_number() })
+        let login = self.token.login_number();
+        Ok(Ready { session: open.session(), login, objects: &self.token.objects })
     }
 
     pub(super) fn close(&mut self, library: &Library) {
@@ -65,10 +68,12 @@ impl ThreadSession {
                     self.token.verify_login(open.login, library);
                 }
             }
-            Blame::Data
+            Blame::Busy
+            | Blame::Data
             | Blame::DataOrToken
             | Blame::Handle
             | Blame::Length
+            | Blame::Material
             | Blame::Missing
             | Blame::Pin
             | Blame::Token

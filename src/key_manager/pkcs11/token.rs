@@ -8,12 +8,12 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use secrecy::SecretBox;
 
 use crate::config;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
-use crate::key_manager::pkcs11::module::{Library, Module};
+use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library, Module};
 use crate::secret::SecretBytes;
 
 /// A token as configured, and our login to it.
@@ -28,6 +28,25 @@ pub(super) struct Token {
     login: Mutex<Option<Login>>,
     /// Goes up with every login. Object handles belong to one: they die with it (PKCS#11 3.1, C_Logout).
     login_number: AtomicU64,
+    pub(super) objects: ObjectLock,
+}
+
+/// Searches share it and creations have it alone: SoftHSM 2.6 makes nameless objects when both happen at once.
+#[derive(Debug, Default)]
+pub(super) struct ObjectLock(RwLock<()>);
+
+impl ObjectLock {
+    pub(super) fn share(&self) -> Result<RwLockReadGuard<'_, ()>, Fault> {
+        self.0.try_read_for(HANG_LIMIT).ok_or_else(Self::hangs)
+    }
+
+    pub(super) fn own(&self) -> Result<RwLockWriteGuard<'_, ()>, Fault> {
+        self.0.try_write_for(HANG_LIMIT).ok_or_else(Self::hangs)
+    }
+
+    fn hangs() -> Fault {
+        Fault::new(Blame::Token, "a search or creation of keys in the token has not returned")
+    }
 }
 
 /// Login is per process and token (PKCS#11 3.1, C_Login). The anchor session does nothing but exist: closing
@@ -55,6 +74,7 @@ impl Token {
             pin_rejected: AtomicBool::new(false),
             login: Mutex::new(None),
             login_number: AtomicU64::new(0),
+            objects: ObjectLock::default(),
         }
     }
 
@@ -86,6 +106,13 @@ impl Token {
         let slot = self.log_in(pkcs11, generation)?;
         let session = pkcs11.open_ro_session_no_drop(slot)?;
         Ok(OpenSession { generation, login: self.login_number(), session })
+    }
+
+    /// A session that can make token keys; the caller closes it.
+    pub(super) fn open_rw_session(&self, library: &Library) -> Result<Session, Fault> {
+        let pkcs11 = library.pkcs11()?;
+        let slot = self.log_in(pkcs11, self.module.generation())?;
+        Ok(pkcs11.open_rw_session_no_drop(slot)?)
     }
 
     /// Forgets this login, unless it was already replaced, so that the next session logs in anew.

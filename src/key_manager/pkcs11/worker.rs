@@ -9,14 +9,19 @@ use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::domain::kms::WrappedKey;
+use crate::key_manager::backing_key::{DataKey, RootKeyId};
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::backing_task::{BackingTask, Bench};
+use crate::key_manager::pkcs11::failover::mixed_up;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::vault::{Means, Vault};
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -27,20 +32,48 @@ const HEALINGS_MAX: usize = 2;
 /// Work for a worker: plain data, that could as well go to another process.
 pub(super) struct Job {
     pub(super) task: Task,
-    pub(super) object: Arc<KeyObject>,
     pub(super) enqueued: Instant,
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Completed>,
 }
 
+#[derive(Clone)]
 pub(super) enum Task {
-    Encrypt(Arc<Encrypt>),
-    Decrypt(Arc<Decrypt>),
+    Encrypt { request: Arc<Encrypt>, object: Arc<KeyObject> },
+    Decrypt { request: Arc<Decrypt>, object: Arc<KeyObject> },
+    Backing(BackingTask),
 }
 
 pub(super) enum Output {
-    Encrypted(Encrypted),
+    DataKey(DataKey),
     Decrypted(SecretBytes),
+    Encrypted(Encrypted),
+    Generated(WrappedKey),
+    Random(SecretBytes),
+    RootKey(RootKeyId),
+    Sealed(Vec<u8>),
+    Swept,
+}
+
+macro_rules! answers {
+    ($($name:ident: $Variant:ident($Type:ty);)*) => {
+        /// The answer to what was asked.
+        impl Output {
+            $(pub(super) fn $name(self) -> Result<$Type, HsmError> {
+                if let Self::$Variant(answer) = self { Ok(answer) } else { Err(mixed_up()) }
+            })*
+        }
+    };
+}
+
+answers! {
+    data_key: DataKey(DataKey);
+    decrypted: Decrypted(SecretBytes);
+    encrypted: Encrypted(Encrypted);
+    generated: Generated(WrappedKey);
+    random: Random(SecretBytes);
+    root_key: RootKey(RootKeyId);
+    sealed: Sealed(Vec<u8>);
 }
 
 pub(super) struct Completed {
@@ -60,11 +93,11 @@ impl Busy {
         Self { epoch, since_ms: AtomicU64::new(0) }
     }
 
-    fn start(&self, now: Instant) {
+    pub(super) fn start(&self, now: Instant) {
         self.since_ms.store(self.millis(now) + 1, Ordering::Relaxed);
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.since_ms.store(0, Ordering::Relaxed);
     }
 
@@ -82,6 +115,7 @@ impl Busy {
 pub(super) struct Worker {
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
+    pub(super) vault: Arc<Vault>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) jobs: Receiver<Job>,
     pub(super) busy: Arc<Busy>,
@@ -97,8 +131,9 @@ impl Worker {
     pub(super) fn run(mut self) {
         while let Ok(job) = self.jobs.recv() {
             let started = self.clock.instant();
+            let is_unattended = matches!(job.task, Task::Backing(BackingTask::Sweep));
             // Nobody waits for it any more.
-            if started >= job.deadline || job.reply.is_closed() {
+            if started >= job.deadline || (job.reply.is_closed() && !is_unattended) {
                 continue;
             }
             self.busy.start(started);
@@ -115,8 +150,13 @@ impl Worker {
     fn observe(&self, task: &Task, queue_wait: Duration, hsm_time: Duration) {
         self.metrics.queue_wait.observe(queue_wait.as_secs_f64());
         match task {
-            Task::Encrypt(_) => self.metrics.encrypt.observe(hsm_time.as_secs_f64()),
-            Task::Decrypt(_) => self.metrics.decrypt.observe(hsm_time.as_secs_f64()),
+            Task::Encrypt { .. } => self.metrics.encrypt.observe(hsm_time.as_secs_f64()),
+            Task::Decrypt { .. } => self.metrics.decrypt.observe(hsm_time.as_secs_f64()),
+            Task::Backing(task) => {
+                if let Some(operation) = task.operation() {
+                    self.metrics.observe_operation(operation, hsm_time.as_secs_f64());
+                }
+            }
         }
     }
 
@@ -148,10 +188,12 @@ impl Worker {
             // All handles of the former login are dead: the watcher finds them faster than request by request.
             self.alarm.raise();
         }
-        let gcm = Gcm::new(&library.gcm, ready, &job.object, self.token.config.iv_mode)?;
+        let token = &*self.token;
+        let gcm = |object| Gcm::new(&library.gcm, ready, object, token.config.iv_mode);
         match &job.task {
-            Task::Encrypt(request) => {
-                job.object.count_invocation();
+            Task::Encrypt { request, object } => {
+                let gcm = gcm(object)?;
+                object.count_invocation();
                 let plaintext = request.plaintext.expose();
                 let mut encrypted = gcm.encrypt(plaintext, request.aad.as_bytes())?;
                 if request.integrity_value {
@@ -159,9 +201,13 @@ impl Worker {
                 }
                 Ok(Output::Encrypted(encrypted))
             }
-            Task::Decrypt(request) => gcm
+            Task::Decrypt { request, object } => gcm(object)?
                 .decrypt(&request.iv, &request.ciphertext_and_tag, request.aad.as_bytes())
                 .map(Output::Decrypted),
+            Task::Backing(task) => {
+                let means = Means { library, deadline: job.deadline };
+                Bench { token, vault: &self.vault, ready, means }.perform(task)
+            }
         }
     }
 
@@ -171,7 +217,13 @@ impl Worker {
             return false;
         }
         if fault.blame == Blame::Handle {
-            job.object.forget_handle();
+            match &job.task {
+                Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => object.forget_handle(),
+                Task::Backing(task) => {
+                    let means = Means { library, deadline: job.deadline };
+                    self.vault.forget_handle(task.material(), means);
+                }
+            }
             return true;
         }
         self.session.heal(fault, library)
@@ -200,7 +252,12 @@ impl Worker {
 
     /// kryoptic says GENERAL_ERROR for a key that another process destroyed, too.
     fn tell_data_from_key(&mut self, job: &Job, library: &Library) -> Blame {
-        match self.session.ready(library).and_then(|ready| inventory::exists(ready, &job.object)) {
+        let vault = &self.vault;
+        let exists = self.session.ready(library).and_then(|ready| match &job.task {
+            Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => inventory::exists(ready, object),
+            Task::Backing(task) => vault.exists(task.material(), ready),
+        });
+        match exists {
             Ok(true) => Blame::Data,
             Ok(false) => Blame::Missing,
             Err(_) => Blame::Token,
@@ -211,15 +268,16 @@ impl Worker {
     /// the session, or bad input would be a way to burn logins.
     fn judge(&mut self, fault: Fault, job: &Job, library: &Library) -> HsmError {
         match fault.blame {
+            Blame::Busy => return HsmError::Busy,
             Blame::Data => return HsmError::BadCiphertext,
             Blame::Length => return HsmError::TooLong,
             Blame::Usage => return HsmError::UsageRefused,
-            // A token that is gone answers as if it were empty.
-            Blame::Missing if self.try_health_key(library).is_ok() => {
-                job.object.remember_missing(self.token.login_number());
-                self.alarm.raise_for_keys();
-                return HsmError::KeyMissing;
+            Blame::Material => {
+                self.metrics.fault(&fault.code);
+                return HsmError::Device(fault.what);
             }
+            // A token that is gone answers as if it were empty.
+            Blame::Missing if self.try_health_key(library).is_ok() => return self.tell_missing(fault, job),
             Blame::DataOrToken
             | Blame::Handle
             | Blame::Login
@@ -236,6 +294,17 @@ impl Worker {
             HsmError::Unavailable(fault.what)
         } else {
             HsmError::Device(fault.what)
+        }
+    }
+
+    fn tell_missing(&self, fault: Fault, job: &Job) -> HsmError {
+        match &job.task {
+            Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => {
+                object.remember_missing(self.token.login_number());
+                self.alarm.raise_for_keys();
+                HsmError::KeyMissing
+            }
+            Task::Backing(_) => HsmError::Unavailable(fault.what),
         }
     }
 

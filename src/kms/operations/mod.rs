@@ -1,9 +1,45 @@
 //! The operations of the KMS API, a file each, and the table that finds them.
 
+mod cancel_key_deletion;
+mod create_alias;
+mod create_grant;
+mod create_key;
+mod decrypt;
+mod delete_alias;
 mod describe_key;
+mod disable_key;
+mod disable_key_rotation;
+mod enable_key;
+mod enable_key_rotation;
+mod encrypt;
+mod generate_data_key;
+mod generate_data_key_without_plaintext;
+mod generate_random;
+mod get_key_last_usage;
+mod get_key_policy;
+mod get_key_rotation_status;
+mod list_aliases;
+mod list_grants;
+mod list_key_policies;
+mod list_key_rotations;
+mod list_keys;
+mod list_resource_tags;
+mod list_retirable_grants;
 mod metadata;
+mod put_key_policy;
+mod re_encrypt;
+mod retire_grant;
+mod revoke_grant;
+mod rotate_key_on_demand;
+mod schedule_key_deletion;
+mod source;
+mod tag_resource;
+mod untag_resource;
+mod update_alias;
+mod update_key_description;
 
 use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use serde::de::Deserialize;
@@ -50,7 +86,41 @@ macro_rules! operations {
 }
 
 operations! {
+    CancelKeyDeletion => cancel_key_deletion,
+    CreateAlias => create_alias,
+    CreateGrant => create_grant,
+    CreateKey => create_key,
+    Decrypt => decrypt,
+    DeleteAlias => delete_alias,
     DescribeKey => describe_key,
+    DisableKey => disable_key,
+    DisableKeyRotation => disable_key_rotation,
+    EnableKey => enable_key,
+    EnableKeyRotation => enable_key_rotation,
+    Encrypt => encrypt,
+    GenerateDataKey => generate_data_key,
+    GenerateDataKeyWithoutPlaintext => generate_data_key_without_plaintext,
+    GenerateRandom => generate_random,
+    GetKeyLastUsage => get_key_last_usage,
+    GetKeyPolicy => get_key_policy,
+    GetKeyRotationStatus => get_key_rotation_status,
+    ListAliases => list_aliases,
+    ListGrants => list_grants,
+    ListKeyPolicies => list_key_policies,
+    ListKeyRotations => list_key_rotations,
+    ListKeys => list_keys,
+    ListResourceTags => list_resource_tags,
+    ListRetirableGrants => list_retirable_grants,
+    PutKeyPolicy => put_key_policy,
+    ReEncrypt => re_encrypt,
+    RetireGrant => retire_grant,
+    RevokeGrant => revoke_grant,
+    RotateKeyOnDemand => rotate_key_on_demand,
+    ScheduleKeyDeletion => schedule_key_deletion,
+    TagResource => tag_resource,
+    UntagResource => untag_resource,
+    UpdateAlias => update_alias,
+    UpdateKeyDescription => update_key_description,
 }
 
 /// The key may change between being read and being written: then everything is looked at again.
@@ -59,12 +129,20 @@ async fn run<'b, O: Operation<'b>>(call: &Call<'_>, body: &'b [u8]) -> Result<By
     loop {
         let request =
             serde_json::from_slice(body).map_err(|error| Error::Serialization(error.to_string()))?;
-        match O::execute(call, request).await {
+        match executing::<O>(call, request).await {
             Err(Error::Conflict) if attempts < ATTEMPTS_MAX => attempts += 1,
             Err(error) => return Err(error),
             Ok(response) => return answer(&response),
         }
     }
+}
+
+/// Boxed: the compiler cannot see that the future of any operation may move between threads (rust-lang/rust#100013).
+fn executing<'a, 'b: 'a, O: Operation<'b> + 'a>(
+    call: &'a Call<'_>,
+    request: O::Request,
+) -> Pin<Box<dyn Future<Output = Result<O::Response, Error>> + Send + 'a>> {
+    Box::pin(O::execute(call, request))
 }
 
 fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
@@ -74,6 +152,21 @@ fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
         body.clear();
     }
     Ok(Bytes::from_owner(body))
+}
+
+const NO_CUSTOM_KEY_STORES: &str = "Holdfast does not support custom key stores yet.";
+
+/// `DryRunOperationException` for a request that would have succeeded, and is not meant to.
+fn dry_run(dry_run: Option<bool>) -> Result<(), Error> {
+    if dry_run == Some(true) { Err(Error::DryRun) } else { Ok(()) }
+}
+
+/// Attested recipients.
+fn refuse_recipient(is_there: bool) -> Result<(), Error> {
+    if is_there {
+        return Err(Error::UnsupportedOperation("Holdfast does not support Recipient yet.".to_owned()));
+    }
+    Ok(())
 }
 
 /// Bytes as Base64 in an answer.

@@ -1,0 +1,233 @@
+//! Builds the KMS API: store, key material, door and identities, and opens the root key.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::admin::{Developed, Development};
+use crate::app::{StartError, start_error};
+use crate::clock::{AdvancedClock, Clock};
+use crate::config;
+use crate::gate::kms::{Kms, KmsParts, ResourceQuotas};
+use crate::identity::kms::{Declared, Directory};
+use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
+use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
+use crate::kms::{self, QuotaClass, RequestQuotas};
+use crate::logging::LogSink;
+use crate::metrics::Metrics;
+use crate::secret::SecretBytes;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Setting, Store};
+use crate::sts;
+use crate::tasks::kms_due_work;
+
+/// How long the HSM may take to find or make the root key.
+const ROOT_KEY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sealed once, to know the root key by.
+const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
+
+/// The KMS API behind its listeners.
+pub(super) struct KmsFace {
+    pub(super) kms: Arc<Kms>,
+    pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
+    directory: Arc<Directory>,
+    store: Arc<dyn Store>,
+    backing_keys: Arc<dyn BackingKeys>,
+    clock: Arc<dyn Clock>,
+    development: Option<Arc<AdvancedClock>>,
+    /// Why no key can be used, until the root key is open.
+    obstacle: Mutex<Option<String>>,
+}
+
+/// What the rest of the daemon lends.
+pub(super) struct Surroundings {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) request_log: Option<LogSink>,
+}
+
+impl KmsFace {
+    pub(super) fn build(
+        config: &config::Config,
+        settings: &config::Kms,
+        members: Vec<Arc<Hsm>>,
+        surroundings: Surroundings,
+    ) -> Result<Self, StartError> {
+        let Surroundings { clock, metrics, request_log } = surroundings;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
+        let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
+        let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
+        let kms_clock: Arc<dyn Clock> = match &development {
+            Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
+            None => Arc::clone(&clock),
+        };
+        let parts = KmsParts {
+            store: Arc::clone(&store),
+            backing_keys: Arc::clone(&backing_keys),
+            clock: kms_clock,
+            quotas: resource_quotas(&settings.resource_quotas),
+            known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
+        };
+        let kms = Arc::new(Kms::new(parts));
+        let directory = Arc::new(Directory::default());
+        declare(&directory, settings).map_err(StartError)?;
+        let server = kms::Server::new(kms::ServerParts {
+            kms: Arc::clone(&kms),
+            directory: Arc::clone(&directory),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            request_log: request_log.clone(),
+            request_deadline: settings.request_deadline,
+            request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
+        });
+        let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
+        let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
+        Ok(Self {
+            endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
+            kms,
+            directory,
+            store,
+            backing_keys,
+            clock,
+            development,
+            obstacle: Mutex::new(Some("the root key is not open yet".to_owned())),
+        })
+    }
+
+    /// Finds the root key that this store's keys are wrapped by; the first time, makes one. Tried again until it
+    /// succeeds.
+    pub(super) async fn open_root_key(&self) -> bool {
+        let result = self.try_open_root_key().await;
+        let mut obstacle = self.obstacle.lock();
+        if let Err(reason) = &result
+            && obstacle.as_ref() != Some(reason)
+        {
+            tracing::error!(reason, "KMS keys cannot be used: {reason}");
+        }
+        *obstacle = result.as_ref().err().cloned();
+        result.is_ok()
+    }
+
+    async fn try_open_root_key(&self) -> Result<(), String> {
+        let stored = self.store.setting(Setting::RootKeyId).await.map_err(|error| error.to_string())?;
+        let known = match &stored {
+            None => None,
+            Some(bytes) => {
+                let id = bytes.as_slice().try_into();
+                Some(RootKeyId(id.map_err(|_| "the store has no valid root key id".to_owned())?))
+            }
+        };
+        let deadline = self.clock.instant() + ROOT_KEY_TIMEOUT;
+        let opened = self.backing_keys.open_root_key(known, deadline).await.result;
+        let id = opened.map_err(|error| error.to_string())?;
+        if known.is_none() {
+            let set = self.store.set_once(Setting::RootKeyId, id.0.to_vec()).await;
+            set.map_err(|error| error.to_string())?;
+        }
+        self.check_root_key().await
+    }
+
+    /// A root key of the same id that is another key would make every key of the store look damaged.
+    async fn check_root_key(&self) -> Result<(), String> {
+        let deadline = self.clock.instant() + ROOT_KEY_TIMEOUT;
+        let context = Setting::RootKeyCheck.as_str().as_bytes().to_vec();
+        let stored = self.store.setting(Setting::RootKeyCheck).await.map_err(|error| error.to_string())?;
+        let sealed = match stored {
+            Some(sealed) => sealed,
+            None => {
+                let secret = SecretBytes::new(ROOT_KEY_CHECK.to_vec());
+                let sealed = self.backing_keys.seal(secret, context.clone(), deadline).await.result;
+                let sealed = sealed.map_err(|error| error.to_string())?;
+                let set = self.store.set_once(Setting::RootKeyCheck, sealed).await;
+                set.map_err(|error| error.to_string())?
+            }
+        };
+        match self.backing_keys.unseal(sealed, context, deadline).await.result {
+            Ok(text) if text.expose() == ROOT_KEY_CHECK => Ok(()),
+            Ok(_) => {
+                Err("the root key in the HSM is not the one that the store's keys are wrapped by".to_owned())
+            }
+            Err(error) => Err(format!("the root key in the HSM cannot open what it sealed: {error}")),
+        }
+    }
+
+    /// Puts another reading of the identities file in force.
+    pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
+        declared.map_or(Ok(()), |declared| self.directory.declare(declared))
+    }
+
+    /// Why keys cannot be used.
+    pub(super) fn obstacles(&self) -> Vec<String> {
+        self.obstacle.lock().iter().map(|reason| format!("KMS: {reason}")).collect()
+    }
+
+    pub(super) fn development(self: &Arc<Self>) -> Option<Arc<dyn Development>> {
+        self.development.as_ref().map(|_| Arc::clone(self) as Arc<dyn Development>)
+    }
+}
+
+impl Development for KmsFace {
+    fn unix_seconds(&self) -> u64 {
+        let clock: &dyn Clock = match &self.development {
+            Some(advanced) => advanced.as_ref(),
+            None => self.clock.as_ref(),
+        };
+        clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    fn advance(&self, by: Duration) -> Developed<'_, ()> {
+        Box::pin(async move {
+            if let Some(advanced) = &self.development {
+                advanced.advance(by);
+            }
+            let done = kms_due_work::catch_up(&self.kms, &self.clock).await;
+            done.map_err(|()| "not everything that is due could be done; the log says why".to_owned())
+        })
+    }
+
+    fn reset(&self) -> Developed<'_, ()> {
+        Box::pin(async move { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) })
+    }
+}
+
+/// Reads what the identities file declares.
+pub(super) fn read_identities(settings: &config::Kms) -> Result<Option<Declared>, String> {
+    let read = |path| Declared::load(path).map_err(|error| error.to_string());
+    settings.identities_file.as_ref().map(|path| read(path)).transpose()
+}
+
+fn declare(directory: &Directory, settings: &config::Kms) -> Result<(), String> {
+    match read_identities(settings)? {
+        Some(declared) => directory.declare(declared),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn request_quotas(config: &config::RequestQuotas) -> Result<RequestQuotas, String> {
+    if !config.enabled {
+        return Ok(RequestQuotas::Off);
+    }
+    let class = |(name, rate): (&String, &f64)| {
+        let class = QuotaClass::parse(name);
+        class.map(|class| (class, *rate)).ok_or_else(|| {
+            let names: Vec<_> = QuotaClass::ALL.iter().map(|class| class.as_str()).collect();
+            format!(
+                "kms.request_quotas.per_second: there is no quota `{name}`; there are {}",
+                names.join(", ")
+            )
+        })
+    };
+    let overrides = config.per_second.iter().map(class).collect::<Result<_, _>>()?;
+    Ok(RequestQuotas::Aws { overrides })
+}
+
+fn resource_quotas(config: &config::ResourceQuotas) -> ResourceQuotas {
+    ResourceQuotas {
+        keys: config.keys,
+        aliases_per_key: config.aliases_per_key,
+        grants_per_key: config.grants_per_key,
+        on_demand_rotations_per_key: config.on_demand_rotations_per_key,
+    }
+}

@@ -1,0 +1,77 @@
+//! `[kms]` and `[dev]`, checked.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::Dev;
+use crate::config::Hsm;
+use crate::config::Kms;
+use crate::config::RequestQuotas;
+use crate::config::ResourceQuotas;
+use crate::config::listener;
+use crate::config::listener::Sockets;
+use crate::config::review::Review;
+use crate::config::schema;
+
+const REQUESTS_PER_SECOND_MAX: f64 = 1e9;
+const RESOURCES_MAX: u64 = 1_000_000_000;
+
+pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], sockets: &mut Sockets) -> Kms {
+    const TABLE: &str = "kms";
+    check_hsms(review, &raw.hsms, hsms);
+    let (tls_listeners, http_listeners) = listener::kms_listeners(review, &raw.listener, sockets);
+    review.require(!raw.listener.is_empty(), "kms.listener", "there must be at least one");
+    let deadline_ms = review.within(TABLE, "request_deadline_ms", raw.request_deadline_ms, 1..=60_000);
+    Kms {
+        hsms: raw.hsms,
+        identities_file: raw.identities_file.map(|path| review.path(TABLE, "identities_file", &path)),
+        request_deadline: Duration::from_millis(deadline_ms),
+        known_keys_max: review.within(TABLE, "known_keys_max", raw.known_keys_max, 1..=10_000_000),
+        tls_listeners,
+        http_listeners,
+        request_quotas: request_quotas(review, raw.request_quotas),
+        resource_quotas: resource_quotas(review, &raw.resource_quotas),
+    }
+}
+
+fn check_hsms(review: &mut Review<'_>, names: &[String], hsms: &[Hsm]) {
+    const TABLE: &str = "kms";
+    review.require(!names.is_empty(), TABLE, "`hsms` must name at least one hsm");
+    let mut seen = BTreeSet::new();
+    for (place, name) in names.iter().enumerate() {
+        let is_known = hsms.iter().any(|hsm| &hsm.name == name);
+        review.require(is_known, TABLE, format_args!("`hsms` entry {} is the name of no hsm", place + 1));
+        review.require(seen.insert(name), TABLE, format_args!("`hsms` entry {} is there twice", place + 1));
+    }
+}
+
+fn request_quotas(review: &mut Review<'_>, raw: schema::RequestQuotas) -> RequestQuotas {
+    for (name, rate) in &raw.per_second {
+        let is_rate = *rate > 0.0 && *rate <= REQUESTS_PER_SECOND_MAX;
+        let reason = format_args!("`{}` must be more than 0 requests a second", name.escape_debug());
+        review.require(is_rate, "kms.request_quotas.per_second", reason);
+    }
+    RequestQuotas { enabled: raw.enabled, per_second: raw.per_second }
+}
+
+fn resource_quotas(review: &mut Review<'_>, raw: &schema::ResourceQuotas) -> ResourceQuotas {
+    const TABLE: &str = "kms.resource_quotas";
+    let mut within = |member, value| review.within(TABLE, member, value, 0..=RESOURCES_MAX);
+    ResourceQuotas {
+        keys: within("keys", raw.keys),
+        aliases_per_key: within("aliases_per_key", raw.aliases_per_key),
+        grants_per_key: within("grants_per_key", raw.grants_per_key),
+        on_demand_rotations_per_key: raw.on_demand_rotations_per_key,
+    }
+}
+
+/// A clock that can be moved deletes keys before their time: never by mistake where keys matter.
+pub(super) fn dev(review: &mut Review<'_>, raw: &schema::Dev, hsms: &[Hsm]) -> Dev {
+    let is_softhsm =
+        |module: &Path| module.file_name().is_some_and(|name| name.to_string_lossy().contains("softhsm"));
+    let is_safe = raw.with_any_module || hsms.iter().all(|hsm| is_softhsm(&hsm.module));
+    let reason = "`clock_control` is for SoftHSM only; `with_any_module = true` allows it nevertheless";
+    review.require(!raw.clock_control || is_safe, "dev", reason);
+    Dev { clock_control: raw.clock_control }
+}

@@ -1,0 +1,61 @@
+//! A request goes to one HSM after another until one has answered it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::key_manager::pkcs11::hsm::Hsm;
+use crate::key_manager::pkcs11::worker::{Output, Task};
+use crate::key_manager::{Done, HsmError};
+
+/// An HSM that can do the task.
+pub(super) type Candidate<'a> = (&'a Arc<Hsm>, Task);
+
+/// The healthiest and least loaded first.
+pub(super) fn sort(candidates: &mut [Candidate<'_>]) {
+    if candidates.len() > 1 {
+        candidates.sort_by_cached_key(|(member, _)| (Reverse(member.health().state), member.queue_length()));
+    }
+}
+
+/// Tries the candidates in turn for as long as the deadline allows; a fault of one member, not of the
+/// request, moves on to the next. `none` is the answer if there is no candidate.
+pub(super) async fn run(
+    candidates: Vec<Candidate<'_>>,
+    none: HsmError,
+    clock: &dyn Clock,
+    deadline: Instant,
+) -> Done<Output> {
+    let mut done =
+        Done { result: Err(none), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO };
+    for (member, task) in candidates {
+        let outcome = member.run(task, deadline).await;
+        let (Ok((_, queue_wait, hsm_time)) | Err((_, queue_wait, hsm_time))) = &outcome;
+        done.queue_wait += *queue_wait;
+        done.hsm_time += *hsm_time;
+        done.hsm = Some(Arc::clone(member.name()));
+        done.result = outcome.map(|(output, ..)| output).map_err(|(error, ..)| error);
+        match &done.result {
+            Err(HsmError::Busy | HsmError::Device(_) | HsmError::KeyMissing | HsmError::Unavailable(_))
+                if clock.instant() < deadline => {}
+            _ => break,
+        }
+    }
+    done
+}
+
+impl<T> Done<T> {
+    pub(super) fn and_then<U>(self, convert: impl FnOnce(T) -> Result<U, HsmError>) -> Done<U> {
+        Done {
+            result: self.result.and_then(convert),
+            hsm: self.hsm,
+            queue_wait: self.queue_wait,
+            hsm_time: self.hsm_time,
+        }
+    }
+}
+
+pub(super) fn mixed_up() -> HsmError {
+    HsmError::Device("a worker answered another question than was asked".to_owned())
+}

@@ -1,0 +1,287 @@
+//! KMS keys in one token: the root key, the session that holds unwrapped keys, and which those are.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::domain::kms::{MaterialId, WrappedKey};
+use crate::key_manager::backing_key::{BackingKey, RootKeyId};
+use crate::key_manager::external_key::{Handle, KeyObject};
+use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::ffi::object_handle;
+use crate::key_manager::pkcs11::inventory;
+use crate::key_manager::pkcs11::key_cache::{KeyCache, UnwrappedKey};
+use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library};
+use crate::key_manager::pkcs11::root_key::{self, RootKey};
+use crate::key_manager::pkcs11::thread_session::{Ready, ThreadSession};
+use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::worker::Busy;
+use crate::key_manager::pkcs11::wrapping::Wrapping;
+use crate::metrics::HsmMetrics;
+
+/// A root key that is not there is not searched for by every request.
+const SEARCH_INTERVAL_MIN: Duration = Duration::from_secs(5);
+
+pub(super) struct Vault {
+    token: Arc<Token>,
+    /// Asked for, but perhaps not in the token yet.
+    wanted: ArcSwapOption<RootKeyId>,
+    root: ArcSwapOption<RootKey>,
+    missed: Mutex<Option<Instant>>,
+    holder: Mutex<Holder>,
+    holder_busy: Busy,
+    cache: KeyCache,
+    metrics: Arc<HsmMetrics>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Unwrapped keys belong to this session, which never computes: a worker that loses its session loses none of them.
+struct Holder {
+    session: ThreadSession,
+    /// The login of the unwrapped keys; zero before the first.
+    login: u64,
+}
+
+/// What a call into the token needs besides a session.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'a> {
+    pub(super) library: &'a Library,
+    pub(super) deadline: Instant,
+}
+
+impl Vault {
+    pub(super) fn new(token: Arc<Token>, metrics: Arc<HsmMetrics>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            wanted: ArcSwapOption::empty(),
+            root: ArcSwapOption::empty(),
+            missed: Mutex::new(None),
+            holder: Mutex::new(Holder { session: ThreadSession::new(Arc::clone(&token), None), login: 0 }),
+            holder_busy: Busy::new(clock.instant()),
+            cache: KeyCache::new(token.config.cached_keys_max),
+            token,
+            metrics,
+            clock,
+        }
+    }
+
+    /// Whether a root key was asked for.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load().is_some()
+    }
+
+    /// Whether the root key has proven itself.
+    pub(super) fn is_open(&self) -> bool {
+        self.root.load().is_some()
+    }
+
+    /// From now on this root key serves, as soon as the token has it.
+    pub(super) fn want(&self, id: RootKeyId) {
+        self.wanted.store(Some(Arc::new(id)));
+        *self.missed.lock() = None;
+    }
+
+    pub(super) fn create_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<RootKeyId, Fault> {
+        let (id, root) = RootKey::create(&self.token, means.library, ready)?;
+        self.want(id);
+        self.root.store(Some(Arc::new(root)));
+        Ok(id)
+    }
+
+    /// Finds the root key that is wanted, and lets it prove itself.
+    pub(super) fn open_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
+        let id = self.wanted()?;
+        let root = self.search(|| RootKey::open(&id, &self.token, means.library, ready))?;
+        self.root.store(Some(Arc::new(root)));
+        Ok(())
+    }
+
+    /// Opens the root key if that was not possible before.
+    pub(super) fn ensure_open(&self, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
+        if self.is_open() { Ok(()) } else { self.open_root(ready, means) }
+    }
+
+    /// The root key, and the handle that one of its two keys has in this login.
+    pub(super) fn root_handle(
+        &self,
+        ready: Ready<'_>,
+        key: fn(&RootKey) -> &KeyObject,
+    ) -> Result<(Arc<RootKey>, u64), Fault> {
+        let root = self.root.load_full().ok_or_else(not_opened)?;
+        let handle = match key(&root).handle(ready.login) {
+            Some(Handle::Known(handle)) => handle,
+            Some(Handle::Missing) | None => self.search(|| inventory::handle_of(key(&root), ready))?,
+        };
+        Ok((root, handle))
+    }
+
+    fn search<T>(&self, search: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        let id = self.wanted()?;
+        let now = self.clock.instant();
+        if self.missed.lock().is_some_and(|at| now.saturating_duration_since(at) < SEARCH_INTERVAL_MIN) {
+            return Err(root_key::missing(&id, &self.token));
+        }
+        search().map_err(|fault| {
+            if fault.blame != Blame::Missing {
+                return fault;
+            }
+            *self.missed.lock() = Some(now);
+            root_key::missing(&id, &self.token)
+        })
+    }
+
+    fn wanted(&self) -> Result<RootKeyId, Fault> {
+        self.wanted.load().as_deref().copied().ok_or_else(not_opened)
+    }
+
+    /// The key as a session object, unwrapped if it is not one yet. Who misses waits for the one who unwraps.
+    pub(super) fn unwrapped(
+        &self,
+        key: &BackingKey,
+        ready: Ready<'_>,
+        means: Means<'_>,
+    ) -> Result<Arc<UnwrappedKey>, Fault> {
+        if let Some(found) = self.cache.find(&key.id, ready.login) {
+            return Ok(found);
+        }
+        // Here, not in the session that holds the keys: it takes encryptions.
+        self.ensure_open(ready, means)?;
+        self.with_holder(means, |ready| {
+            if let Some(found) = self.cache.find(&key.id, ready.login) {
+                return Ok(found);
+            }
+            let handle = self.unwrap(ready, means, &key.wrapped)?;
+            self.metrics.unwraps.inc();
+            let unwrapped = Arc::new(UnwrappedKey { handle, login: ready.login });
+            self.cache.insert(key.id, Arc::clone(&unwrapped));
+            self.destroy_unused(ready);
+            Ok(unwrapped)
+        })
+    }
+
+    /// The token says the same to a corrupted key and when it is broken. If it unwraps what is known to be good, it
+    /// is asked once more, and believed.
+    fn unwrap(&self, ready: Ready<'_>, means: Means<'_>, wrapped: &WrappedKey) -> Result<u64, Fault> {
+        let mut last = None;
+        for _ in 0..2 {
+            let (root, handle) = self.root_handle(ready, |root| &root.wrapping)?;
+            let functions = &means.library.gcm;
+            let wrapping = Wrapping { functions, ready, handle, iv_mode: self.token.config.iv_mode };
+            let fault = match wrapping.unwrap(wrapped) {
+                Ok(handle) => return Ok(handle),
+                Err(fault) => fault,
+            };
+            let fault = if fault.blame == Blame::Handle {
+                root.wrapping.forget_handle();
+                Fault { blame: Blame::Token, ..fault }
+            } else if fault.blame == Blame::Material && wrapping.try_again(&root.proof).is_ok() {
+                let what = format!("the HSM unwraps other key material, but not this: {}", fault.what);
+                Fault { what, ..fault }
+            } else if fault.blame == Blame::Material {
+                return Err(Fault { blame: Blame::Token, ..fault });
+            } else {
+                return Err(fault);
+            };
+            last = Some(fault);
+        }
+        Err(last.unwrap_or_else(|| Fault::new(Blame::Token, "the key could not be unwrapped")))
+    }
+
+    /// The key is not needed any more. True if there is something to destroy.
+    pub(super) fn discard(&self, id: &MaterialId) -> bool {
+        self.cache.discard(id)
+    }
+
+    /// Destroys what was discarded.
+    pub(super) fn sweep(&self, means: Means<'_>) -> Result<(), Fault> {
+        self.with_holder(means, |ready| {
+            self.destroy_unused(ready);
+            Ok(())
+        })
+    }
+
+    /// The token does not know the handle of this key, or of a root key, any more.
+    pub(super) fn forget_handle(&self, material: Option<&MaterialId>, means: Means<'_>) {
+        let Some(id) = material else {
+            if let Some(root) = self.root.load_full() {
+                root.wrapping.forget_handle();
+                root.sealing.forget_handle();
+            }
+            return;
+        };
+        self.cache.discard(id);
+        // If the session that held it is gone, so are all the others: better to know it now than one by one.
+        let _ = self.with_holder(means, |ready| Ok(ready.session.get_session_info()?));
+    }
+
+    /// Whether the object of a key is still there, which costs no search.
+    pub(super) fn exists(&self, material: Option<&MaterialId>, ready: Ready<'_>) -> Result<bool, Fault> {
+        let Some(id) = material else {
+            return match self.root.load_full() {
+                Some(root) => inventory::exists(ready, &root.sealing),
+                None => Ok(false),
+            };
+        };
+        let Some(key) = self.cache.find(id, ready.login) else { return Ok(true) };
+        let kind = [cryptoki::object::AttributeType::KeyType];
+        match ready.session.get_attributes(object_handle(key.handle), &kind).map_err(Fault::from) {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.blame == Blame::Handle => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn destroy_unused(&self, ready: Ready<'_>) {
+        for key in self.cache.take_unused() {
+            if key.login == ready.login {
+                // A handle that is stale already is no loss.
+                let _ = ready.session.destroy_object(object_handle(key.handle));
+            }
+        }
+        self.metrics.cached_keys.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Works in the session that holds the keys, which is replaced if it is broken. While another call hangs in it,
+    /// nobody waits for it.
+    fn with_holder<T>(
+        &self,
+        means: Means<'_>,
+        work: impl Fn(Ready<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let now = self.clock.instant();
+        let busy = || Fault::new(Blame::Busy, "a key is being unwrapped, which takes long");
+        if self.holder_busy.is_stuck(now, HANG_LIMIT) {
+            return Err(busy());
+        }
+        let patience = means.deadline.min(now + HANG_LIMIT);
+        let mut holder = self.holder.try_lock_until(patience).ok_or_else(busy)?;
+        self.holder_busy.start(self.clock.instant());
+        let mut result = self.ready_holder(&mut holder, means.library).and_then(&work);
+        if let Err(fault) = &result
+            && holder.session.heal(fault, means.library)
+        {
+            self.metrics.fault(&fault.code);
+            self.cache.clear();
+            result = self.ready_holder(&mut holder, means.library).and_then(&work);
+        }
+        self.holder_busy.end();
+        result
+    }
+
+    fn ready_holder<'h>(&self, holder: &'h mut Holder, library: &Library) -> Result<Ready<'h>, Fault> {
+        let login = holder.session.ready(library)?.login;
+        if login != holder.login {
+            // Handles died with the former login. A token that keeps objects over it frees them now.
+            self.cache.clear();
+            holder.session.close(library);
+            holder.login = holder.session.ready(library)?.login;
+        }
+        holder.session.ready(library)
+    }
+}
+
+fn not_opened() -> Fault {
+    Fault::new(Blame::Missing, "the root key has not been opened")
+}

@@ -1,0 +1,157 @@
+//! KMS keys in several HSMs that hold the same root key: each can unwrap every key.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::domain::kms::{KeySpec, MaterialId, WrappedKey};
+use crate::key_manager::backing_key::{
+    BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
+};
+use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
+use crate::key_manager::pkcs11::failover;
+use crate::key_manager::pkcs11::hsm::Hsm;
+use crate::key_manager::pkcs11::worker::{Output, Task};
+use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
+use crate::secret::SecretBytes;
+
+/// The HSMs behind the KMS API, at least one.
+pub struct WrappedKeyGroup {
+    members: Vec<Arc<Hsm>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl WrappedKeyGroup {
+    pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
+        Self { members, clock }
+    }
+
+    /// Puts a task to the members that shall serve the root key.
+    async fn run(&self, task: BackingTask, deadline: Instant) -> Done<Output> {
+        let members = self.members.iter().filter(|member| member.vault().is_wanted());
+        let mut candidates: Vec<_> = members.map(|member| (member, Task::Backing(task.clone()))).collect();
+        failover::sort(&mut candidates);
+        let none = HsmError::Unavailable("the root key has not been opened".to_owned());
+        failover::run(candidates, none, &*self.clock, deadline).await
+    }
+
+    async fn create_root_key(&self, deadline: Instant) -> Done<Output> {
+        let [member] = self.members.as_slice() else {
+            return refused(HsmError::Unavailable(
+                "a root key can only be made with one HSM; copy it to the others with the HSM maker's tool"
+                    .to_owned(),
+            ));
+        };
+        let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(None)))];
+        failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await
+    }
+
+    /// One member that has it is enough. The others are asked again when it is their turn to serve.
+    async fn find_root_key(&self, id: RootKeyId, deadline: Instant) -> Done<Output> {
+        self.members.iter().for_each(|member| member.vault().want(id));
+        let mut answer = refused(HsmError::KeyMissing);
+        for member in &self.members {
+            let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(Some(id))))];
+            let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+            if let Err(error) = &done.result {
+                tracing::warn!(hsm = %member.name(), reason = %error, "the root key is not open: {error}");
+            }
+            if answer.result.is_err() {
+                answer = done;
+            }
+        }
+        answer
+    }
+}
+
+impl BackingKeys for WrappedKeyGroup {
+    fn open_root_key(&self, id: Option<RootKeyId>, deadline: Instant) -> Answer<'_, RootKeyId> {
+        Box::pin(async move {
+            let done = match id {
+                Some(id) => self.find_root_key(id, deadline).await,
+                None => self.create_root_key(deadline).await,
+            };
+            done.and_then(Output::root_key)
+        })
+    }
+
+    fn generate(&self, spec: KeySpec, deadline: Instant) -> Answer<'_, WrappedKey> {
+        Box::pin(async move {
+            if let Err(reason) = self.supports(spec) {
+                return refused(HsmError::Unavailable(reason));
+            }
+            self.run(BackingTask::Generate, deadline).await.and_then(Output::generated)
+        })
+    }
+
+    fn encrypt(&self, request: EncryptUnder, deadline: Instant) -> Answer<'_, Encrypted> {
+        Box::pin(async move {
+            let task = BackingTask::Encrypt(Arc::new(request));
+            self.run(task, deadline).await.and_then(Output::encrypted)
+        })
+    }
+
+    fn decrypt(&self, request: DecryptUnder, deadline: Instant) -> Answer<'_, SecretBytes> {
+        Box::pin(async move {
+            let task = BackingTask::Decrypt(Arc::new(request));
+            self.run(task, deadline).await.and_then(Output::decrypted)
+        })
+    }
+
+    fn generate_data_key(&self, request: DataKeyUnder, deadline: Instant) -> Answer<'_, DataKey> {
+        Box::pin(async move {
+            if request.bytes > RANDOM_BYTES_MAX {
+                return refused(HsmError::TooLong);
+            }
+            let task = BackingTask::DataKey(Arc::new(request));
+            self.run(task, deadline).await.and_then(Output::data_key)
+        })
+    }
+
+    fn random(&self, bytes: usize, deadline: Instant) -> Answer<'_, SecretBytes> {
+        Box::pin(async move {
+            if bytes > RANDOM_BYTES_MAX {
+                return refused(HsmError::TooLong);
+            }
+            self.run(BackingTask::Random(bytes), deadline).await.and_then(Output::random)
+        })
+    }
+
+    fn seal(&self, secret: SecretBytes, context: Vec<u8>, deadline: Instant) -> Answer<'_, Vec<u8>> {
+        Box::pin(async move {
+            let task = BackingTask::Seal(Arc::new(ToSeal { secret, context }));
+            self.run(task, deadline).await.and_then(Output::sealed)
+        })
+    }
+
+    fn unseal(&self, sealed: Vec<u8>, context: Vec<u8>, deadline: Instant) -> Answer<'_, SecretBytes> {
+        Box::pin(async move {
+            let task = BackingTask::Unseal(Arc::new(Sealed { sealed, context }));
+            self.run(task, deadline).await.and_then(Output::decrypted)
+        })
+    }
+
+    fn forget(&self, material: &MaterialId) {
+        self.members.iter().for_each(|member| member.forget(material));
+    }
+
+    fn supports(&self, spec: KeySpec) -> Result<(), String> {
+        if spec != KeySpec::SymmetricDefault {
+            return Err(format!("keys of the spec {} are not implemented yet", spec.as_str()));
+        }
+        if self.members.iter().any(|member| member.vault().is_open()) {
+            Ok(())
+        } else {
+            Err("no HSM has the root key open to wrap keys with".to_owned())
+        }
+    }
+
+    fn health(&self) -> Vec<MemberHealth> {
+        self.members.iter().map(|member| member.health()).collect()
+    }
+}
+
+/// An answer that no HSM was asked for.
+fn refused<T>(error: HsmError) -> Done<T> {
+    Done { result: Err(error), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO }
+}

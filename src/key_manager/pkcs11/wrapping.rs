@@ -1,0 +1,170 @@
+//! AES-256 keys that leave the token wrapped and come back as session objects.
+
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::session::Session;
+
+use crate::config::IvMode;
+use crate::domain::kms::WrappedKey;
+use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
+use crate::key_manager::pkcs11::ffi::{GcmFunctions, object_handle};
+use crate::key_manager::pkcs11::gcm::Gcm;
+use crate::key_manager::pkcs11::thread_session::Ready;
+
+/// CKM_AES_KEY_WRAP, _KWP and _PAD, the best first. RFC 3394 is the same everywhere; what CKM_AES_KEY_WRAP_PAD means
+/// differs from token to token.
+const MECHANISMS: [u64; 3] = [0x2109, 0x210B, 0x210A];
+const AES_256_BYTES: u64 = 32;
+const KNOWN: &[u8] = b"holdfast wrapping proof";
+
+/// The wrapping key in a session.
+#[derive(Clone, Copy)]
+pub(super) struct Wrapping<'a> {
+    pub(super) functions: &'a GcmFunctions,
+    pub(super) ready: Ready<'a>,
+    pub(super) handle: u64,
+    pub(super) iv_mode: IvMode,
+}
+
+/// A session object that is destroyed when it is no longer needed.
+struct Temporary<'a> {
+    session: &'a Session,
+    handle: u64,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // What stays is gone with the session.
+        let _ = self.session.destroy_object(object_handle(self.handle));
+    }
+}
+
+impl Wrapping<'_> {
+    /// The first mechanism that wraps a throw-away key so that it can be unwrapped again, and that key.
+    pub(super) fn learn(&self) -> Result<WrappedKey, Fault> {
+        let mut last = None;
+        for mechanism in MECHANISMS {
+            match self.make_key(mechanism) {
+                Ok(wrapped) => return Ok(wrapped),
+                Err(fault) if matches!(fault.blame, Blame::Token | Blame::Material | Blame::Usage) => {
+                    last = Some(fault);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        let reason = last.map_or_else(String::new, |fault| fault.what);
+        Err(Fault::new(
+            Blame::Token,
+            format!("the token has no mechanism that wraps and unwraps AES-256 keys: {reason}"),
+        ))
+    }
+
+    /// Makes a key that only leaves the token wrapped, and is gone from it afterwards. A key that cannot be
+    /// unwrapped again, or not to the same key, is a fault.
+    pub(super) fn make_key(&self, mechanism: u64) -> Result<WrappedKey, Fault> {
+        let made = self.generate()?;
+        let on = (self.ready.session, self.handle);
+        let bytes = self
+            .functions
+            .wrap(on, mechanism, made.handle)
+            .map_err(|failed| Fault::of_call(failed, Doing::Other))?;
+        let wrapped = WrappedKey { mechanism, bytes };
+        let unwrapped =
+            Temporary { session: self.ready.session, handle: self.unwrap(&wrapped).map_err(on_token)? };
+        self.prove(&made, &unwrapped).map_err(on_token)?;
+        Ok(wrapped)
+    }
+
+    /// Unwraps a key into an object that lives as long as the session.
+    pub(super) fn unwrap(&self, wrapped: &WrappedKey) -> Result<u64, Fault> {
+        if !MECHANISMS.contains(&wrapped.mechanism) {
+            let what = format!("no key is wrapped with the mechanism {:#x}", wrapped.mechanism);
+            return Err(Fault::new(Blame::Material, what));
+        }
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::Token(false),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Encrypt(true),
+            Attribute::Decrypt(true),
+        ];
+        let on = (self.ready.session, self.handle);
+        self.functions
+            .unwrap_key(on, (wrapped.mechanism, &wrapped.bytes), &template)
+            .map_err(|failed| Fault::of_call(failed, Doing::Unwrapping))
+    }
+
+    /// Whether the token can unwrap this, which it once did.
+    pub(super) fn try_again(&self, known: &WrappedKey) -> Result<(), Fault> {
+        let handle = self.unwrap(known)?;
+        drop(Temporary { session: self.ready.session, handle });
+        Ok(())
+    }
+
+    fn generate(&self) -> Result<Temporary<'_>, Fault> {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::AES),
+            Attribute::ValueLen(AES_256_BYTES.into()),
+            Attribute::Token(false),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(true),
+            Attribute::Encrypt(true),
+            Attribute::Decrypt(false),
+        ];
+        let session = self.ready.session;
+        let handle = session.generate_key(&Mechanism::AesKeyGen, &template)?.handle();
+        Ok(Temporary { session, handle })
+    }
+
+    /// What one encrypts the other decrypts, and the other never shows itself.
+    fn prove(&self, made: &Temporary<'_>, unwrapped: &Temporary<'_>) -> Result<(), Fault> {
+        require_protected(self.ready.session, unwrapped.handle)?;
+        let gcm = |key: &Temporary<'_>| {
+            Gcm::with_handle(self.functions, self.ready.session, key.handle, self.iv_mode)
+        };
+        let encrypted = gcm(made).encrypt(KNOWN, KNOWN)?;
+        let sealed = [encrypted.ciphertext.as_slice(), &encrypted.tag].concat();
+        if gcm(unwrapped).decrypt(&encrypted.iv, &sealed, KNOWN)?.expose() == KNOWN {
+            Ok(())
+        } else {
+            Err(Fault::new(Blame::Token, "a key is another one after it was wrapped and unwrapped"))
+        }
+    }
+}
+
+/// Sensitive and not extractable.
+pub(super) fn require_protected(session: &Session, handle: u64) -> Result<(), Fault> {
+    let wanted = [AttributeType::Sensitive, AttributeType::Extractable];
+    if session.get_attributes(object_handle(handle), &wanted)?
+        == [Attribute::Sensitive(true), Attribute::Extractable(false)]
+    {
+        Ok(())
+    } else {
+        Err(Fault::new(Blame::Token, "the token does not keep a key sensitive and unextractable"))
+    }
+}
+
+/// What the token has just made is nobody else's fault.
+fn on_token(fault: Fault) -> Fault {
+    match fault.blame {
+        Blame::Data | Blame::DataOrToken | Blame::Material => {
+            let what =
+                format!("the token does not take back the key that it has just wrapped: {}", fault.what);
+            Fault { blame: Blame::Token, what, ..fault }
+        }
+        Blame::Busy
+        | Blame::Handle
+        | Blame::Length
+        | Blame::Login
+        | Blame::Missing
+        | Blame::Pin
+        | Blame::Session
+        | Blame::Token
+        | Blame::Usage => fault,
+    }
+}

@@ -1,0 +1,54 @@
+//! Key policies: the one that is given by default, and what is demanded of another.
+
+use std::borrow::Cow;
+
+use crate::domain::kms::Scope;
+use crate::gate::kms::Call;
+use crate::kms::error::Error;
+use crate::policy::{POLICY_BYTES_MAX, PolicyDocument};
+
+/// The name of the only key policy.
+pub(super) const POLICY_NAME: &str = "default";
+
+/// What CreateKey gives a key without a policy (AWS KMS Developer Guide, Default key policy).
+pub(super) fn default_policy(scope: &Scope) -> String {
+    let partition = scope.region.partition();
+    format!(
+        r#"{{
+  "Version" : "2012-10-17",
+  "Id" : "key-default-1",
+  "Statement" : [ {{
+    "Sid" : "Enable IAM User Permissions",
+    "Effect" : "Allow",
+    "Principal" : {{
+      "AWS" : "arn:{partition}:iam::{}:root"
+    }},
+    "Action" : "kms:*",
+    "Resource" : "*"
+  }} ]
+}}"#,
+        scope.account
+    )
+}
+
+/// Whether a policy can be put on a key by this caller.
+pub(super) fn check(call: &Call<'_>, text: &str, bypass_lockout_check: bool) -> Result<(), Error> {
+    if text.len() > POLICY_BYTES_MAX {
+        return Err(Error::LimitExceeded(format!("The key policy is larger than {POLICY_BYTES_MAX} bytes.")));
+    }
+    let policy =
+        PolicyDocument::parse(text).map_err(|error| Error::MalformedPolicyDocument(error.to_string()))?;
+    if let Some(number) = policy.statement_without_principal() {
+        return Err(Error::MalformedPolicyDocument(format!("statement {number} has no `Principal`")));
+    }
+    if !bypass_lockout_check && !call.keeps_control(&policy) {
+        let text = "The new key policy will not allow you to update the key policy in the future.";
+        return Err(Error::MalformedPolicyDocument(text.to_owned()));
+    }
+    Ok(())
+}
+
+/// The condition key of CreateKey and PutKeyPolicy.
+pub(super) fn bypass_condition(bypass: bool) -> (Cow<'static, str>, Cow<'static, str>) {
+    ("kms:BypassPolicyLockoutSafetyCheck".into(), if bypass { "true" } else { "false" }.into())
+}

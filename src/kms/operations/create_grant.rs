@@ -1,0 +1,75 @@
+//! `CreateGrant`: a permission on one key for one principal.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::kms::{GrantOperation, KeyAction};
+use crate::gate::kms::{Call, NewGrant, Use};
+use crate::kms::error::Error;
+use crate::kms::grant::{self, GrantConstraintsEntry, GrantToken, NO_GRANTEE};
+use crate::kms::operations::{Operation, dry_run};
+
+pub(super) struct CreateGrant;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Request<'b> {
+    #[serde(borrow)]
+    key_id: Cow<'b, str>,
+    #[serde(borrow, default)]
+    grantee_principal: Option<Cow<'b, str>>,
+    #[serde(borrow, default)]
+    grantee_service_principal: Option<Cow<'b, str>>,
+    #[serde(borrow, default)]
+    retiring_principal: Option<Cow<'b, str>>,
+    #[serde(borrow, default)]
+    retiring_service_principal: Option<Cow<'b, str>>,
+    operations: Vec<GrantOperation>,
+    constraints: Option<GrantConstraintsEntry>,
+    name: Option<String>,
+    #[serde(borrow, default)]
+    grant_tokens: Option<Vec<Cow<'b, str>>>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Response {
+    grant_token: String,
+    grant_id: String,
+}
+
+impl<'b> Operation<'b> for CreateGrant {
+    type Request = Request<'b>;
+    type Response = Response;
+
+    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+        let grantee = grant::principal(request.grantee_principal, request.grantee_service_principal)?;
+        let grantee = grantee.ok_or_else(|| Error::validation(NO_GRANTEE))?;
+        let retiring = grant::principal(request.retiring_principal, request.retiring_service_principal)?;
+        let constraints = request.constraints.unwrap_or_default().into();
+        let conditions = grant::conditions(&request.operations, (&grantee, retiring.as_ref()), &constraints);
+        let usage = Use {
+            grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+            conditions: &conditions,
+            ..Use::default()
+        };
+        let key = call.open_key(KeyAction::CreateGrant, &request.key_id, usage).await?;
+        grant::check_operations(key.key(), &request.operations, &constraints)?;
+        dry_run(request.dry_run)?;
+        let issuing_account = call.caller().account_root_arn();
+        let id = key
+            .create_grant(NewGrant {
+                name: request.name,
+                issuing_account,
+                grantee: grantee.clone(),
+                retiring: retiring.clone(),
+                operations: request.operations.clone(),
+                constraints: constraints.clone(),
+            })
+            .await
+            .map_err(grant::explain)?;
+        Ok(Response { grant_token: GrantToken::of(key.key(), &id).to_string(), grant_id: id.0 })
+    }
+}

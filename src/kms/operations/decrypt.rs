@@ -1,0 +1,76 @@
+//! `Decrypt`: what Encrypt and the data key operations made; the ciphertext names the key.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::kms::{EncryptionContext, KeyAction};
+use crate::gate::kms::{Call, Use};
+use crate::kms::blob::SecretBlob;
+use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::error::Error;
+use crate::kms::operations::source::{self, DryRunModifiers, Source};
+use crate::kms::operations::{Blob, Operation, dry_run, refuse_recipient};
+use crate::secret::SecretBytes;
+use serde::de::IgnoredAny;
+
+pub(super) struct Decrypt;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Request<'b> {
+    ciphertext_blob: Option<SecretBlob>,
+    #[serde(default)]
+    encryption_context: Option<EncryptionContext>,
+    #[serde(borrow, default)]
+    grant_tokens: Option<Vec<Cow<'b, str>>>,
+    #[serde(borrow, default)]
+    key_id: Option<Cow<'b, str>>,
+    encryption_algorithm: Option<EncryptionAlgorithm>,
+    recipient: Option<IgnoredAny>,
+    dry_run: Option<bool>,
+    #[serde(borrow, default)]
+    dry_run_modifiers: Option<Vec<Cow<'b, str>>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Response {
+    key_id: String,
+    plaintext: Blob<SecretBytes>,
+    encryption_algorithm: EncryptionAlgorithm,
+    key_material_id: String,
+}
+
+impl<'b> Operation<'b> for Decrypt {
+    type Request = Request<'b>;
+    type Response = Response;
+
+    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+        refuse_recipient(request.recipient.is_some())?;
+        let context = request.encryption_context.unwrap_or_default();
+        let algorithm = request.encryption_algorithm.unwrap_or_default();
+        let usage = Use {
+            encryption_context: Some(&context),
+            grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+            conditions: &[algorithm.condition()],
+        };
+        let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
+        let blob = modifiers.require_ciphertext(request.ciphertext_blob)?;
+        let Some(blob) = blob else {
+            return Err(source::rehearse(call, KeyAction::Decrypt, request.key_id.as_deref(), usage).await);
+        };
+        let blob = blob.into_secret();
+        let source =
+            Source { blob: blob.expose(), key_id: request.key_id.as_deref(), algorithm, context: &context };
+        let (key, ciphertext) = source.open(call, KeyAction::Decrypt, usage).await?;
+        dry_run(request.dry_run)?;
+        let decrypted = key.decrypt(&ciphertext, &context).await?;
+        Ok(Response {
+            key_id: key.arn().to_owned(),
+            plaintext: Blob(decrypted.plaintext),
+            encryption_algorithm: algorithm,
+            key_material_id: decrypted.material_id.to_string(),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! `ReEncrypt`: from one key or context to another, and the plaintext stays inside.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::kms::{EncryptionContext, KeyAction};
+use crate::gate::kms::{Call, Use};
+use crate::kms::blob::SecretBlob;
+use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::error::Error;
+use crate::kms::operations::source::{self, DryRunModifiers, Source};
+use crate::kms::operations::{Blob, Operation, dry_run};
+
+pub(super) struct ReEncrypt;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Request<'b> {
+    ciphertext_blob: Option<SecretBlob>,
+    #[serde(default)]
+    source_encryption_context: Option<EncryptionContext>,
+    #[serde(borrow, default)]
+    source_key_id: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    destination_key_id: Cow<'b, str>,
+    #[serde(default)]
+    destination_encryption_context: Option<EncryptionContext>,
+    source_encryption_algorithm: Option<EncryptionAlgorithm>,
+    destination_encryption_algorithm: Option<EncryptionAlgorithm>,
+    #[serde(borrow, default)]
+    grant_tokens: Option<Vec<Cow<'b, str>>>,
+    dry_run: Option<bool>,
+    #[serde(borrow, default)]
+    dry_run_modifiers: Option<Vec<Cow<'b, str>>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Response {
+    ciphertext_blob: Blob<Vec<u8>>,
+    source_key_id: String,
+    key_id: String,
+    source_encryption_algorithm: EncryptionAlgorithm,
+    destination_encryption_algorithm: EncryptionAlgorithm,
+    source_key_material_id: String,
+    destination_key_material_id: String,
+}
+
+impl<'b> Operation<'b> for ReEncrypt {
+    type Request = Request<'b>;
+    type Response = Response;
+
+    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+        let grant_tokens = request.grant_tokens.as_deref().unwrap_or_default();
+        let source_context = request.source_encryption_context.unwrap_or_default();
+        let source_algorithm = request.source_encryption_algorithm.unwrap_or_default();
+        let source_usage = Use {
+            encryption_context: Some(&source_context),
+            grant_tokens,
+            conditions: &[source_algorithm.condition()],
+        };
+        let context = request.destination_encryption_context.unwrap_or_default();
+        let algorithm = request.destination_encryption_algorithm.unwrap_or_default();
+        let usage =
+            Use { encryption_context: Some(&context), grant_tokens, conditions: &[algorithm.condition()] };
+        let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
+        let Some(blob) = modifiers.require_ciphertext(request.ciphertext_blob)? else {
+            let source_key_id = request.source_key_id.as_deref();
+            let rehearsed =
+                source::rehearse(call, KeyAction::ReEncryptFrom, source_key_id, source_usage).await;
+            if rehearsed == Error::DryRun {
+                call.open(KeyAction::ReEncryptTo, &request.destination_key_id, usage).await?;
+            }
+            return Err(rehearsed);
+        };
+        let blob = blob.into_secret();
+        let source = Source {
+            blob: blob.expose(),
+            key_id: request.source_key_id.as_deref(),
+            algorithm: source_algorithm,
+            context: &source_context,
+        };
+        let (source_key, ciphertext) = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
+        let key = call.open(KeyAction::ReEncryptTo, &request.destination_key_id, usage).await?;
+        algorithm.check(key.key(), &context)?;
+        dry_run(request.dry_run)?;
+        let decrypted = source_key.decrypt(&ciphertext, &source_context).await?;
+        let sealed = key.encrypt(decrypted.plaintext, &context).await?;
+        Ok(Response {
+            ciphertext_blob: Blob(sealed.blob),
+            source_key_id: source_key.arn().to_owned(),
+            key_id: key.arn().to_owned(),
+            source_encryption_algorithm: source_algorithm,
+            destination_encryption_algorithm: algorithm,
+            source_key_material_id: decrypted.material_id.to_string(),
+            destination_key_material_id: sealed.material_id.to_string(),
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! Copies of a database: made while it is in use, looked at, and put back.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OptionalExtension};
+use tempfile::NamedTempFile;
+
+use crate::store::Setting;
+use crate::store::sqlite::connection::{self, Access};
+use crate::store::sqlite::schema::{self, MIGRATIONS, SchemaError, Version};
+use crate::store::sqlite::{files, identities};
+
+/// One megabyte: how much is copied before it is asked whether to stop.
+const PAGES_A_STEP: i32 = 256;
+
+/// What a backup file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupFacts {
+    pub schema_version: Version,
+    /// Whose keys these are: [`Setting::RootKeyId`].
+    pub root_key_id: Option<Vec<u8>>,
+    pub keys: u64,
+}
+
+/// Why a copy cannot be made, or is not one.
+#[derive(Debug)]
+pub enum BackupError {
+    /// It has errors: the first of them.
+    Damaged(String),
+    /// Nothing is ever overwritten.
+    Exists(PathBuf),
+    /// A daemon runs on it.
+    InUse(PathBuf),
+    Io(PathBuf, io::Error),
+    Schema(PathBuf, SchemaError),
+    /// The database is being closed, or locked by a stranger.
+    Stopped,
+}
+
+/// Copies the database, as it is at the start, to a file that is there whole or not at all. The log grows
+/// meanwhile, but nobody who writes has to wait.
+pub(super) fn copy(from: &Path, to: &Path, stop: &AtomicBool) -> Result<(), BackupError> {
+    let to = std::path::absolute(to).map_err(|error| BackupError::Io(to.to_owned(), error))?;
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    let io = |error| BackupError::Io(to.clone(), error);
+    if to.symlink_metadata().is_ok() {
+        return Err(BackupError::Exists(to));
+    }
+    let file = NamedTempFile::new_in(folder).map_err(io)?;
+    copy_pages(from, file.path(), stop)?;
+    put_in_place(file, &to)
+}
+
+/// Gives a finished file its name, durably.
+fn put_in_place(file: NamedTempFile, to: &Path) -> Result<(), BackupError> {
+    let io = |error| BackupError::Io(to.to_owned(), error);
+    file.as_file().sync_all().map_err(io)?;
+    file.persist_noclobber(to).map_err(|failed| match failed.error.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
+        _ => io(failed.error),
+    })?;
+    files::sync_folder(to.parent().unwrap_or(Path::new("/"))).map_err(io)
+}
+
+fn copy_pages(from: &Path, to: &Path, stop: &AtomicBool) -> Result<(), BackupError> {
+    let source = open(from)?;
+    let sql = |path: &Path| {
+        let path = path.to_owned();
+        move |error| BackupError::Schema(path, SchemaError::Sql(error))
+    };
+    // The snapshot that this begins is what all steps copy: without it, each write would make them start again.
+    source.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema").map_err(sql(from))?;
+    let mut target = connection::open(to, Access::Write).map_err(sql(to))?;
+    target.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF").map_err(sql(to))?;
+    let backup = Backup::new(&source, &mut target).map_err(sql(to))?;
+    loop {
+        let step = backup.step(PAGES_A_STEP).map_err(sql(to))?;
+        if step == StepResult::Done {
+            break;
+        }
+        if step != StepResult::More || stop.load(Ordering::Relaxed) {
+            return Err(BackupError::Stopped);
+        }
+    }
+    drop(backup);
+    drop(target);
+    // The header was copied too, and asks for a log beside the file: a backup is one file.
+    let target = connection::open(to, Access::Write).map_err(sql(to))?;
+    target.pragma_update(None, "journal_mode", "DELETE").map_err(sql(to))
+}
+
+/// Looks at a backup file; changes nothing.
+pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
+    let file = open(path)?;
+    let sql = |error| BackupError::Schema(path.to_owned(), SchemaError::Sql(error));
+    let schema = |error| BackupError::Schema(path.to_owned(), error);
+    let fault =
+        file.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)).map_err(sql)?;
+    if fault != "ok" {
+        return Err(BackupError::Damaged(fault));
+    }
+    let orphan = file.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
+    if let Some(table) = orphan.optional().map_err(sql)? {
+        return Err(BackupError::Damaged(format!("a row of `{table}` belongs to nothing")));
+    }
+    let keys: i64 = file.query_row("SELECT count(*) FROM kms_key", [], |row| row.get(0)).map_err(sql)?;
+    Ok(BackupFacts {
+        schema_version: schema::version(&file, MIGRATIONS.len()).map_err(schema)?,
+        root_key_id: identities::setting(&file, Setting::RootKeyId).map_err(sql)?,
+        keys: keys.unsigned_abs(),
+    })
+}
+
+/// Makes a backup file the database of a folder that has none.
+pub fn restore(from: &Path, to_folder: &Path) -> Result<BackupFacts, BackupError> {
+    let io = |error| BackupError::Io(to_folder.to_owned(), error);
+    let _lock =
+        files::lock(to_folder).map_err(io)?.ok_or_else(|| BackupError::InUse(to_folder.to_owned()))?;
+    let database = files::database(to_folder).map_err(io)?;
+    let folder = database.parent().unwrap_or(to_folder);
+    for path in files::beside(&database).chain([database.clone()]) {
+        if path.symlink_metadata().is_ok() {
+            return Err(BackupError::Exists(path));
+        }
+    }
+    let file = NamedTempFile::new_in(folder).map_err(io)?;
+    copy_pages(from, file.path(), &AtomicBool::new(false))?;
+    let facts = inspect(file.path())?;
+    put_in_place(file, &database)?;
+    Ok(facts)
+}
+
+/// Opens a database of ours that has something in it.
+fn open(path: &Path) -> Result<Connection, BackupError> {
+    let schema = |error| BackupError::Schema(path.to_owned(), error);
+    let absolute = std::path::absolute(path).map_err(|error| BackupError::Io(path.to_owned(), error))?;
+    let file = connection::open(&absolute, Access::Read).map_err(|error| schema(error.into()))?;
+    match schema::version(&file, MIGRATIONS.len()).map_err(schema)? {
+        0 => Err(schema(SchemaError::NotOurs)),
+        _ => Ok(file),
+    }
+}
+
+impl fmt::Display for BackupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(fault) => write!(f, "the file is damaged: {fault}"),
+            Self::Exists(path) => write!(f, "{} exists already", path.display()),
+            Self::InUse(path) => write!(f, "{}: another process uses it", path.display()),
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Schema(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Stopped => f.write_str("the database is being closed or locked"),
+        }
+    }
+}
+
+impl std::error::Error for BackupError {}

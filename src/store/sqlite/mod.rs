@@ -1,0 +1,159 @@
+//! The store of one daemon: a SQLite database, written by one thread and read by a few.
+
+mod aliases;
+mod backup;
+mod connection;
+mod due;
+mod fault;
+mod files;
+mod grant_row;
+mod grants;
+mod identities;
+mod job;
+mod key_row;
+mod keys;
+mod materials;
+mod numbers;
+mod open_error;
+mod reader;
+mod schema;
+mod scopes;
+mod statements;
+mod usage;
+mod verbs;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::store::sqlite::connection::{Access, Session};
+use crate::store::sqlite::fault::Fault;
+use crate::store::sqlite::job::Workers;
+use crate::store::sqlite::schema::MIGRATIONS;
+use crate::store::{StoreError, Stored};
+
+pub use backup::{BackupError, BackupFacts, inspect, restore};
+pub use open_error::OpenError;
+pub use schema::{SchemaError, Version};
+
+const READERS: usize = 2;
+/// What waits for the readers at most, and for the writer: some tens of milliseconds of work.
+const READ_QUEUE_LENGTH: usize = 1024;
+const WRITE_QUEUE_LENGTH: usize = 1024;
+
+/// A database file in a folder. Dropping it waits for the threads, which finish what they have been given.
+pub struct SqliteStore {
+    // Dropped in this order: the connection that writes is the last, and empties the log.
+    backup: BackupThread,
+    readers: Workers,
+    writer: Workers,
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the database of a folder, makes it if there is none, and brings its schema up to date.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let folder_fault = |error| OpenError::Io(folder.to_owned(), error);
+        let lock = files::lock(folder).map_err(folder_fault)?;
+        let lock = lock.ok_or_else(|| OpenError::InUse(folder.to_owned()))?;
+        let database = files::database(folder).map_err(folder_fault)?;
+        let io = |error| OpenError::Io(database.clone(), error);
+        let schema = |error| OpenError::Schema(database.clone(), error);
+        let sql = |error: rusqlite::Error| schema(error.into());
+        files::make_private(&database).map_err(io)?;
+        prepare(&database).map_err(schema)?;
+        files::sync_folder(folder).map_err(folder_fault)?;
+        let session = Session::open(&database, Access::Write).map_err(sql)?;
+        let writer =
+            Workers::start("store-writer", WRITE_QUEUE_LENGTH, vec![|jobs| writer::run(session, jobs)]);
+        let read = |_| {
+            let session = Session::open(&database, Access::Read).map_err(sql)?;
+            Ok(move |jobs| reader::run(session, jobs))
+        };
+        let readers = (0..READERS).map(read).collect::<Result<Vec<_>, OpenError>>()?;
+        Ok(Self {
+            readers: Workers::start("store-reader", READ_QUEUE_LENGTH, readers).map_err(io)?,
+            writer: writer.map_err(io)?,
+            backup: BackupThread { database, stop: Arc::default(), thread: Mutex::default() },
+            _lock: lock,
+        })
+    }
+
+    /// Work that changes nothing.
+    fn read<T, F>(&self, work: F) -> Stored<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        Box::pin(self.readers.run(work))
+    }
+
+    /// Work that is durable when it is answered.
+    fn write<T, F>(&self, work: F) -> Stored<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        Box::pin(self.writer.run(work))
+    }
+}
+
+/// Nothing is changed in a file that is not ours.
+fn prepare(database: &Path) -> Result<(), SchemaError> {
+    let mut connection = connection::open(database, Access::Write)?;
+    schema::version(&connection, MIGRATIONS.len())?;
+    connection::prepare_to_write(&connection)?;
+    schema::migrate(&mut connection, MIGRATIONS)
+}
+
+/// The thread of a backup that is being made, one at a time.
+struct BackupThread {
+    database: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl BackupThread {
+    async fn copy_to(&self, to: PathBuf) -> Result<(), StoreError> {
+        let answer = self.start(to)?;
+        let gone = || Err(StoreError::Unavailable("the backup was given up".to_owned()));
+        answer.await.unwrap_or_else(|_| gone())
+    }
+
+    fn start(&self, to: PathBuf) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
+        let mut thread = self.thread.lock();
+        if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return Err(StoreError::Unavailable("another backup is being made".to_owned()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let (database, stop) = (self.database.clone(), Arc::clone(&self.stop));
+        let copy = move || {
+            let result = backup::copy(&database, &to, &stop);
+            let _ = reply.send(result.map_err(|error| StoreError::Unavailable(error.to_string())));
+        };
+        let started: io::Result<_> = std::thread::Builder::new().name("store-backup".to_owned()).spawn(copy);
+        let unavailable = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
+        *thread = Some(started.map_err(unavailable)?);
+        Ok(answer)
+    }
+}
+
+impl Drop for BackupThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.get_mut().take() {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Each verb of the store as a job for a thread.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::domain::kms::{Alias, AliasName, Grant, GrantId, Key, KeyId, Scope, UnixMillis};
+use crate::store::sqlite::grants::{Page, PageOf};
+use crate::store::sqlite::{SqliteStore, aliases, due, grants, identities, keys, usage};
+use crate::store::{
+    DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, LastUsage, Setting, Store, Stored,
+    UsageRecord,
+};
+
+impl Store for SqliteStore {
+    fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Stored<'_, ()> {
+        self.write(move |connection| keys::create(connection, &key, keys_max))
+    }
+
+    fn key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId) -> Stored<'a, Option<Key>> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.read(move |connection| keys::get(connection, &scope, &id))
+    }
+
+    fn replace_key(&self, key: Arc<Key>) -> Stored<'_, ()> {
+        self.write(move |connection| keys::replace(connection, &key))
+    }
+
+    fn delete_key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId, revision: u64) -> Stored<'a, ()> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.write(move |connection| keys::delete(connection, &scope, &id, revision))
+    }
+
+    fn keys_page<'a>(
+        &'a self,
+        scope: &'a Scope,
+        after: Option<&'a KeyId>,
+        limit: usize,
+    ) -> Stored<'a, Vec<KeyId>> {
+        let (scope, after) = (scope.clone(), after.cloned());
+        self.read(move |connection| keys::page(connection, &scope, after.as_ref(), limit))
+    }
+
+    fn alias<'a>(&'a self, scope: &'a Scope, name: &'a AliasName) -> Stored<'a, Option<Alias>> {
+        let (scope, name) = (scope.clone(), name.clone());
+        self.read(move |connection| aliases::get(connection, &scope, &name))
+    }
+
+    fn create_alias(&self, alias: Alias, aliases_max: u64) -> Stored<'_, ()> {
+        self.write(move |connection| aliases::create(connection, &alias, aliases_max))
+    }
+
+    fn point_alias<'a>(&'a self, alias: Alias, before: &'a KeyId, aliases_max: u64) -> Stored<'a, ()> {
+        let before = before.clone();
+        self.write(move |connection| aliases::point(connection, &alias, &before, aliases_max))
+    }
+
+    fn delete_alias<'a>(&'a self, scope: &'a Scope, name: &'a AliasName) -> Stored<'a, ()> {
+        let (scope, name) = (scope.clone(), name.clone());
+        self.write(move |connection| aliases::delete(connection, &scope, &name))
+    }
+
+    fn aliases_page<'a>(
+        &'a self,
+        scope: &'a Scope,
+        key_id: Option<&'a KeyId>,
+        after: Option<&'a AliasName>,
+        limit: usize,
+    ) -> Stored<'a, Vec<Alias>> {
+        let (scope, key_id, after) = (scope.clone(), key_id.cloned(), after.cloned());
+        self.read(move |connection| {
+            aliases::page(connection, &scope, key_id.as_ref(), (after.as_ref(), limit))
+        })
+    }
+
+    fn create_grant(&self, grant: Grant, grants_max: u64) -> Stored<'_, GrantId> {
+        self.write(move |connection| grants::create(connection, &grant, grants_max))
+    }
+
+    fn grant<'a>(
+        &'a self,
+        scope: &'a Scope,
+        key_id: &'a KeyId,
+        id: &'a GrantId,
+    ) -> Stored<'a, Option<Grant>> {
+        let (scope, key_id, id) = (scope.clone(), key_id.clone(), id.clone());
+        self.read(move |connection| grants::get(connection, &scope, &key_id, &id))
+    }
+
+    fn delete_grant<'a>(&'a self, scope: &'a Scope, key_id: &'a KeyId, id: &'a GrantId) -> Stored<'a, ()> {
+        let (scope, key_id, id) = (scope.clone(), key_id.clone(), id.clone());
+        self.write(move |connection| grants::delete(connection, &scope, &key_id, &id))
+    }
+
+    fn grants_page<'a>(&'a self, query: GrantQuery<'a>, limit: usize) -> Stored<'a, Vec<Grant>> {
+        let of = match query.filter {
+            GrantFilter::OfKey { key_id, grantee: None } => PageOf::Key(key_id.clone()),
+            GrantFilter::OfKey { key_id, grantee: Some(grantee) } => {
+                PageOf::Grantee(key_id.clone(), grantee.clone())
+            }
+            GrantFilter::RetirableBy(retiring) => PageOf::Retiring(retiring.clone()),
+        };
+        let page = Page { scope: query.scope.clone(), of, after: query.after.cloned(), limit };
+        self.read(move |connection| grants::page(connection, &page))
+    }
+
+    fn due<'a>(&'a self, work: DueWork, now: UnixMillis, limit: usize) -> Stored<'a, Vec<(Scope, KeyId)>> {
+        self.read(move |connection| due::page(connection, work, now, limit))
+    }
+
+    fn next_due(&self) -> Stored<'_, Option<UnixMillis>> {
+        self.read(due::next)
+    }
+
+    fn record_usage(&self, usages: Vec<UsageRecord>) -> Stored<'_, ()> {
+        self.write(move |connection| usage::record(connection, usages))
+    }
+
+    fn last_usage<'a>(&'a self, scope: &'a Scope, id: &'a KeyId) -> Stored<'a, Option<LastUsage>> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.read(move |connection| usage::get(connection, &scope, &id))
+    }
+
+    fn identities(&self) -> Stored<'_, Vec<IdentityRow>> {
+        self.read(identities::list)
+    }
+
+    fn put_identity(&self, row: IdentityRow) -> Stored<'_, ()> {
+        self.write(move |connection| identities::put(connection, &row))
+    }
+
+    fn delete_identity<'a>(&'a self, name: &'a IdentityName) -> Stored<'a, ()> {
+        let name = name.clone();
+        self.write(move |connection| identities::delete(connection, &name))
+    }
+
+    fn setting(&self, name: Setting) -> Stored<'_, Option<Vec<u8>>> {
+        self.read(move |connection| Ok(identities::setting(connection, name)?))
+    }
+
+    fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>> {
+        self.write(move |connection| identities::set_once(connection, name, &value))
+    }
+
+    fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()> {
+        Box::pin(self.backup.copy_to(to.to_owned()))
+    }
+
+    fn clear_keys(&self) -> Stored<'_, ()> {
+        self.write(keys::clear)
+    }
+}

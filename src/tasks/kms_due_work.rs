@@ -1,0 +1,61 @@
+//! Deletes and rotates KMS keys when they are due, and writes down what keys were used for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::gate::kms::Kms;
+
+/// Between two looks, if nothing is known to be due before.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// After a failure, and between two batches.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// How long the HSM may take to make one new key.
+const HSM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lost at most, if the daemon is killed.
+const USAGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Works until it is dropped; stopping it anywhere leaves nothing half done.
+pub async fn run(kms: Arc<Kms>, clock: Arc<dyn Clock>) {
+    loop {
+        let pause = match catch_up(&kms, &clock).await {
+            Ok(()) => until_next(&kms).await,
+            Err(()) => PAUSE_MIN,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = kms.due_work_changed() => {}
+        }
+    }
+}
+
+/// Does everything that is due now.
+pub async fn catch_up(kms: &Kms, clock: &Arc<dyn Clock>) -> Result<(), ()> {
+    loop {
+        match kms.do_due_work(|| clock.instant() + HSM_TIMEOUT).await {
+            Ok(done) if done.failed > 0 => return Err(()),
+            Ok(done) if done.is_cut_short => {}
+            Ok(_) => return Ok(()),
+            Err(refused) => {
+                tracing::error!(reason = ?refused, "cannot look for keys that are due");
+                return Err(());
+            }
+        }
+    }
+}
+
+async fn until_next(kms: &Kms) -> Duration {
+    let Ok(Some(due)) = kms.next_due().await else { return PAUSE_MAX };
+    let wait_ms = u64::try_from(due.0.saturating_sub(kms.now().0)).unwrap_or(0);
+    Duration::from_millis(wait_ms).clamp(PAUSE_MIN, PAUSE_MAX)
+}
+
+/// Writes usage down every few seconds, until it is dropped.
+pub async fn write_usage(kms: Arc<Kms>) {
+    loop {
+        tokio::time::sleep(USAGE_INTERVAL).await;
+        if let Err(refused) = kms.write_usage().await {
+            tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
+        }
+    }
+}
