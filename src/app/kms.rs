@@ -1,17 +1,19 @@
 //! Builds the KMS API: store, key material, door and identities, and opens the root key.
 
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::gate::kms::{Kms, KmsParts, ResourceQuotas};
-use crate::identity::kms::{Declared, Directory};
+use crate::identity::kms::{Declared, Directory, Registry};
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
 use crate::kms::{self, QuotaClass, RequestQuotas};
@@ -33,6 +35,7 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     directory: Arc<Directory>,
+    registry: Registry,
     store: Arc<dyn Store>,
     backing_keys: Arc<dyn BackingKeys>,
     clock: Arc<dyn Clock>,
@@ -84,7 +87,14 @@ impl KmsFace {
         });
         let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
+        let registry = Registry::new(
+            Arc::clone(&directory),
+            Arc::clone(&store),
+            Arc::clone(&backing_keys),
+            Arc::clone(&clock),
+        );
         Ok(Self {
+            registry,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
             directory,
@@ -126,7 +136,8 @@ impl KmsFace {
             let set = self.store.set_once(Setting::RootKeyId, id.0.to_vec()).await;
             set.map_err(|error| error.to_string())?;
         }
-        self.check_root_key().await
+        self.check_root_key().await?;
+        self.registry.load().await.map_err(|error| error.to_string())
     }
 
     /// A root key of the same id that is another key would make every key of the store look damaged.
@@ -156,6 +167,19 @@ impl KmsFace {
     /// Puts another reading of the identities file in force.
     pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
         declared.map_or(Ok(()), |declared| self.directory.declare(declared))
+    }
+
+    /// Answers a request of `holdfast identity`.
+    pub(super) async fn administer(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
+        if let Some(reason) = &*self.obstacle.lock() {
+            return Err(format!("identities cannot be read now: {reason}"));
+        }
+        Ok(self.registry.administer(request).await)
+    }
+
+    /// Writes a consistent copy of the store to a new file.
+    pub(super) async fn back_up(&self, to: &Path) -> Result<(), String> {
+        self.store.back_up(to).await.map_err(|error| error.to_string())
     }
 
     /// Why keys cannot be used.
