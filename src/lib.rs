@@ -26,5 +26,6 @@ pub mod policy;
 pub mod provision;
 pub mod secret;
 pub mod store;
+pub mod sts;
 pub mod tasks;
 pub mod xks;

@@ -19,6 +19,10 @@ pub struct Metrics {
     pub xks_request_duration_seconds: HistogramVec,
     pub xks_requests_in_flight: IntGauge,
     pub xks_clock_skew_seconds: GaugeVec,
+    pub kms_requests_total: IntCounterVec,
+    pub kms_request_duration_seconds: HistogramVec,
+    pub kms_requests_in_flight: IntGauge,
+    pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
     pub credential_created_timestamp_seconds: IntGaugeVec,
     pub key_store_blocked: IntGaugeVec,
@@ -106,6 +110,25 @@ impl Metrics {
                 opts("xks_clock_skew_seconds", "X-Amz-Date of the last request minus our clock."),
                 &["key_store"],
             ))?,
+            kms_requests_total: make.counters(
+                "kms_requests_total",
+                "KMS API requests answered, by error name (`none` for success).",
+                &["operation", "error"],
+            )?,
+            kms_request_duration_seconds: make.latencies(
+                "kms_request_duration_seconds",
+                "Time from the request head to the answer.",
+                &["operation"],
+            )?,
+            sts_requests_total: make.counters(
+                "sts_requests_total",
+                "STS API requests answered, by error code (`none` for success).",
+                &["operation", "error"],
+            )?,
+            kms_requests_in_flight: make.keep(IntGauge::with_opts(opts(
+                "kms_requests_in_flight",
+                "KMS API requests being worked on.",
+            )))?,
             credential_requests_total: make.counters(
                 "credential_requests_total",
                 "Requests whose signature verified, by access key id.",

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::admin::Development;
 use crate::app::counters::ListenerCounters;
-use crate::app::kms::KmsFace;
+use crate::app::kms::{KmsFace, Surroundings, read_identities, request_quotas};
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
@@ -70,10 +70,15 @@ impl App {
             metrics: Arc::clone(&metrics),
             request_log: config.log.requests.then_some(sink),
         };
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            request_log: server_parts.request_log.clone(),
+        };
         let kms = match &config.kms {
             Some(kms) => {
                 let members = kms.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
-                Some(Arc::new(KmsFace::build(&config, kms, members, &clock)?))
+                Some(Arc::new(KmsFace::build(&config, kms, members, surroundings)?))
             }
             None => None,
         };
@@ -141,7 +146,22 @@ impl App {
             .collect();
         let admin = Listener::bind(settings("admin", config.admin.listen, None)).map_err(start_error)?;
         let probe = config.admin.probe_listen.map(|listen| Listener::bind(settings("probe", listen, None)));
-        Ok(Bound { xks: xks.map_err(start_error)?, admin, probe: probe.transpose().map_err(start_error)? })
+        let kms = config.kms.iter().flat_map(|kms| {
+            let tls = kms
+                .tls_listeners
+                .iter()
+                .map(|listener| settings(&listener.name, listener.listen, self.tls.get(&listener.name)));
+            let http =
+                kms.http_listeners.iter().map(|listener| settings(&listener.name, listener.listen, None));
+            tls.chain(http).map(Listener::bind).collect::<Vec<_>>()
+        });
+        let kms = kms.collect::<Result<Vec<_>, _>>().map_err(start_error)?;
+        Ok(Bound {
+            kms,
+            xks: xks.map_err(start_error)?,
+            admin,
+            probe: probe.transpose().map_err(start_error)?,
+        })
     }
 
     pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {
@@ -182,8 +202,10 @@ impl App {
 
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let config = self.config.load();
-        let listeners = config.listeners.iter().map(|listener| (listener.name.clone(), listener.listen));
-        listeners.chain([("admin".to_owned(), config.admin.listen)]).collect()
+        let tls = config.tls_listeners().map(|listener| (listener.name.clone(), listener.listen));
+        let http = config.kms.iter().flat_map(|kms| &kms.http_listeners);
+        let http = http.map(|listener| (listener.name.clone(), listener.listen));
+        tls.chain(http).chain([("admin".to_owned(), config.admin.listen)]).collect()
     }
 
     pub(super) fn set_stopping(&self) {
@@ -313,5 +335,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     load_tls(config, &clock)?;
     config.key_stores.iter().try_for_each(|store| authorizer(store).map(drop))?;
+    if let Some(kms) = &config.kms {
+        request_quotas(&kms.request_quotas)?;
+        read_identities(kms)?;
+    }
     config.hsms.iter().try_for_each(|hsm| hsm.read_pin().map(drop)).map_err(|error| error.to_string())
 }

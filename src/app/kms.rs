@@ -11,12 +11,16 @@ use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::gate::kms::{Kms, KmsParts, ResourceQuotas};
-use crate::identity::kms::Directory;
+use crate::identity::kms::{Declared, Directory};
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
+use crate::kms::{self, QuotaClass, RequestQuotas};
+use crate::logging::LogSink;
+use crate::metrics::Metrics;
 use crate::secret::SecretBytes;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Setting, Store};
+use crate::sts;
 use crate::tasks::kms_due_work;
 
 /// How long the HSM may take to find or make the root key.
@@ -27,7 +31,8 @@ const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
 /// The KMS API behind its listeners.
 pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
-    pub(super) directory: Arc<Directory>,
+    pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
+    directory: Arc<Directory>,
     store: Arc<dyn Store>,
     backing_keys: Arc<dyn BackingKeys>,
     clock: Arc<dyn Clock>,
@@ -36,33 +41,56 @@ pub(super) struct KmsFace {
     obstacle: Mutex<Option<String>>,
 }
 
+/// What the rest of the daemon lends.
+pub(super) struct Surroundings {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) request_log: Option<LogSink>,
+}
+
 impl KmsFace {
     pub(super) fn build(
         config: &config::Config,
-        kms: &config::Kms,
+        settings: &config::Kms,
         members: Vec<Arc<Hsm>>,
-        clock: &Arc<dyn Clock>,
+        surroundings: Surroundings,
     ) -> Result<Self, StartError> {
+        let Surroundings { clock, metrics, request_log } = surroundings;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
-        let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(clock)));
+        let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
         let kms_clock: Arc<dyn Clock> = match &development {
             Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
-            None => Arc::clone(clock),
+            None => Arc::clone(&clock),
         };
         let parts = KmsParts {
             store: Arc::clone(&store),
             backing_keys: Arc::clone(&backing_keys),
             clock: kms_clock,
-            quotas: resource_quotas(&kms.resource_quotas),
-            known_keys_max: NonZeroU64::new(kms.known_keys_max).unwrap_or(NonZeroU64::MIN),
+            quotas: resource_quotas(&settings.resource_quotas),
+            known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
         };
+        let kms = Arc::new(Kms::new(parts));
+        let directory = Arc::new(Directory::default());
+        declare(&directory, settings).map_err(StartError)?;
+        let server = kms::Server::new(kms::ServerParts {
+            kms: Arc::clone(&kms),
+            directory: Arc::clone(&directory),
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            request_log: request_log.clone(),
+            request_deadline: settings.request_deadline,
+            request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
+        });
+        let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
+        let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
         Ok(Self {
-            kms: Arc::new(Kms::new(parts)),
-            directory: Arc::new(Directory::default()),
+            endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
+            kms,
+            directory,
             store,
             backing_keys,
-            clock: Arc::clone(clock),
+            clock,
             development,
             obstacle: Mutex::new(Some("the root key is not open yet".to_owned())),
         })
@@ -125,6 +153,11 @@ impl KmsFace {
         }
     }
 
+    /// Puts another reading of the identities file in force.
+    pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
+        declared.map_or(Ok(()), |declared| self.directory.declare(declared))
+    }
+
     /// Why keys cannot be used.
     pub(super) fn obstacles(&self) -> Vec<String> {
         self.obstacle.lock().iter().map(|reason| format!("KMS: {reason}")).collect()
@@ -157,6 +190,37 @@ impl Development for KmsFace {
     fn reset(&self) -> Developed<'_, ()> {
         Box::pin(async move { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) })
     }
+}
+
+/// Reads what the identities file declares.
+pub(super) fn read_identities(settings: &config::Kms) -> Result<Option<Declared>, String> {
+    let read = |path| Declared::load(path).map_err(|error| error.to_string());
+    settings.identities_file.as_ref().map(|path| read(path)).transpose()
+}
+
+fn declare(directory: &Directory, settings: &config::Kms) -> Result<(), String> {
+    match read_identities(settings)? {
+        Some(declared) => directory.declare(declared),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn request_quotas(config: &config::RequestQuotas) -> Result<RequestQuotas, String> {
+    if !config.enabled {
+        return Ok(RequestQuotas::Off);
+    }
+    let class = |(name, rate): (&String, &f64)| {
+        let class = QuotaClass::parse(name);
+        class.map(|class| (class, *rate)).ok_or_else(|| {
+            let names: Vec<_> = QuotaClass::ALL.iter().map(|class| class.as_str()).collect();
+            format!(
+                "kms.request_quotas.per_second: there is no quota `{name}`; there are {}",
+                names.join(", ")
+            )
+        })
+    };
+    let overrides = config.per_second.iter().map(class).collect::<Result<_, _>>()?;
+    Ok(RequestQuotas::Aws { overrides })
 }
 
 fn resource_quotas(config: &config::ResourceQuotas) -> ResourceQuotas {

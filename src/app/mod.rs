@@ -91,8 +91,9 @@ impl Drop for ControlFile {
 async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
     // Before anything is built from the files, or a change meanwhile would be missed; and a SIGHUP would end us.
     let changes = ConfigurationChanges::listen(&config).map_err(start_error)?;
-    let open_files =
-        config.limits.connections_max.saturating_mul(config.listeners.len() + 1) + OPEN_FILES_OF_OURS;
+    let http_listeners = config.kms.iter().map(|kms| kms.http_listeners.len()).sum::<usize>();
+    let listeners = config.tls_listeners().count() + http_listeners;
+    let open_files = config.limits.connections_max.saturating_mul(listeners + 1) + OPEN_FILES_OF_OURS;
     process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
     let _lock = process::lock(&config.state_dir)
         .map_err(|error| start_error(format_args!("state_dir {}: {error}", config.state_dir.display())))?;
@@ -216,6 +217,7 @@ async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges) {
 /// The sockets, bound before anything is served, so that a port in use is an error at the start.
 struct Bound {
     xks: Vec<Listener>,
+    kms: Vec<Listener>,
     admin: Listener,
     probe: Option<Listener>,
 }
@@ -240,6 +242,12 @@ impl Bound {
         let (mut serving, mut telling) = (JoinSet::new(), JoinSet::new());
         for listener in self.xks {
             serving.spawn(Box::pin(listener.serve(app.server(), stop.requests.subscribe())) as Serving);
+        }
+        if let Some(face) = app.kms() {
+            for listener in self.kms {
+                let endpoint = Arc::clone(&face.endpoint);
+                serving.spawn(Box::pin(listener.serve(endpoint, stop.requests.subscribe())) as Serving);
+            }
         }
         if let Some(probe) = self.probe {
             let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::app::build::{App, load_tls};
+use crate::app::kms::read_identities;
 use crate::config::Config;
 
 impl App {
@@ -34,9 +35,13 @@ impl App {
         // Everything that can fail comes before anything that has an effect.
         let tls = load_tls(&config, &self.clock)?;
         let key_stores = self.key_stores(&config)?;
+        let identities = config.kms.as_ref().map(read_identities).transpose()?.flatten();
         let mut pins = Vec::new();
         for hsm in &config.hsms {
             pins.push((hsm.name.clone(), hsm.read_pin().map_err(|error| error.to_string())?));
+        }
+        if let Some(face) = self.kms() {
+            face.declare(identities)?;
         }
         self.kill_switch.reload().map_err(|error| error.to_string())?;
 

@@ -4,6 +4,7 @@ pub mod credentials;
 pub mod environment;
 mod files;
 mod hsm;
+pub mod identities;
 mod key_store;
 mod kms;
 mod listener;

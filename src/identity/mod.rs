@@ -2,5 +2,6 @@
 
 pub mod kms;
 mod proxy_credential;
+mod signing_keys;
 
 pub use proxy_credential::{Caller, Credentials, Untrusted};

@@ -1,17 +1,13 @@
-//! Who signed a request: the credentials of a key store, and their SigV4 signing keys.
+//! Who signed a request: the credentials of a key store.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
-use parking_lot::RwLock;
-use proxy_api::sigv4::{Authorization, Refusal, Request, SERVICE_XKS, Scope, SigningKey};
+use proxy_api::sigv4::{Authorization, Refusal, Request, SERVICE_XKS};
 
 use crate::config;
+use crate::identity::signing_keys::SigningKeys;
 use crate::secret::SecretBytes;
-
-/// Signing keys kept for one credential: a day and its neighbour, for the Regions that call.
-const SIGNING_KEYS_MAX: usize = 64;
 
 /// The credentials of one key store. Several are valid at once, so that they can be exchanged without a pause
 /// (XKS v1, SigV4 credentials rotation).
@@ -23,13 +19,7 @@ pub struct Credentials {
 
 struct Credential {
     secret_access_key: SecretBytes,
-    signing_keys: RwLock<Vec<(OwnedScope, Arc<SigningKey>)>>,
-}
-
-#[derive(PartialEq, Eq)]
-struct OwnedScope {
-    date: String,
-    region: String,
+    signing_keys: SigningKeys,
 }
 
 /// A caller whose signature verified.
@@ -57,7 +47,7 @@ impl Credentials {
             .map(|credential| {
                 let entry = Credential {
                     secret_access_key: credential.secret_access_key.clone(),
-                    signing_keys: RwLock::default(),
+                    signing_keys: SigningKeys::default(),
                 };
                 (credential.access_key_id.clone(), entry)
             })
@@ -75,7 +65,9 @@ impl Credentials {
         }
         let claim =
             authorization.check(request, SERVICE_XKS, now_unix_seconds).map_err(Untrusted::Signature)?;
-        credential.verify(scope, |key| claim.verify(key)).map_err(Untrusted::Signature)?;
+        let verified =
+            credential.signing_keys.verify(&credential.secret_access_key, scope, |key| claim.verify(key));
+        verified.map_err(Untrusted::Signature)?;
         let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
         Ok(Caller {
             access_key_id: access_key_id.to_owned(),
@@ -86,39 +78,6 @@ impl Credentials {
 
     pub fn access_key_ids(&self) -> impl Iterator<Item = &str> {
         self.by_access_key_id.keys().map(String::as_str)
-    }
-}
-
-impl Credential {
-    /// Verifies with the signing key of the scope. It is kept only after a signature verified, so that nobody
-    /// without the secret can fill the cache.
-    fn verify(
-        &self,
-        scope: Scope<'_>,
-        verify: impl Fn(&SigningKey) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        if let Some(key) = self.cached(scope) {
-            return verify(&key);
-        }
-        let key = SigningKey::derive(self.secret_access_key.expose(), &scope);
-        verify(&key)?;
-        let owned = OwnedScope { date: scope.date.to_owned(), region: scope.region.to_owned() };
-        let mut cache = self.signing_keys.write();
-        if !cache.iter().any(|(known, _)| *known == owned) {
-            if cache.len() >= SIGNING_KEYS_MAX {
-                cache.remove(0);
-            }
-            cache.push((owned, Arc::new(key)));
-        }
-        Ok(())
-    }
-
-    fn cached(&self, scope: Scope<'_>) -> Option<Arc<SigningKey>> {
-        let cache = self.signing_keys.read();
-        // The newest day is at the end.
-        let known =
-            cache.iter().rev().find(|(known, _)| known.date == scope.date && known.region == scope.region);
-        known.map(|(_, key)| Arc::clone(key))
     }
 }
 

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::domain::kms::{CapabilityRefusal, StateRefusal};
 use crate::gate::kms::Refused;
+use crate::http::BodyError;
 use crate::key_manager::HsmError;
 use crate::store::StoreError;
 
@@ -12,9 +13,13 @@ use crate::store::StoreError;
 pub enum Error {
     AccessDenied(String),
     AlreadyExists(String),
+    BodyTimedOut,
+    BodyTooLarge,
     /// The key was changed meanwhile: the request is tried again.
     Conflict,
     Disabled(String),
+    /// The client went away while it sent the request.
+    Disconnected,
     /// `DryRunOperationException`: the request would have succeeded.
     DryRun,
     ExpiredToken,
@@ -44,6 +49,8 @@ pub enum Error {
     /// The HSM or the store did not answer in time.
     TimedOut,
     UnknownOperation,
+    /// No `POST /`.
+    UnknownPath,
     UnrecognizedClient,
     UnsupportedOperation(String),
     Validation(String),
@@ -58,6 +65,8 @@ pub struct Wire {
     pub message: String,
 }
 
+const BODY_TIMED_OUT: &str = "the request body did not arrive in time";
+const BODY_TOO_LARGE: &str = "the request body is larger than any request of this API";
 const INCORRECT_KEY: &str =
     "The key ID in the request does not identify a CMK that can perform this operation.";
 const DRY_RUN: &str = "The request would have succeeded, but the DryRun option is set.";
@@ -74,7 +83,12 @@ impl Error {
         let (status, name, message) = match self {
             Self::AccessDenied(text) => (bad, "AccessDeniedException", text.as_str()),
             Self::AlreadyExists(text) => (bad, "AlreadyExistsException", text.as_str()),
+            Self::BodyTimedOut => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", BODY_TIMED_OUT),
+            Self::BodyTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", BODY_TOO_LARGE)
+            }
             Self::Disabled(text) => (bad, "DisabledException", text.as_str()),
+            Self::Disconnected => (bad, "RequestTimeoutException", "the request body ended early"),
             Self::DryRun => (bad, "DryRunOperationException", DRY_RUN),
             Self::ExpiredToken => (bad, "ExpiredTokenException", EXPIRED_TOKEN),
             Self::IncompleteSignature(text) => (bad, "IncompleteSignatureException", text.as_str()),
@@ -110,6 +124,7 @@ impl Error {
                 "The system timed out while trying to fulfill the request. You can retry the request.",
             ),
             Self::UnknownOperation => (bad, "UnknownOperationException", ""),
+            Self::UnknownPath => (StatusCode::NOT_FOUND, "UnknownOperationException", ""),
             Self::UnrecognizedClient => (bad, "UnrecognizedClientException", UNRECOGNIZED_CLIENT),
             Self::UnsupportedOperation(text) => (bad, "UnsupportedOperationException", text.as_str()),
             Self::Validation(text) => (bad, "ValidationException", text.as_str()),
@@ -203,6 +218,16 @@ impl From<HsmError> for Error {
             | HsmError::KeyMissing
             | HsmError::Unavailable(_)
             | HsmError::UsageRefused => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Disconnected => Self::Disconnected,
+            BodyError::TimedOut => Self::BodyTimedOut,
+            BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
 }

@@ -1,16 +1,27 @@
 //! The KMS front end: the AWS KMS API over keys that live in an HSM.
 
+mod accounting;
 mod alias;
+mod authentication;
 mod blob;
 mod data_key;
 mod encryption_algorithm;
+mod endpoint;
 mod error;
 mod grant;
 mod key_policy;
+mod model;
 mod operation;
 mod operations;
 mod page;
+mod quota;
+mod response;
+mod server;
 mod tags;
 
+pub use endpoint::Endpoint;
 pub use error::Error;
+pub use model::{Document, Model};
 pub use operation::OperationName;
+pub use quota::{QuotaClass, RequestQuotas};
+pub use server::{Server, ServerParts};

@@ -66,6 +66,13 @@ impl ArnPattern {
         Ok(Self::Components(components.into_iter().map(pattern).collect()))
     }
 
+    pub(super) fn has_variables(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Components(patterns) => patterns.iter().any(Pattern::has_variables),
+        }
+    }
+
     pub(super) fn matches(&self, text: &str, context: &Context<'_>, if_unresolved: bool) -> bool {
         match self {
             Self::Any => true,

@@ -65,6 +65,27 @@ impl PolicyDocument {
         self.statements.iter().position(|statement| !statement.names_principals()).map(|index| index + 1)
     }
 
+    /// Whether the context can change what the policy says; if not, an empty one does.
+    pub fn needs_context(&self) -> bool {
+        self.statements.iter().any(Statement::needs_context)
+    }
+
+    pub fn names_a_principal(&self) -> bool {
+        self.statements.iter().any(Statement::names_principals)
+    }
+
+    pub fn names_principals_throughout(&self) -> bool {
+        self.statements.iter().all(Statement::names_principals)
+    }
+
+    pub fn names_a_resource(&self) -> bool {
+        self.statements.iter().any(Statement::names_resources)
+    }
+
+    pub fn names_resources_throughout(&self) -> bool {
+        self.statements.iter().all(Statement::names_resources)
+    }
+
     pub(super) fn statements(&self) -> &[Statement] {
         &self.statements
     }

@@ -80,6 +80,11 @@ pub fn evaluate_without_delegation<'p>(
     decide(request, policies, AccountScope::RootUser)
 }
 
+/// The same, but an Allow must name the caller exactly: an account, `*` or the role of a session does not.
+pub fn evaluate_for_exact_name<'p>(request: &Request<'_>, policies: &[&'p PolicyDocument]) -> Decision<'p> {
+    decide(request, policies, AccountScope::Nobody)
+}
+
 fn decide<'p>(
     request: &Request<'_>,
     policies: &[&'p PolicyDocument],

@@ -50,6 +50,8 @@ pub(super) enum AccountScope {
     AllIdentities,
     /// Its root user only: as a `NotPrincipal`, where AWS wants the account listed beside the identities meant.
     RootUser,
+    /// Nobody, and neither does `*`, nor a role for its sessions: only a caller's exact name counts.
+    Nobody,
 }
 
 impl Principals {
@@ -67,7 +69,7 @@ impl Principals {
 
     pub(super) fn include(&self, caller: &Principal<'_>, scope: AccountScope) -> bool {
         match self {
-            Self::Everyone => true,
+            Self::Everyone => scope != AccountScope::Nobody,
             Self::Listed(types) => {
                 types.iter().flat_map(|(_, entries)| entries).any(|entry| entry.is(caller, scope))
             }
@@ -172,10 +174,12 @@ impl Written<Named> {
                 let in_scope = match scope {
                     AccountScope::AllIdentities => true,
                     AccountScope::RootUser => caller.arn().is_some_and(|arn| arn.resource == "root"),
+                    AccountScope::Nobody => false,
                 };
                 in_scope && caller.account() == Some(id)
             }
-            Named::Everyone => true,
+            Named::Everyone => scope != AccountScope::Nobody,
+            Named::Role { .. } if scope == AccountScope::Nobody => *self.source == *caller.as_str(),
             Named::Exactly => *self.source == *caller.as_str(),
             Named::Role { partition, account, name } => {
                 let session_role = caller.arn().filter(|arn| arn.service == "sts").and_then(|arn| {

@@ -62,10 +62,6 @@ impl Statement {
             && self.conditions.iter().all(|condition| condition.holds(&request.context, self.effect))
     }
 
-    pub(super) fn names_principals(&self) -> bool {
-        self.principals.is_some()
-    }
-
     fn applies_to_action(&self, request: &Request<'_>) -> bool {
         let is_in = |actions: &Actions| {
             actions.iter().any(|action| action.meaning.matches(request.action, &request.context, false))
@@ -78,7 +74,7 @@ impl Statement {
 
     fn applies_to_principal(&self, request: &Request<'_>, accounts: AccountScope) -> bool {
         match &self.principals {
-            None => true,
+            None => accounts != AccountScope::Nobody,
             Some(Selector::AllBut(principals)) => {
                 !principals.include(&request.principal, AccountScope::RootUser)
             }
@@ -105,6 +101,25 @@ impl Statement {
 impl Statement {
     pub(super) fn condition_keys(&self) -> impl Iterator<Item = &str> {
         self.conditions.iter().flat_map(Condition::keys)
+    }
+
+    pub(super) fn names_principals(&self) -> bool {
+        self.principals.is_some()
+    }
+
+    pub(super) fn names_resources(&self) -> bool {
+        self.resources.is_some()
+    }
+
+    /// Whether what it says about a request depends on the context.
+    pub(super) fn needs_context(&self) -> bool {
+        let has_variables = match &self.resources {
+            Some(Selector::AllBut(resources) | Selector::Only(resources)) => {
+                resources.iter().any(|resource| resource.meaning.has_variables())
+            }
+            None => false,
+        };
+        has_variables || !self.conditions.is_empty()
     }
 
     /// `variables` says whether the version of the policy knows them; `number` counts from one.

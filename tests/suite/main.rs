@@ -15,6 +15,7 @@ mod hsm_health;
 mod integrity_value;
 mod invocations;
 mod kill_switch;
+mod kms_crash;
 mod many_keys;
 mod misconfigured_hsm;
 mod observability;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::authorizer::kms::{Question, Ruling, rule};
+use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
     Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, KeySpec, KeyState, KeyUsage, Origin, Scope,
     Tag,
@@ -115,13 +115,13 @@ impl Call<'_> {
     pub fn keeps_control(&self, policy: &PolicyDocument) -> bool {
         let question = Question {
             caller: self.caller(),
+            service: Service::Kms,
             permission: "PutKeyPolicy",
             resource: "*",
             resource_account: &self.caller().account,
-            key_policy: Some(policy),
-            context: Context::new(),
+            resource_policy: Some(policy),
         };
-        rule(question) == Ruling::Allowed
+        rule(question, Context::new) == Ruling::Allowed
     }
 
     /// The alias, if there is one.

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::authorizer::kms::{Denial, Question, Ruling, rule};
+use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
     AccountAction, AccountId, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region, Scope,
     UnixMillis, check,
 };
-use crate::gate::kms::facts::{RequestFacts, global_context, with_encryption_context, with_key};
+use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
 use crate::identity::kms::Caller;
@@ -172,13 +172,15 @@ impl<'a> Call<'a> {
         resource: Option<&str>,
         usage: Use<'_>,
     ) -> Result<(), Refused> {
-        self.allow(action.permission(), (resource, &self.request.caller.account, None), self.context(usage))
+        self.allow(action.permission(), (resource, &self.request.caller.account, None), || {
+            self.context(usage)
+        })
     }
 
     /// Whether the identity policies of the caller allow this on an alias.
     pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
         let account = &self.request.caller.account;
-        self.allow(action.permission(), (Some(alias_arn), account, None), self.context(Use::default()))
+        self.allow(action.permission(), (Some(alias_arn), account, None), || self.context(Use::default()))
     }
 
     async fn open_reference(
@@ -230,7 +232,7 @@ impl<'a> Call<'a> {
         alias: Option<&str>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        let context = with_key(self.context(usage), &key.key).with_optional("kms:RequestAlias", alias);
+        let context = || with_key(self.context(usage), &key.key).with_optional("kms:RequestAlias", alias);
         let resource = (Some(key.arn.as_str()), &key.key.scope.account, Some(&key.policy));
         self.allow(action.permission(), resource, context)?;
         let open = OpenKey::new(self, key, action);
@@ -239,7 +241,7 @@ impl<'a> Call<'a> {
     }
 
     fn context<'c>(&'c self, usage: Use<'c>) -> Context<'c> {
-        let mut context = global_context(self.request.caller, &self.request.facts);
+        let mut context = caller_context(self.request.caller, &self.request.facts);
         if let Some(encryption_context) = usage.encryption_context {
             context = with_encryption_context(context, encryption_context);
         }
@@ -249,21 +251,26 @@ impl<'a> Call<'a> {
         context
     }
 
-    fn allow(
-        &self,
+    /// The context is made only if a policy depends on it.
+    fn allow<'c>(
+        &'c self,
         permission: &'static str,
-        (resource, resource_account, key_policy): (Option<&str>, &AccountId, Option<&PolicyDocument>),
-        context: Context<'_>,
+        (resource, resource_account, resource_policy): (
+            Option<&'c str>,
+            &'c AccountId,
+            Option<&'c PolicyDocument>,
+        ),
+        context: impl FnOnce() -> Context<'c>,
     ) -> Result<(), Refused> {
         let question = Question {
             caller: self.request.caller,
+            service: Service::Kms,
             permission,
             resource: resource.unwrap_or("*"),
             resource_account,
-            key_policy,
-            context,
+            resource_policy,
         };
-        match rule(question) {
+        match rule(question, context) {
             Ruling::Allowed => Ok(()),
             Ruling::Denied(denial) => Err(self.forbidden(permission, resource, denial)),
         }

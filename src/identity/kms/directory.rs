@@ -1,33 +1,42 @@
 //! Every identity there is, in memory: finds who signed a request and proves it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use proxy_api::sigv4::{Authorization, Refusal, Request, SigningKey};
+use http::HeaderMap;
+use parking_lot::Mutex;
+use proxy_api::sigv4::{Authorization, Refusal, Request};
 
 use crate::domain::kms::{AccountId, Region};
-use crate::identity::kms::caller::{Caller, Principal};
-use crate::policy::PolicyDocument;
-use crate::secret::SecretBytes;
+use crate::identity::kms::caller::Caller;
+use crate::identity::kms::declared::Declared;
+use crate::identity::kms::record::Records;
+use crate::identity::kms::session_token::SessionKey;
+use crate::identity::kms::sessions::{
+    NewSession, SESSION_PREFIX, SessionCredentials, SessionError, Sessions,
+};
+use crate::identity::kms::table::{Fault, Role, Table};
 
-/// Users, roles and access keys.
+const SECURITY_TOKEN: &str = "x-amz-security-token";
+
+/// Users, roles and access keys: declared in a file, or stored.
 #[derive(Default)]
 pub struct Directory {
-    keys: ArcSwap<HashMap<String, Arc<AccessKey>>>,
+    origins: Mutex<Origins>,
+    table: ArcSwap<Table>,
+    sessions: Sessions,
 }
 
-struct AccessKey {
-    secret: SecretBytes,
-    account: AccountId,
-    arn: Arc<str>,
-    policies: Vec<Arc<PolicyDocument>>,
+#[derive(Default)]
+struct Origins {
+    declared: Arc<Records>,
+    stored: Arc<Records>,
 }
 
 /// Why a caller is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unauthenticated {
-    /// `UnrecognizedClientException`.
+    /// `UnrecognizedClientException`; STS calls it `InvalidClientTokenId`.
     AccessKeyUnknown,
     /// `ExpiredTokenException`.
     TokenExpired,
@@ -37,22 +46,30 @@ pub enum Unauthenticated {
     RegionUnknown,
 }
 
-impl Directory {
-    /// Adds the access key of an administrator.
-    pub fn add_administrator(&self, account: &AccountId, access_key_id: String, secret: SecretBytes) {
-        let everything =
-            r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
-        let key = Arc::new(AccessKey {
-            secret,
-            account: account.clone(),
-            arn: Arc::from(format!("arn:aws:iam::{account}:user/admin")),
-            policies: PolicyDocument::parse(everything).map(Arc::new).into_iter().collect(),
-        });
-        let mut keys = HashMap::clone(&self.keys.load());
-        keys.insert(access_key_id, key);
-        self.keys.store(Arc::new(keys));
-    }
+/// What a request says about who signed it.
+struct Presented<'a> {
+    authorization: Authorization<'a>,
+    session_token: Option<&'a str>,
+}
 
+impl<'a> Presented<'a> {
+    fn of(request: &'a Request<'a>) -> Result<Self, Unauthenticated> {
+        let authorization = Authorization::parse(request.headers).map_err(Unauthenticated::Signature)?;
+        Ok(Self { authorization, session_token: header_token(request.headers)? })
+    }
+}
+
+/// At most one, and text.
+fn header_token(headers: &HeaderMap) -> Result<Option<&str>, Unauthenticated> {
+    let mut values = headers.get_all(SECURITY_TOKEN).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(text), None) => Ok(Some(text.trim())),
+        (Ok(_) | Err(_), _) => Err(Unauthenticated::AccessKeyUnknown),
+    }
+}
+
+impl Directory {
     /// Who signed `request` for this service (`kms` or `sts`).
     pub fn authenticate(
         &self,
@@ -60,23 +77,80 @@ impl Directory {
         service: &str,
         now_unix_seconds: u64,
     ) -> Result<Caller, Unauthenticated> {
-        let authorization = Authorization::parse(request.headers).map_err(Unauthenticated::Signature)?;
-        let keys = self.keys.load();
-        let key = keys.get(authorization.access_key_id).ok_or(Unauthenticated::AccessKeyUnknown)?;
-        let region = Region::parse(authorization.scope.region).ok_or(Unauthenticated::RegionUnknown)?;
-        let access_key_id = authorization.access_key_id.to_owned();
-        let signing_key = SigningKey::derive(key.secret.expose(), &authorization.scope);
-        let claim =
-            authorization.check(request, service, now_unix_seconds).map_err(Unauthenticated::Signature)?;
-        claim.verify(&signing_key).map_err(Unauthenticated::Signature)?;
-        Ok(Caller {
-            account: key.account.clone(),
-            region,
-            access_key_id,
-            principal: Principal::User { name: "admin".to_owned() },
-            arn: Arc::clone(&key.arn),
-            policies: key.policies.clone(),
-            tags: Vec::new(),
-        })
+        let Presented { authorization, session_token } = Presented::of(request)?;
+        let (access_key_id, scope) = (authorization.access_key_id, authorization.scope);
+        let table = self.table.load();
+        let region = Region::parse(scope.region).ok_or(Unauthenticated::RegionUnknown)?;
+        let check = || authorization.check(request, service, now_unix_seconds);
+        match session_token {
+            Some(token) if access_key_id.starts_with(SESSION_PREFIX) => {
+                let opened = self.sessions.open(&table, (access_key_id, token), now_unix_seconds)?;
+                let claim = check().map_err(Unauthenticated::Signature)?;
+                let verified = opened.signing_keys.verify(&opened.secret, scope, |key| claim.verify(key));
+                verified.map_err(Unauthenticated::Signature)?;
+                self.sessions.keep(&opened, now_unix_seconds);
+                Ok(opened.identity.calls(region))
+            }
+            // A long-term key has no token.
+            Some(_) => Err(Unauthenticated::AccessKeyUnknown),
+            None => {
+                let key = table.access_key(access_key_id).filter(|key| key.active);
+                let key = key.ok_or(Unauthenticated::AccessKeyUnknown)?;
+                let claim = check().map_err(Unauthenticated::Signature)?;
+                let verified = key.signing_keys.verify(&key.secret, scope, |key| claim.verify(key));
+                verified.map_err(Unauthenticated::Signature)?;
+                Ok(key.identity.calls(region))
+            }
+        }
     }
+
+    /// Puts what a file declares in force, in place of what one declared before.
+    pub fn declare(&self, declared: Declared) -> Result<(), String> {
+        let mut origins = self.origins.lock();
+        let records = Arc::new(declared.records);
+        let table = Table::build(&records, &origins.stored).map_err(explain)?;
+        origins.declared = records;
+        self.table.store(Arc::new(table));
+        Ok(())
+    }
+
+    /// Puts what is stored in force, in place of what was stored before.
+    pub(super) fn keep(&self, stored: Arc<Records>) -> Result<(), String> {
+        let mut origins = self.origins.lock();
+        let table = Table::build(&origins.declared, &stored).map_err(explain)?;
+        origins.stored = stored;
+        self.table.store(Arc::new(table));
+        Ok(())
+    }
+
+    pub(super) fn declared(&self) -> Arc<Records> {
+        Arc::clone(&self.origins.lock().declared)
+    }
+
+    pub(super) fn stored(&self) -> Arc<Records> {
+        Arc::clone(&self.origins.lock().stored)
+    }
+
+    /// From now on sessions can be made and their tokens opened.
+    pub fn set_session_key(&self, key: SessionKey) {
+        self.sessions.set_key(key);
+    }
+
+    /// The role with exactly this ARN.
+    pub fn role(&self, arn: &str) -> Option<Arc<Role>> {
+        let (account, path) = arn.strip_prefix("arn:aws:iam::")?.split_once(":role/")?;
+        let name = path.rsplit('/').next()?;
+        let table = self.table.load();
+        let role = table.role(&AccountId::parse(account)?, name)?;
+        (*role.arn == *arn).then(|| Arc::clone(role))
+    }
+
+    /// Makes a session; who may have it is decided before.
+    pub fn make_session(&self, new: NewSession<'_>) -> Result<SessionCredentials, SessionError> {
+        self.sessions.make(new)
+    }
+}
+
+fn explain((place, error): Fault) -> String {
+    format!("{place}: {error}")
 }

@@ -1,7 +1,20 @@
 //! Callers of the KMS API: users, roles and their sessions, each in an account.
 
 mod caller;
+mod declared;
 mod directory;
+mod record;
+mod rules;
+mod session_token;
+mod sessions;
+mod table;
+#[cfg(test)]
+mod tests;
 
-pub use caller::{Caller, Principal, Session};
+pub use caller::{Caller, Policies, Principal, Session};
+pub use declared::{Declared, DeclaredError};
 pub use directory::{Directory, Unauthenticated};
+pub use rules::InvalidIdentity;
+pub use session_token::SessionKey;
+pub use sessions::{NewSession, SESSION_POLICY_CHARS_MAX, SessionCredentials, SessionError, session_arn};
+pub use table::Role;

@@ -39,6 +39,7 @@ mod update_alias;
 mod update_key_description;
 
 use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use serde::de::Deserialize;
@@ -128,12 +129,20 @@ async fn run<'b, O: Operation<'b>>(call: &Call<'_>, body: &'b [u8]) -> Result<By
     loop {
         let request =
             serde_json::from_slice(body).map_err(|error| Error::Serialization(error.to_string()))?;
-        match O::execute(call, request).await {
+        match executing::<O>(call, request).await {
             Err(Error::Conflict) if attempts < ATTEMPTS_MAX => attempts += 1,
             Err(error) => return Err(error),
             Ok(response) => return answer(&response),
         }
     }
+}
+
+/// Boxed: the compiler cannot see that the future of any operation may move between threads (rust-lang/rust#100013).
+fn executing<'a, 'b: 'a, O: Operation<'b> + 'a>(
+    call: &'a Call<'_>,
+    request: O::Request,
+) -> Pin<Box<dyn Future<Output = Result<O::Response, Error>> + Send + 'a>> {
+    Box::pin(O::execute(call, request))
 }
 
 fn answer(response: &impl Serialize) -> Result<Bytes, Error> {

@@ -4,6 +4,7 @@ pub mod at_once;
 pub mod changes;
 pub mod client;
 pub mod faults;
+pub mod kms;
 pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
@@ -16,4 +17,5 @@ pub mod tools;
 pub mod traffic;
 
 pub use client::{Reply, metadata};
+pub use kms::{Account, KmsReply};
 pub use site::{Setup, Site};

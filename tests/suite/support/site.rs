@@ -36,6 +36,8 @@ pub struct Setup {
     pub tables: String,
     /// Goes through the fault-injecting module.
     pub shim: bool,
+    /// Serves the KMS API too; the text is TOML that goes into `[kms]` and what follows it.
+    pub kms: Option<String>,
     /// External key ids and usages to make, besides the four keys of the official client.
     pub keys: Vec<(String, String)>,
 }
@@ -46,6 +48,7 @@ pub struct Site {
     pub port: u16,
     pub mtls_port: u16,
     pub admin_port: u16,
+    pub kms_port: u16,
     pub pki: Pki,
     pub runtime: Runtime,
     daemon: RefCell<Option<Child>>,
@@ -67,11 +70,12 @@ impl Site {
     /// An installation whose daemon does not run yet.
     pub fn prepare(setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [port, mtls_port, admin_port] = free_ports();
+        let [port, mtls_port, admin_port, kms_port] = free_ports();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let pki = Pki::new("Test CA");
-        let site = Self { folder, port, mtls_port, admin_port, pki, runtime, daemon: RefCell::new(None) };
+        let daemon = RefCell::new(None);
+        let site = Self { folder, port, mtls_port, admin_port, kms_port, pki, runtime, daemon };
         site.write_files(setup);
         site.init_token("holdfast");
         for (id, usage) in [
@@ -105,7 +109,8 @@ impl Site {
         std::fs::write(self.path("server.pem"), certificate).unwrap();
         write_private(&self.path("server.key"), &key);
         std::fs::write(self.path("ca.pem"), &self.pki.ca_pem).unwrap();
-        std::fs::write(self.path("holdfast.toml"), self.configuration(setup)).unwrap();
+        let kms = setup.kms.as_ref().map(|members| self.kms_configuration(members)).unwrap_or_default();
+        std::fs::write(self.path("holdfast.toml"), self.configuration(setup) + &kms).unwrap();
     }
 
     fn configuration(&self, setup: &Setup) -> String {
@@ -284,11 +289,17 @@ credentials_file = "credentials.toml"
 
     /// A plain GET on the admin listener.
     pub fn admin(&self, path: &str) -> Option<(u16, String)> {
+        self.admin_request("GET", path)
+    }
+
+    /// A request without a body to the admin listener.
+    pub fn admin_request(&self, method: &str, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
             .write_all(
-                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+                format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    .as_bytes(),
             )
             .ok()?;
         let mut text = String::new();

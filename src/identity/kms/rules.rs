@@ -1,0 +1,174 @@
+//! What names, paths, tags, policies and keys of identities may be (IAM and AWS STS quotas).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::domain::kms::AccountId;
+use crate::policy::{PolicyDocument, PolicyError};
+
+const NAME_CHARS_MAX: usize = 64;
+const POLICY_NAME_CHARS_MAX: usize = 128;
+const PATH_CHARS_MAX: usize = 512;
+const TAG_KEY_CHARS_MAX: usize = 128;
+const TAG_VALUE_CHARS_MAX: usize = 256;
+pub(super) const TAGS_MAX: usize = 50;
+const POLICIES_MAX: usize = 50;
+const ACCESS_KEY_ID_CHARS: std::ops::RangeInclusive<usize> = 16..=128;
+const SECRET_CHARS: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// IAM: the longest session of a role, and the shortest maximum.
+pub(super) const MAX_SESSION_SECONDS: std::ops::RangeInclusive<u32> = 3600..=43_200;
+
+/// RFC 4648, section 6.
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const UNIQUE_ID_CHARS: usize = 17;
+
+/// Which rule something about an identity breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidIdentity {
+    AccessKeyId,
+    Account,
+    Duplicate(String),
+    MaxSessionDuration,
+    Name,
+    Path,
+    /// The name of an inline policy.
+    PolicyName,
+    /// An identity policy, by name, and why.
+    Policy(String, String),
+    SecretAccessKey,
+    Tags,
+    TooManyPolicies,
+    TrustPolicy(String),
+}
+
+impl fmt::Display for InvalidIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccessKeyId => f.write_str(
+                "an access key id is 16 to 128 letters and digits; `ASIA` at its start is for sessions",
+            ),
+            Self::Account => f.write_str("an account id is twelve digits"),
+            Self::Duplicate(what) => write!(f, "{what} is there twice"),
+            Self::MaxSessionDuration => f.write_str("the maximum session duration is 3600 to 43200 seconds"),
+            Self::Name => f.write_str("a name is 1 to 64 characters of A-Z a-z 0-9 + = , . @ _ -"),
+            Self::Path => f.write_str("a path starts and ends with `/` and has at most 512 characters"),
+            Self::PolicyName => {
+                f.write_str("the name of a policy is 1 to 128 characters of A-Z a-z 0-9 + = , . @ _ -")
+            }
+            Self::Policy(name, reason) => write!(f, "policy `{name}`: {reason}"),
+            Self::SecretAccessKey => f.write_str("a secret access key is 16 to 128 visible ASCII characters"),
+            Self::Tags => f.write_str(
+                "there are at most 50 tags, with keys of 1 to 128 and values of at most 256 characters",
+            ),
+            Self::TooManyPolicies => write!(f, "there are at most {POLICIES_MAX} policies"),
+            Self::TrustPolicy(reason) => write!(f, "the trust policy: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidIdentity {}
+
+/// `[\w+=,.@-]+`
+pub(super) fn is_word(text: &str, chars_max: usize) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    (1..=chars_max).contains(&text.len()) && text.bytes().all(is_legal)
+}
+
+pub(super) fn check_account(text: &str) -> Result<AccountId, InvalidIdentity> {
+    AccountId::parse(text).ok_or(InvalidIdentity::Account)
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), InvalidIdentity> {
+    is_word(name, NAME_CHARS_MAX).then_some(()).ok_or(InvalidIdentity::Name)
+}
+
+pub(super) fn check_policy_name(name: &str) -> Result<(), InvalidIdentity> {
+    is_word(name, POLICY_NAME_CHARS_MAX).then_some(()).ok_or(InvalidIdentity::PolicyName)
+}
+
+pub(super) fn check_path(path: &str) -> Result<(), InvalidIdentity> {
+    let is_valid = path.len() <= PATH_CHARS_MAX
+        && path.starts_with('/')
+        && path.ends_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"*?".contains(&byte));
+    is_valid.then_some(()).ok_or(InvalidIdentity::Path)
+}
+
+pub(super) fn is_tag(key: &str, value: &str) -> bool {
+    (1..=TAG_KEY_CHARS_MAX).contains(&key.chars().count())
+        && value.chars().count() <= TAG_VALUE_CHARS_MAX
+        && !key.chars().chain(value.chars()).any(char::is_control)
+}
+
+pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), InvalidIdentity> {
+    let is_valid = tags.len() <= TAGS_MAX && tags.iter().all(|(key, value)| is_tag(key, value));
+    is_valid.then_some(()).ok_or(InvalidIdentity::Tags)
+}
+
+pub(super) fn check_access_key(id: &str, secret: &[u8]) -> Result<(), InvalidIdentity> {
+    let is_id = ACCESS_KEY_ID_CHARS.contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && !id.starts_with("ASIA");
+    if !is_id {
+        return Err(InvalidIdentity::AccessKeyId);
+    }
+    let is_secret = SECRET_CHARS.contains(&secret.len()) && secret.iter().all(u8::is_ascii_graphic);
+    is_secret.then_some(()).ok_or(InvalidIdentity::SecretAccessKey)
+}
+
+pub(super) fn check_max_session(seconds: u32) -> Result<(), InvalidIdentity> {
+    MAX_SESSION_SECONDS.contains(&seconds).then_some(()).ok_or(InvalidIdentity::MaxSessionDuration)
+}
+
+/// A policy that says what its owner may do: it names resources and no principals.
+pub fn identity_policy(text: &str) -> Result<PolicyDocument, String> {
+    let document = PolicyDocument::parse(text).map_err(|error| error.to_string())?;
+    if document.names_a_principal() {
+        return Err("a policy of an identity names no principals".to_owned());
+    }
+    if !document.names_resources_throughout() {
+        return Err("each statement of a policy of an identity names resources".to_owned());
+    }
+    Ok(document)
+}
+
+/// A policy that says who may assume a role: it names principals and no resources.
+pub(super) fn trust_policy(text: &str) -> Result<PolicyDocument, InvalidIdentity> {
+    let refused = |reason: &str| InvalidIdentity::TrustPolicy(reason.to_owned());
+    let document = PolicyDocument::parse(text).map_err(|error: PolicyError| refused(&error.to_string()))?;
+    if !document.names_principals_throughout() {
+        return Err(refused("each statement names principals"));
+    }
+    if document.names_a_resource() {
+        return Err(refused("it names no resources"));
+    }
+    Ok(document)
+}
+
+pub(super) fn identity_policies(
+    texts: &BTreeMap<String, String>,
+) -> Result<Vec<PolicyDocument>, InvalidIdentity> {
+    if texts.len() > POLICIES_MAX {
+        return Err(InvalidIdentity::TooManyPolicies);
+    }
+    let read = |(name, text): (&String, &String)| {
+        check_policy_name(name)?;
+        identity_policy(text).map_err(|reason| InvalidIdentity::Policy(name.clone(), reason))
+    };
+    texts.iter().map(read).collect()
+}
+
+/// `AIDA…` or `AROA…`: the same for as long as account and name are.
+pub(super) fn derived_unique_id(prefix: &str, account: &str, name: &str) -> String {
+    let digest = digest(&SHA256, format!("{prefix}/{account}/{name}").as_bytes());
+    unique_id(prefix, digest.as_ref())
+}
+
+/// At least as many bytes as an id has characters.
+pub(super) fn unique_id(prefix: &str, bytes: &[u8]) -> String {
+    let digit = |byte: &u8| BASE32.get(usize::from(byte % 32)).map(|&digit| char::from(digit));
+    prefix.chars().chain(bytes.iter().filter_map(digit).take(UNIQUE_ID_CHARS)).collect()
+}

@@ -1,0 +1,106 @@
+//! Identities in the store, each sealed under the root key of the HSM and bound to its name.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::identity::kms::administration::AdminError;
+use crate::identity::kms::record::Records;
+use crate::identity::kms::session_token::{SESSION_KEY_BYTES, SessionKey};
+use crate::key_manager::backing_key::BackingKeys;
+use crate::secret::SecretBytes;
+use crate::store::{IdentityKind, IdentityName, IdentityRow, Setting, Store};
+
+/// Sealing happens at the start and for administrators, who wait.
+const HSM_TIMEOUT: Duration = Duration::from_secs(10);
+const SESSION_KEY_CONTEXT: &[u8] = b"holdfast session token key v1";
+/// Room for the usual document, so that a secret in it is not copied while the buffer grows.
+const DOCUMENT_BYTES_USUAL: usize = 16 * 1024;
+
+pub(super) struct Vault {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) backing_keys: Arc<dyn BackingKeys>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Vault {
+    /// Everything that is stored.
+    pub(super) async fn read(&self) -> Result<Records, AdminError> {
+        let mut records = Records::default();
+        for IdentityRow { name, sealed } in self.store.identities().await? {
+            let IdentityName { account, kind, name: own } = name.clone();
+            match kind {
+                IdentityKind::AccessKey => {
+                    records.access_keys.insert(own, self.open(&name, sealed).await?);
+                }
+                IdentityKind::Role => {
+                    records.roles.insert((account, own), self.open(&name, sealed).await?);
+                }
+                IdentityKind::User => {
+                    records.users.insert((account, own), self.open(&name, sealed).await?);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Returns when it is durable.
+    pub(super) async fn write(&self, name: IdentityName, record: &impl Serialize) -> Result<(), AdminError> {
+        let mut document = Zeroizing::new(Vec::with_capacity(DOCUMENT_BYTES_USUAL));
+        serde_json::to_writer(&mut *document, record).map_err(|_| damaged(&name))?;
+        let document = SecretBytes::new(std::mem::take(&mut *document));
+        let sealed = self.backing_keys.seal(document, context(&name), self.deadline()).await.result?;
+        Ok(self.store.put_identity(IdentityRow { name, sealed }).await?)
+    }
+
+    pub(super) async fn delete(&self, name: &IdentityName) -> Result<(), AdminError> {
+        Ok(self.store.delete_identity(name).await?)
+    }
+
+    /// The key that session tokens are sealed with; made once, whoever comes first.
+    pub(super) async fn session_key(&self) -> Result<SessionKey, AdminError> {
+        let sealed = match self.store.setting(Setting::SessionTokenKey).await? {
+            Some(sealed) => sealed,
+            None => {
+                let fresh = self.backing_keys.random(SESSION_KEY_BYTES, self.deadline()).await.result?;
+                let context = SESSION_KEY_CONTEXT.to_vec();
+                let sealed = self.backing_keys.seal(fresh, context, self.deadline()).await.result?;
+                self.store.set_once(Setting::SessionTokenKey, sealed).await?
+            }
+        };
+        let context = SESSION_KEY_CONTEXT.to_vec();
+        let bytes = self.backing_keys.unseal(sealed, context, self.deadline()).await.result?;
+        SessionKey::new(&bytes).ok_or_else(|| AdminError::Damaged("the session token key".to_owned()))
+    }
+
+    async fn open<T: DeserializeOwned>(&self, name: &IdentityName, sealed: Vec<u8>) -> Result<T, AdminError> {
+        let opened = self.backing_keys.unseal(sealed, context(name), self.deadline()).await.result?;
+        serde_json::from_slice(opened.expose()).map_err(|_| damaged(name))
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = self.clock.instant();
+        now.checked_add(HSM_TIMEOUT).unwrap_or(now)
+    }
+}
+
+/// A row that is copied over another one does not open. No part of a name has a slash in it.
+fn context(name: &IdentityName) -> Vec<u8> {
+    format!("holdfast identity v1/{}/{}/{}", kind(name.kind), name.account, name.name).into_bytes()
+}
+
+fn damaged(name: &IdentityName) -> AdminError {
+    AdminError::Damaged(format!("{} `{}` of account {}", kind(name.kind), name.name, name.account))
+}
+
+const fn kind(kind: IdentityKind) -> &'static str {
+    match kind {
+        IdentityKind::AccessKey => "access key",
+        IdentityKind::Role => "role",
+        IdentityKind::User => "user",
+    }
+}

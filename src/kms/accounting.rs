@@ -1,0 +1,207 @@
+//! Counts and logs every request when it ends, also one whose client went away before the answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::{Histogram, IntCounter};
+use serde::Serialize;
+
+use crate::gate::kms::RequestId;
+use crate::identity::kms::Caller;
+use crate::kms::error::Error;
+use crate::kms::operation::OperationName;
+use crate::kms::server::ServerParts;
+use crate::logging::timestamp;
+use crate::metrics::Metrics;
+
+/// The label of requests that name no operation.
+const UNKNOWN: &str = "unknown";
+const CLIENT_GONE: &str = "ClientGone";
+const CLIENT_GONE_STATUS: u16 = 499;
+/// Of the reason of a refusal, which repeats what was sent, this much goes into the log.
+const REASON_CHARS_MAX: usize = 512;
+const LINE_BYTES_USUAL: usize = 512;
+
+/// The metrics of each operation, looked up once.
+pub(super) struct OperationMetrics {
+    /// In the order of [`OperationName::ALL`].
+    known: Vec<(Histogram, IntCounter)>,
+}
+
+/// How a request came in.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) id: RequestId,
+    pub(super) operation: Option<OperationName>,
+    pub(super) received_at: Instant,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: &'a str,
+}
+
+/// Facts that are known later. Never a plaintext, a secret, a signature or an encryption context.
+#[derive(Default)]
+pub(super) struct Record {
+    caller: Option<Signer>,
+    key_id: Option<String>,
+}
+
+struct Signer {
+    access_key_id: String,
+    account: String,
+    arn: Arc<str>,
+    region: String,
+}
+
+/// A request that is being served. Accounts for it when it is dropped.
+pub(super) struct Accounting<'a> {
+    parts: &'a ServerParts,
+    metrics: &'a OperationMetrics,
+    arrival: Arrival<'a>,
+    pub(super) record: Record,
+    ending: Ending,
+}
+
+enum Ending {
+    ClientGone,
+    Failed(Error),
+    Succeeded,
+}
+
+impl OperationMetrics {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let of = |operation: &OperationName| {
+            let name = operation.as_str();
+            (
+                metrics.kms_request_duration_seconds.with_label_values(&[name]),
+                metrics.kms_requests_total.with_label_values(&[name, "none"]),
+            )
+        };
+        Self { known: OperationName::ALL.iter().map(of).collect() }
+    }
+}
+
+impl Record {
+    pub(super) fn note_caller(&mut self, caller: &Caller) {
+        self.caller = Some(Signer {
+            access_key_id: caller.access_key_id.to_string(),
+            account: caller.account.to_string(),
+            arn: Arc::clone(&caller.arn),
+            region: caller.region.to_string(),
+        });
+    }
+
+    /// How the request names its key.
+    pub(super) fn note_key(&mut self, key_id: Option<&str>) {
+        self.key_id = key_id.map(str::to_owned);
+    }
+}
+
+impl<'a> Accounting<'a> {
+    pub(super) fn new(parts: &'a ServerParts, metrics: &'a OperationMetrics, arrival: Arrival<'a>) -> Self {
+        parts.metrics.kms_requests_in_flight.inc();
+        Self { parts, metrics, arrival, record: Record::default(), ending: Ending::ClientGone }
+    }
+
+    /// There is an answer.
+    pub(super) fn finish<T>(&mut self, result: &Result<T, Error>) {
+        self.ending = match result {
+            Ok(_) => Ending::Succeeded,
+            Err(error) => Ending::Failed(error.clone()),
+        };
+    }
+
+    fn count(&self, duration: Duration, error_name: Option<&str>) {
+        let operation = self.arrival.operation;
+        let known = operation.and_then(|operation| self.metrics.known.get(operation as usize));
+        if let Some((latency, successes)) = known {
+            latency.observe(duration.as_secs_f64());
+            if error_name.is_none() {
+                successes.inc();
+            }
+        }
+        if let Some(error_name) = error_name {
+            let operation = operation.map_or(UNKNOWN, OperationName::as_str);
+            self.parts.metrics.kms_requests_total.with_label_values(&[operation, error_name]).inc();
+        }
+    }
+}
+
+/// One line of the request log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    timestamp: &'a str,
+    level: &'static str,
+    message: &'static str,
+    request_id: String,
+    operation: &'static str,
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal_arn: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a str>,
+    duration_us: u128,
+    peer: SocketAddr,
+    listener: &'a str,
+}
+
+impl Drop for Accounting<'_> {
+    fn drop(&mut self) {
+        let Self { parts, arrival, record, ending, .. } = &*self;
+        parts.metrics.kms_requests_in_flight.dec();
+        let duration = parts.clock.instant().saturating_duration_since(arrival.received_at);
+        let (status, error_name, reason) = match ending {
+            Ending::ClientGone => {
+                let reason = "the client went away before the answer".to_owned();
+                (CLIENT_GONE_STATUS, Some(CLIENT_GONE), Some(reason))
+            }
+            Ending::Failed(error) => {
+                let wire = error.wire();
+                let reason = error.reason().chars().take(REASON_CHARS_MAX).collect();
+                (wire.status.as_u16(), Some(wire.name), Some(reason))
+            }
+            Ending::Succeeded => (200, None, None),
+        };
+        self.count(duration, error_name);
+        let Some(log) = &parts.request_log else { return };
+        let signer = record.caller.as_ref();
+        let line = Line {
+            timestamp: &timestamp(parts.clock.now()),
+            level: if status >= 500 { "WARN" } else { "INFO" },
+            message: "kms request",
+            request_id: arrival.id.to_string(),
+            operation: arrival.operation.map_or(UNKNOWN, OperationName::as_str),
+            outcome: error_name.unwrap_or("Success"),
+            reason,
+            status,
+            account: signer.map(|signer| signer.account.as_str()),
+            principal_arn: signer.map(|signer| &*signer.arn),
+            access_key_id: signer.map(|signer| signer.access_key_id.as_str()),
+            region: signer.map(|signer| signer.region.as_str()),
+            key_id: record.key_id.as_deref(),
+            duration_us: duration.as_micros(),
+            peer: arrival.peer,
+            listener: arrival.listener,
+        };
+        let mut text = Vec::with_capacity(LINE_BYTES_USUAL);
+        if serde_json::to_writer(&mut text, &line).is_err() {
+            return;
+        }
+        text.push(b'\n');
+        if signer.is_some() {
+            log.write_line(&text);
+        } else {
+            log.write_line_of_stranger(&text);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The service model of the KMS API: what a request may hold, from one description, checked before anything else.
+
+mod base64;
+mod check;
+mod json;
+mod shape;
+mod violation;
+
+#[cfg(test)]
+mod tests;
+
+use crate::kms::error::Error;
+use crate::kms::model::json::Value;
+use crate::kms::model::shape::{BadLine, Shapes};
+use crate::kms::model::violation::Violations;
+use crate::kms::operation::OperationName;
+
+/// Every operation with its input.
+#[derive(Debug)]
+pub struct Model {
+    shapes: Shapes,
+}
+
+/// A request body that is a JSON object.
+#[derive(Debug)]
+pub struct Document<'b> {
+    root: Value<'b>,
+}
+
+/// The description, compared with the service model of AWS by a test.
+const DESCRIPTION: &str = include_str!("api.model");
+
+impl Model {
+    /// Nothing if the description cannot be read, which a test excludes.
+    pub fn new() -> Result<Self, String> {
+        Shapes::parse(DESCRIPTION).map(|shapes| Self { shapes }).map_err(|BadLine(line)| line)
+    }
+
+    /// Whether `document` is what `operation` takes: types, required members, lengths, ranges, patterns, words.
+    pub fn check(&self, operation: OperationName, document: &Document<'_>) -> Result<(), Error> {
+        let mut violations = Violations::default();
+        if let Some(input) = self.shapes.input(operation) {
+            check::structure(input, &document.root, &mut violations)?;
+        }
+        violations.result()
+    }
+}
+
+impl<'b> Document<'b> {
+    /// An empty body is an object without members.
+    pub fn parse(body: &'b [u8]) -> Result<Self, Error> {
+        let root = json::parse(body)
+            .map_err(|error| Error::Serialization(format!("{} (byte {})", error.what, error.byte)))?;
+        match root {
+            Value::Object(_) => Ok(Self { root }),
+            Value::Array(_) => {
+                Err(Error::Serialization("Start of list found where not expected.".to_owned()))
+            }
+            Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {
+                Err(Error::Serialization("Start of structure expected.".to_owned()))
+            }
+        }
+    }
+
+    /// A member that is a string.
+    pub fn text(&self, member: &str) -> Option<&str> {
+        let Value::Object(members) = &self.root else { return None };
+        match members.iter().find(|(name, _)| **name == *member) {
+            Some((_, Value::String(text))) => Some(text),
+            Some(_) | None => None,
+        }
+    }
+}

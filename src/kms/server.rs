@@ -1,0 +1,164 @@
+//! Every request to the KMS API: route, authenticate, count, check, do, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri, header};
+use proxy_api::sigv4;
+
+use crate::clock::Clock;
+use crate::gate::kms::{Call, Kms, Request, RequestFacts, RequestId};
+use crate::http::{Body, Connection, Incoming, Responder, Response};
+use crate::identity::kms::{Caller, Directory};
+use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
+use crate::kms::authentication::Presented;
+use crate::kms::error::Error;
+use crate::kms::model::{Document, Model};
+use crate::kms::operation::OperationName;
+use crate::kms::quota::{RequestQuota, RequestQuotas};
+use crate::kms::{operations, response};
+use crate::logging::LogSink;
+use crate::metrics::Metrics;
+
+/// The header that names the operation.
+pub(super) const X_AMZ_TARGET: &str = "x-amz-target";
+const TARGET_PREFIX: &str = "TrentService.";
+/// The service in the scope of a signature.
+const SERVICE: &str = "kms";
+/// An attestation document, a ciphertext, ten grant tokens and an encryption context of the greatest lengths.
+const BODY_BYTES_MAX: usize = 512 * 1024;
+/// What an operation reads where there was no body.
+const NO_MEMBERS: &[u8] = b"{}";
+
+/// The KMS API behind every listener.
+pub struct Server {
+    parts: ServerParts,
+    model: Model,
+    quota: RequestQuota,
+    metrics: OperationMetrics,
+}
+
+pub struct ServerParts {
+    pub kms: Arc<Kms>,
+    pub directory: Arc<Directory>,
+    /// The clock that signatures are checked by; what keys go by is in `kms`.
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    /// Absent: no line a request.
+    pub request_log: Option<LogSink>,
+    pub request_deadline: Duration,
+    pub request_quotas: RequestQuotas,
+}
+
+/// A request whose head has arrived.
+struct Head<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    connection: &'a Connection,
+    arrival: Arrival<'a>,
+}
+
+impl Server {
+    /// Fails if the description of the API that is compiled in cannot be read.
+    pub fn new(parts: ServerParts) -> Result<Self, String> {
+        let model = Model::new()?;
+        let quota = RequestQuota::new(&parts.request_quotas);
+        let metrics = OperationMetrics::new(&parts.metrics);
+        Ok(Self { parts, model, quota, metrics })
+    }
+
+    /// What is cheaper to refuse comes first. Nobody learns what a request lacks before it is known who asks.
+    async fn serve(
+        &self,
+        head: &Head<'_>,
+        operation: Result<OperationName, Error>,
+        (body, record): (Body, &mut Record),
+    ) -> Result<Bytes, Error> {
+        let operation = operation?;
+        let body = body.read(BODY_BYTES_MAX).await?;
+        let body = body.expose();
+        let caller = self.authenticate(head, body)?;
+        record.note_caller(&caller);
+        let document = Document::parse(body)?;
+        self.quota.admit(&caller, operation, document.text("KeyPairSpec"))?;
+        self.model.check(operation, &document)?;
+        record.note_key(document.text("KeyId"));
+        drop(document);
+        let body = if body.trim_ascii().is_empty() { NO_MEMBERS } else { body };
+        let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let request = Request {
+            caller: &caller,
+            facts: RequestFacts {
+                source_ip: head.connection.peer.ip(),
+                secure_transport: head.connection.tls.is_some(),
+                user_agent,
+                unix_seconds: self.parts.clock.unix_seconds(),
+            },
+            id: head.arrival.id,
+            deadline: head.arrival.received_at + self.parts.request_deadline,
+        };
+        let call = Call::new(&self.parts.kms, request);
+        operations::dispatch(operation, &call, body).await
+    }
+
+    fn authenticate(&self, head: &Head<'_>, body: &[u8]) -> Result<Caller, Error> {
+        let signed = sigv4::Request {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query(),
+            authority: head.uri.authority().map(http::uri::Authority::as_str),
+            headers: head.headers,
+            body,
+        };
+        let now_unix_seconds = self.parts.clock.unix_seconds();
+        self.parts
+            .directory
+            .authenticate(&signed, SERVICE, now_unix_seconds)
+            .map_err(|why| Presented { headers: head.headers, now_unix_seconds }.error(why))
+    }
+}
+
+/// The operation that a request names.
+fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<OperationName, Error> {
+    if method != Method::POST || uri.path() != "/" {
+        return Err(Error::UnknownPath);
+    }
+    let target = headers.get(X_AMZ_TARGET).and_then(|value| value.to_str().ok());
+    let name = target.and_then(|target| target.strip_prefix(TARGET_PREFIX));
+    name.and_then(OperationName::parse).ok_or(Error::UnknownOperation)
+}
+
+/// A UUID of version 4.
+fn request_id() -> RequestId {
+    let mut id = [0; 16];
+    // Without randomness there is no id, but still an answer.
+    let _is_random = aws_lc_rs::rand::fill(&mut id).is_ok();
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut id;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    RequestId(id)
+}
+
+impl Responder for Server {
+    async fn respond(&self, incoming: Incoming) -> Response {
+        let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
+        let operation = route(&method, &uri, &headers);
+        let arrival = Arrival {
+            id: request_id(),
+            operation: operation.as_ref().ok().copied(),
+            received_at,
+            peer: connection.peer,
+            listener: connection.listener(),
+        };
+        let head = Head { method: &method, uri: &uri, headers: &headers, connection: &connection, arrival };
+        let mut accounting = Accounting::new(&self.parts, &self.metrics, arrival);
+        let result = self.serve(&head, operation, (body, &mut accounting.record)).await;
+        accounting.finish(&result);
+        response::of(result.as_ref().cloned(), arrival.id)
+    }
+}
+
+#[cfg(test)]
+mod tests;
