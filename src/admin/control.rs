@@ -4,7 +4,7 @@
 //! up, and succeeds only when the daemon has. Whoever can open the socket is the daemon's own user.
 
 use std::future::Future;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,9 +14,16 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
-/// The longest request, in bytes.
-const REQUEST_BYTES_MAX: u64 = 64;
+/// The longest request, in bytes: one about identities has a policy in it.
+const REQUEST_BYTES_MAX: u64 = 128 * 1024;
+/// The longest answer: a list of many identities with their policies.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a request about identities starts with; JSON follows.
+const IDENTITY: &str = "identity ";
+/// What the answer to one starts with; JSON follows.
+const ANSWERED: &str = "answer ";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,27 +66,68 @@ pub enum Notified {
 
 /// Tells the daemon behind `socket` about a change and waits until it is in force.
 pub fn notify(socket: &Path, change: Change) -> io::Result<Notified> {
+    let Some(answer) = exchange(socket, change.word())? else { return Ok(Notified::NotRunning) };
+    match answer.as_str() {
+        "ok" => Ok(Notified::Done),
+        refusal => Ok(Notified::Refused(refusal.to_owned())),
+    }
+}
+
+/// What came of a request about identities.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// JSON; it may hold a secret.
+    Answered(Zeroizing<String>),
+    NotRunning,
+    Refused(String),
+}
+
+/// Asks the daemon behind `socket` about identities, in JSON of one line.
+pub fn ask(socket: &Path, request: &str) -> io::Result<Asked> {
+    let line = format!("{IDENTITY}{request}");
+    if line.len() as u64 >= REQUEST_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request is too long"));
+    }
+    let Some(answer) = exchange(socket, &line)? else { return Ok(Asked::NotRunning) };
+    Ok(match answer.strip_prefix(ANSWERED) {
+        Some(json) => Asked::Answered(Zeroizing::new(json.to_owned())),
+        None => Asked::Refused(answer.to_string()),
+    })
+}
+
+/// A line there and a line back; nothing if no daemon listens.
+fn exchange(socket: &Path, request: &str) -> io::Result<Option<Zeroizing<String>>> {
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(Notified::NotRunning);
+            return Ok(None);
         }
         Err(error) => return Err(error),
     };
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.write_all(format!("{}\n", change.word()).as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    match answer.trim_end() {
-        "ok" => Ok(Notified::Done),
-        "" => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon gave no answer")),
-        refusal => Ok(Notified::Refused(refusal.to_owned())),
+    stream.write_all(format!("{request}\n").as_bytes())?;
+    let mut answer = Zeroizing::new(String::new());
+    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer)?;
+    if !answer.ends_with('\n') {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon gave no whole answer"));
     }
+    let end = answer.trim_end().len();
+    answer.truncate(end);
+    Ok(Some(answer))
 }
 
 /// Takes changes up.
 pub trait Controlled: Send + Sync + 'static {
     fn take_up(&self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Answers a request about identities, both JSON of one line; refuses where none are kept.
+    fn administer(
+        &self,
+        request: Zeroizing<String>,
+    ) -> impl Future<Output = Result<Zeroizing<String>, String>> + Send {
+        drop(request);
+        std::future::ready(Err("this daemon keeps no identities: it does not serve the KMS API".to_owned()))
+    }
 }
 
 /// Binds the socket, in place of one that a killed daemon left behind, for the daemon's user alone.
@@ -127,9 +175,18 @@ pub async fn serve(listener: UnixListener, controlled: Arc<impl Controlled>) {
 
 async fn answer(stream: tokio::net::UnixStream, controlled: &impl Controlled) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let mut request = String::new();
+    let mut request = Zeroizing::new(String::new());
     let mut reader = tokio::io::BufReader::new(reader.take(REQUEST_BYTES_MAX));
     tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut request)).await??;
+    if let Some(json) = request.strip_prefix(IDENTITY) {
+        let json = Zeroizing::new(json.trim_end().to_owned());
+        let mut answer = match controlled.administer(json).await {
+            Ok(json) => Zeroizing::new(format!("{ANSWERED}{}", *json)),
+            Err(reason) => Zeroizing::new(reason.replace('\n', "; ")),
+        };
+        answer.push('\n');
+        return writer.write_all(answer.as_bytes()).await;
+    }
     let change = Change::ALL.into_iter().find(|change| change.word() == request.trim_end());
     let result = match change {
         Some(change) => controlled.take_up(change).await,
@@ -147,7 +204,9 @@ mod tests {
     use tokio::sync::Notify;
     use tokio::task::{JoinHandle, JoinSet};
 
-    use super::{Change, Controlled, Notified, bind, notify, serve};
+    use zeroize::Zeroizing;
+
+    use super::{Asked, Change, Controlled, Notified, ask, bind, notify, serve};
 
     struct Fussy;
 
@@ -197,6 +256,38 @@ mod tests {
         serving.shutdown().await;
         assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
         assert!(bind(&socket).is_ok(), "the socket of a daemon that is gone is replaced");
+    }
+
+    /// Says back what it is asked.
+    struct Echo;
+
+    impl Controlled for Echo {
+        async fn take_up(&self, _change: Change) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn administer(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
+            if request.contains("no") { Err("a\nreason".to_owned()) } else { Ok(request) }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn identities_are_asked_about_in_one_line_each_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let (echo, none) = (folder.path().join("echo.sock"), folder.path().join("none.sock"));
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(bind(&echo).unwrap(), Arc::new(Echo)));
+        serving.spawn(serve(bind(&none).unwrap(), Arc::new(Fussy)));
+        let ask = |socket: &Path, request: &str| {
+            let (socket, request) = (socket.to_owned(), request.to_owned());
+            tokio::task::spawn_blocking(move || ask(&socket, &request).unwrap())
+        };
+        let long = "x".repeat(100_000);
+        assert!(ask(&echo, &long).await.unwrap() == Asked::Answered(Zeroizing::new(long)));
+        assert!(ask(&echo, "no").await.unwrap() == Asked::Refused("a; reason".to_owned()));
+        assert!(matches!(ask(&none, "{}").await.unwrap(), Asked::Refused(_)));
+        assert!(ask(&folder.path().join("x"), "{}").await.unwrap() == Asked::NotRunning);
+        assert!(super::ask(&echo, &"x".repeat(200_000)).is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]

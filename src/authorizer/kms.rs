@@ -198,3 +198,6 @@ fn verdict(decision: Decision<'_>) -> Verdict {
         Decision::ImplicitDeny => Verdict::Silent,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod config;
 mod credential;
 mod daemon;
 pub mod environment;
+mod identity;
 mod key;
 mod provision;
 mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
     Credential(credential::Arguments),
+    /// Make, show and delete users, roles, their policies and access keys at the KMS front end
+    Identity(Box<identity::Arguments>),
     /// Make, rotate, disable, block and delete external keys
     Key(key::Arguments),
     /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
@@ -81,6 +84,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Check(options) => check::run(&options, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
+        Command::Identity(arguments) => identity::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),

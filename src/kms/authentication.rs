@@ -53,6 +53,9 @@ impl Presented<'_> {
             Refusal::DateUnsigned => {
                 invalid("'x-amz-date' must be a 'SignedHeader' in the AWS Authorization.")
             }
+            Refusal::HeaderUnsigned => {
+                invalid("Every 'x-amz-' header must be a 'SignedHeader' in the AWS Authorization.")
+            }
             Refusal::HostUnsigned => {
                 invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
             }

@@ -134,10 +134,7 @@ impl Error {
 
     /// What the log says beyond the error name.
     pub fn reason(&self) -> String {
-        match self {
-            Self::Internal(reason) => reason.clone(),
-            _ => self.wire().message,
-        }
+        if let Self::Internal(reason) = self { reason.clone() } else { self.wire().message }
     }
 
     pub(super) fn validation(text: impl Into<String>) -> Self {
@@ -237,3 +234,6 @@ impl From<StoreError> for Error {
         Self::Internal(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

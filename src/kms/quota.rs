@@ -159,29 +159,21 @@ impl QuotaClass {
     /// What a request counts as. Which kind of key it uses is not known before the key is found: all count as
     /// symmetric, but for operations that only keys of another kind have.
     fn of(operation: OperationName, key_pair_spec: Option<&str>) -> Self {
-        match operation {
-            OperationName::Decapsulate
-            | OperationName::Decrypt
-            | OperationName::Encapsulate
-            | OperationName::Encrypt
-            | OperationName::GenerateDataKey
-            | OperationName::GenerateDataKeyWithoutPlaintext
-            | OperationName::GenerateMac
-            | OperationName::GenerateRandom
-            | OperationName::ReEncrypt
-            | OperationName::VerifyMac => Self::CryptographicOperationsSymmetric,
-            OperationName::DeriveSharedSecret | OperationName::Sign | OperationName::Verify => {
-                Self::CryptographicOperationsEcc
-            }
-            OperationName::GenerateDataKeyPair | OperationName::GenerateDataKeyPairWithoutPlaintext => {
-                Self::of_pair(key_pair_spec.unwrap_or_default())
-            }
-            // INVARIANT: each of the others has a class of its own name; a test walks them.
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the names are the same, so nothing can be forgotten"
-            )]
-            other => Self::parse(other.as_str()).unwrap_or(Self::CryptographicOperationsSymmetric),
+        let is_pair = matches!(
+            operation,
+            OperationName::GenerateDataKeyPair | OperationName::GenerateDataKeyPairWithoutPlaintext
+        );
+        let is_asymmetric = matches!(
+            operation,
+            OperationName::DeriveSharedSecret | OperationName::Sign | OperationName::Verify
+        );
+        if is_pair {
+            Self::of_pair(key_pair_spec.unwrap_or_default())
+        } else if is_asymmetric {
+            Self::CryptographicOperationsEcc
+        } else {
+            // INVARIANT: what shares no quota has a class of its own name; a test walks them.
+            Self::parse(operation.as_str()).unwrap_or(Self::CryptographicOperationsSymmetric)
         }
     }
 

@@ -118,6 +118,7 @@ fn refused(refusal: Refusal) -> Error {
         | Refusal::DateMalformed
         | Refusal::DateMissing
         | Refusal::DateUnsigned
+        | Refusal::HeaderUnsigned
         | Refusal::HostAmbiguous
         | Refusal::HostUnsigned
         | Refusal::QueryPresent

@@ -1,13 +1,20 @@
-//! The `Authorization` header taken apart, without copying it.
+//! What a request says about who signed it, taken apart without copying it.
+
+use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::hex::decode_hex;
+use super::query::{self, QueryClaim};
 use super::timestamp::Timestamp;
 use super::{
     ALGORITHM, CLOCK_SKEW_SECONDS_MAX, Claim, HOST, Refusal, Request, SCOPE_END, SIGNATURE_BYTES, X_AMZ_DATE,
 };
+
+/// The parameter of a query string, and the header, with the token of a session.
+const X_AMZ_SECURITY_TOKEN: &str = "X-Amz-Security-Token";
+const X_AMZ_SECURITY_TOKEN_HEADER: &str = "x-amz-security-token";
 
 /// What a signing key is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,19 +25,72 @@ pub struct Scope<'a> {
     pub service: &'a str,
 }
 
-/// What an `Authorization` header claims. Nothing of it is proven yet.
+/// What a request claims. Nothing of it is proven yet.
 #[derive(Clone, Copy)]
 pub struct Authorization<'a> {
     /// Of any length and form: one that nobody has is just unknown.
     pub access_key_id: &'a str,
     /// What the signing key must be derived for.
     pub scope: Scope<'a>,
-    pub(super) signed_headers: &'a str,
+    pub(super) signed_headers: SignedHeaders<'a>,
     pub(super) signature: [u8; SIGNATURE_BYTES],
+    form: Form<'a>,
+}
+
+/// Where the claim stands, and so what else the request may have.
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    /// In the header of a request that must not have a query string (XKS v1, Appendix A).
+    BareHeader,
+    Header,
+    /// In the query string, as a link that works for a while.
+    Query {
+        date: &'a str,
+        expires_seconds: i64,
+    },
+}
+
+/// The names of the signed headers.
+#[derive(Clone, Copy)]
+pub(super) struct SignedHeaders<'a> {
+    text: &'a str,
+    /// Separated by `%3B`, perhaps.
+    is_encoded: bool,
+}
+
+impl<'a> SignedHeaders<'a> {
+    pub(super) const fn plain(text: &'a str) -> Self {
+        Self { text, is_encoded: false }
+    }
+
+    pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
+        query::split_encoded(self.text, self.is_encoded.then_some(["%3B", "%3b"]), ';')
+    }
+
+    fn contains(self, header: &str) -> bool {
+        self.names().any(|name| name == header)
+    }
+
+    /// In order and each once, as every signer makes them: a name that repeats would multiply the work of
+    /// hashing its header, before anybody is authenticated.
+    fn is_legal(self) -> bool {
+        self.names().is_sorted_by(|name, next| name < next) && self.names().all(is_header_name)
+    }
 }
 
 impl<'a> Authorization<'a> {
-    /// Takes the one `Authorization` header of a request apart.
+    /// Takes the claim of a request apart, wherever it stands: in the `Authorization` header or in the query string.
+    pub fn of(request: &Request<'a>) -> Result<Self, Refusal> {
+        let query = request.query.map(QueryClaim::find).transpose()?.flatten();
+        match (request.headers.contains_key(AUTHORIZATION), query) {
+            (true, Some(_)) => Err(Refusal::AuthorizationDuplicated),
+            (true, None) => Ok(Self { form: Form::Header, ..Self::parse(request.headers)? }),
+            (false, Some(claim)) => Self::from_query(claim).ok_or(Refusal::AuthorizationMalformed),
+            (false, None) => Err(Refusal::AuthorizationMissing),
+        }
+    }
+
+    /// Takes the one `Authorization` header of a request apart that must not have a query string.
     pub fn parse(headers: &'a HeaderMap) -> Result<Self, Refusal> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Refusal::AuthorizationMissing)?;
@@ -48,7 +108,19 @@ impl<'a> Authorization<'a> {
     /// The names of the signed headers, separated by semicolons.
     #[must_use]
     pub const fn signed_headers(&self) -> &'a str {
-        self.signed_headers
+        self.signed_headers.text
+    }
+
+    /// The token of the session that claims to have signed `request`.
+    pub fn security_token(&self, request: &Request<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
+        match self.form {
+            Form::BareHeader => Ok(None),
+            Form::Header => header_token(request.headers).map(|token| token.map(Cow::Borrowed)),
+            Form::Query { .. } => {
+                let token = request.query.and_then(|query| query::value(query, X_AMZ_SECURITY_TOKEN));
+                token.map(|token| query::decode(token).ok_or(Refusal::AuthorizationMalformed)).transpose()
+            }
+        }
     }
 
     /// Everything that can be told without the key: service, time, and that host and time are signed.
@@ -64,29 +136,67 @@ impl<'a> Authorization<'a> {
         if self.scope.service != service {
             return Err(Refusal::ServiceWrong);
         }
-        if request.query.is_some() {
+        if matches!(self.form, Form::BareHeader) && request.query.is_some() {
             return Err(Refusal::QueryPresent);
         }
-        if !self.signs(HOST) {
+        if !self.signed_headers.contains(HOST) {
             return Err(Refusal::HostUnsigned);
         }
-        if !self.signs(X_AMZ_DATE) {
-            return Err(Refusal::DateUnsigned);
-        }
-        let signed_at = request_time(request.headers)?;
+        let signed_at = self.signed_at(request)?;
         if signed_at.date() != self.scope.date {
             return Err(Refusal::DateOutsideScope);
         }
         let now = i64::try_from(now_unix_seconds).unwrap_or(i64::MAX);
         let seconds = signed_at.unix_seconds().saturating_sub(now);
-        if !(-CLOCK_SKEW_SECONDS_MAX..=CLOCK_SKEW_SECONDS_MAX).contains(&seconds) {
+        if !(-self.lifetime_seconds()..=CLOCK_SKEW_SECONDS_MAX).contains(&seconds) {
             return Err(Refusal::ClockSkew { seconds });
+        }
+        if !matches!(self.form, Form::BareHeader) {
+            self.check_aws_headers(request)?;
         }
         Ok(Claim { authorization: self, request, signed_at })
     }
 
-    fn signs(&self, header: &str) -> bool {
-        self.signed_headers.split(';').any(|name| name == header)
+    /// How long ago the request may have been signed.
+    const fn lifetime_seconds(&self) -> i64 {
+        match self.form {
+            Form::BareHeader | Form::Header => CLOCK_SKEW_SECONDS_MAX,
+            Form::Query { expires_seconds, .. } => expires_seconds,
+        }
+    }
+
+    fn signed_at(&self, request: &Request<'_>) -> Result<Timestamp, Refusal> {
+        match self.form {
+            Form::BareHeader | Form::Header if !self.signed_headers.contains(X_AMZ_DATE) => {
+                Err(Refusal::DateUnsigned)
+            }
+            Form::BareHeader | Form::Header => request_time(request.headers),
+            Form::Query { date, .. } => Timestamp::parse(date).ok_or(Refusal::DateMalformed),
+        }
+    }
+
+    /// AWS services go by `x-amz-…` headers, so all of them must be signed, but for the token, which proves itself and
+    /// which some signers add afterwards; and a hash of the body that is there must be the hash of the body (AWS
+    /// IAM User Guide, Create a signed AWS API request). `UNSIGNED-PAYLOAD` is none.
+    fn check_aws_headers(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let names = request.headers.keys().map(http::HeaderName::as_str);
+        let mut ours =
+            names.filter(|name| name.starts_with("x-amz-") && *name != X_AMZ_SECURITY_TOKEN_HEADER);
+        if ours.any(|name| !self.signed_headers.contains(name)) {
+            return Err(Refusal::HeaderUnsigned);
+        }
+        let hash = super::canonical::body_hash_is_claimed(request);
+        if hash == Some(false) { Err(Refusal::SignatureMismatch) } else { Ok(()) }
+    }
+
+    fn from_query(claim: QueryClaim<'a>) -> Option<Self> {
+        let parts = query::split_encoded(claim.credential, Some(["%2F", "%2f"]), '/');
+        let (access_key_id, scope) = parse_credential(parts)?;
+        let signed_headers = SignedHeaders { text: claim.signed_headers, is_encoded: true };
+        let is_legal = signed_headers.is_legal();
+        let form = Form::Query { date: claim.date, expires_seconds: claim.expires_seconds };
+        let signature = decode_hex(claim.signature)?;
+        is_legal.then_some(Self { access_key_id, scope, signed_headers, signature, form })
     }
 
     /// With and without blanks after the commas (XKS v1, Appendix A), each member once, in any order.
@@ -104,20 +214,17 @@ impl<'a> Authorization<'a> {
                 return None;
             }
         }
-        let (access_key_id, scope) = parse_credential(credential?)?;
-        let signed_headers = signed_headers?;
-        // In order and each once, as every signer makes them: a name that repeats would multiply the work of
-        // hashing its header, before anybody is authenticated.
-        let is_ordered = signed_headers.split(';').is_sorted_by(|name, next| name < next);
-        if !is_ordered || !signed_headers.split(';').all(is_header_name) {
+        let (access_key_id, scope) = parse_credential(credential?.split('/'))?;
+        let signed_headers = SignedHeaders::plain(signed_headers?);
+        if !signed_headers.is_legal() {
             return None;
         }
-        Some(Self { access_key_id, scope, signed_headers, signature: decode_hex(signature?)? })
+        let signature = decode_hex(signature?)?;
+        Some(Self { access_key_id, scope, signed_headers, signature, form: Form::BareHeader })
     }
 }
 
-fn parse_credential(credential: &str) -> Option<(&str, Scope<'_>)> {
-    let mut parts = credential.split('/');
+fn parse_credential<'a>(mut parts: impl Iterator<Item = &'a str>) -> Option<(&'a str, Scope<'a>)> {
     let mut next = || parts.next().filter(|part| !part.is_empty());
     let access_key_id = next()?;
     let scope = Scope { date: next()?, region: next()?, service: next()? };
@@ -130,6 +237,14 @@ fn is_header_name(name: &str) -> bool {
     let is_legal =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(is_legal)
+}
+
+/// At most one.
+fn header_token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(X_AMZ_SECURITY_TOKEN_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    text.map(Some).ok_or(Refusal::AuthorizationMalformed)
 }
 
 fn request_time(headers: &HeaderMap) -> Result<Timestamp, Refusal> {
@@ -157,7 +272,7 @@ mod tests {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
         let authorization = Authorization::parse(&headers)?;
         let Authorization { access_key_id, scope, signed_headers, .. } = authorization;
-        Ok((access_key_id.into(), format!("{scope:?}"), signed_headers.into()))
+        Ok((access_key_id.into(), format!("{scope:?}"), signed_headers.text.into()))
     }
 
     #[test]

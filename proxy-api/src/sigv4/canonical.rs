@@ -3,11 +3,15 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderMap, HeaderValue};
 
+use super::authorization::SignedHeaders;
 use super::hex::push_hex;
+use super::query::push_query;
 use super::{ALGORITHM, HOST, Refusal, SCOPE_END, Scope};
 
 /// Room for a request that signs the usual headers, so that the buffer is allocated once.
 const CANONICAL_BYTES_USUAL: usize = 512;
+
+const X_AMZ_CONTENT_SHA256: &str = "x-amz-content-sha256";
 
 /// An HTTP request as it travels.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +19,7 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// As received: still encoded, not normalised.
     pub path: &'a str,
-    /// Must be absent; here so that nobody forgets to look.
+    /// As received. Must be absent where a signature is verified for the XKS API.
     pub query: Option<&'a str>,
     /// `:authority` under HTTP/2; absent under HTTP/1.1, which has a `Host` header.
     pub authority: Option<&'a str>,
@@ -26,7 +30,7 @@ pub struct Request<'a> {
 /// The string to sign for `request` if it was signed at `signed_at`.
 pub(super) fn string_to_sign(
     request: &Request<'_>,
-    signed_headers: &str,
+    signed_headers: SignedHeaders<'_>,
     scope: &Scope<'_>,
     signed_at: &str,
 ) -> Result<Vec<u8>, Refusal> {
@@ -49,23 +53,38 @@ pub(super) fn string_to_sign(
 fn push_canonical_request(
     out: &mut Vec<u8>,
     request: &Request<'_>,
-    signed_headers: &str,
+    signed_headers: SignedHeaders<'_>,
 ) -> Result<(), Refusal> {
     push_line(out, request.method);
     push_path(out, request.path);
     out.push(b'\n');
-    // The canonical query string is empty: a request with a query is refused before.
+    push_query(out, request.query.unwrap_or_default());
     out.push(b'\n');
-    for name in signed_headers.split(';') {
+    for name in signed_headers.names() {
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
         push_values(out, request, name)?;
         out.push(b'\n');
     }
     out.push(b'\n');
-    push_line(out, signed_headers);
+    for (index, name) in signed_headers.names().enumerate() {
+        if index > 0 {
+            out.push(b';');
+        }
+        out.extend_from_slice(name.as_bytes());
+    }
+    out.push(b'\n');
     push_hex(out, digest(&SHA256, request.body).as_ref());
     Ok(())
+}
+
+/// Whether the hash of the body in a header, if there is one, is that of the body.
+pub(super) fn body_hash_is_claimed(request: &Request<'_>) -> Option<bool> {
+    let mut claimed = request.headers.get_all(X_AMZ_CONTENT_SHA256).iter();
+    let first = claimed.next()?;
+    let mut hash = Vec::with_capacity(64);
+    push_hex(&mut hash, digest(&SHA256, request.body).as_ref());
+    Some(first.as_bytes() == hash && claimed.next().is_none())
 }
 
 fn push_line(out: &mut Vec<u8>, text: &str) {
@@ -130,7 +149,7 @@ fn push_value(out: &mut Vec<u8>, value: &[u8]) {
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Request, push_canonical_request};
+    use super::{Request, SignedHeaders, push_canonical_request};
     use crate::sigv4::Refusal;
 
     fn canonical(
@@ -146,7 +165,7 @@ mod tests {
         let request =
             Request { method: "POST", path: "/a b/%41~", query: None, authority, headers: &map, body: b"" };
         let mut out = Vec::new();
-        push_canonical_request(&mut out, &request, signed)?;
+        push_canonical_request(&mut out, &request, SignedHeaders::plain(signed))?;
         Ok(String::from_utf8(out).unwrap())
     }
 

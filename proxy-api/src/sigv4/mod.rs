@@ -1,14 +1,16 @@
-//! AWS Signature Version 4 in the `Authorization` header: verifying and signing (XKS v1, Appendix A).
+//! AWS Signature Version 4: verifying and signing, in the `Authorization` header (XKS v1, Appendix A), and verifying
+//! as services of AWS do it, also in the query string.
 //!
-//! Verifying has three steps, and the types keep their order: [`Authorization::parse`] says who claims to have
-//! signed, [`Authorization::check`] does everything that needs no key, and [`Claim::verify`] the rest. Nothing here
+//! Verifying has three steps, and the types keep their order: [`Authorization::parse`] (of a request to an XKS proxy)
+//! or [`Authorization::of`] (of one to a service of AWS) says who claims to have signed, [`Authorization::check`] does everything that needs no key, and [`Claim::verify`] the rest. Nothing here
 //! knows a secret access key for longer than it takes to derive a [`SigningKey`], and the signature that would have
-//! been right is never written down. There is no support for signatures in the query string, on purpose.
+//! been right is never written down. A request to an XKS proxy has no query string, on purpose.
 
 mod authorization;
 mod canonical;
 mod hex;
 mod key;
+mod query;
 mod refusal;
 mod sign;
 mod timestamp;

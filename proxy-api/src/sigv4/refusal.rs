@@ -19,6 +19,8 @@ pub enum Refusal {
     /// `x-amz-date` has another day than the scope.
     DateOutsideScope,
     DateUnsigned,
+    /// A header that services of AWS go by (`x-amz-…`) is not signed.
+    HeaderUnsigned,
     /// Several `Host` headers, or one that differs from `:authority`.
     HostAmbiguous,
     HostUnsigned,
@@ -44,6 +46,7 @@ impl Refusal {
             Self::DateMissing => "date_missing",
             Self::DateOutsideScope => "date_outside_scope",
             Self::DateUnsigned => "date_unsigned",
+            Self::HeaderUnsigned => "header_unsigned",
             Self::HostAmbiguous => "host_ambiguous",
             Self::HostUnsigned => "host_unsigned",
             Self::QueryPresent => "query_present",
@@ -69,6 +72,7 @@ impl fmt::Display for Refusal {
             Self::DateMissing => "no `x-amz-date` header",
             Self::DateOutsideScope => "`x-amz-date` is of another day than the credential scope",
             Self::DateUnsigned => "`x-amz-date` is not signed",
+            Self::HeaderUnsigned => "an `x-amz-` header is not signed",
             Self::HostAmbiguous => "several different hosts",
             Self::HostUnsigned => "`host` is not signed",
             Self::QueryPresent => "the request has a query string",

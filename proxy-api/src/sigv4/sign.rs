@@ -1,5 +1,6 @@
 //! Signing, from parts that the caller chooses one by one, so that a test client can choose them wrong.
 
+use super::authorization::SignedHeaders;
 use super::canonical::string_to_sign;
 use super::{ALGORITHM, Refusal, Request, SCOPE_END, Scope, SigningKey, encode_hex};
 
@@ -21,7 +22,7 @@ pub fn sign(
     key: &SigningKey,
 ) -> Result<String, Refusal> {
     let Credential { access_key_id, scope, signed_headers } = credential;
-    let tag = key.sign(&string_to_sign(request, signed_headers, scope, signed_at)?);
+    let tag = key.sign(&string_to_sign(request, SignedHeaders::plain(signed_headers), scope, signed_at)?);
     let Scope { date, region, service } = scope;
     let signature = encode_hex(tag.as_ref());
     Ok(format!(

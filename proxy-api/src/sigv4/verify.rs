@@ -20,7 +20,7 @@ impl Claim<'_> {
     /// Whether the holder of `key` signed this request: method, path, signed headers and body.
     pub fn verify(&self, key: &SigningKey) -> Result<(), Refusal> {
         let Authorization { scope, signed_headers, signature, .. } = &self.authorization;
-        let string_to_sign = string_to_sign(self.request, signed_headers, scope, self.signed_at.as_str())?;
+        let string_to_sign = string_to_sign(self.request, *signed_headers, scope, self.signed_at.as_str())?;
         if key.verifies(&string_to_sign, signature) { Ok(()) } else { Err(Refusal::SignatureMismatch) }
     }
 }

@@ -101,10 +101,7 @@ type Row = [Cell; 7];
 impl KeyAction {
     /// The permission that policies speak of, without `kms:`.
     pub const fn permission(self) -> &'static str {
-        match self {
-            Self::UpdateAliasFrom => Self::UpdateAlias.as_str(),
-            action => action.as_str(),
-        }
+        if matches!(self, Self::UpdateAliasFrom) { Self::UpdateAlias.as_str() } else { self.as_str() }
     }
 
     /// The key state table (AWS KMS Developer Guide, Key states of AWS KMS keys). What origin and kind of a key

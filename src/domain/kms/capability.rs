@@ -13,70 +13,87 @@ pub enum CapabilityRefusal {
     Spec,
 }
 
-/// Whether this kind of key can do this at all.
-pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRefusal> {
+/// What an action demands of the kind of a key.
+enum Demand {
+    Asymmetric,
+    ImportedMaterial,
+    None,
+    /// A symmetric encryption key whose material KMS made (notes 6 and 7 of the key state table).
+    Rotatable,
+    SymmetricEncryption,
+    Usage(KeyUsage),
+}
+
+const fn demand(action: KeyAction) -> Demand {
     match action {
         KeyAction::DisableKeyRotation
         | KeyAction::EnableKeyRotation
         | KeyAction::GetKeyRotationStatus
         | KeyAction::ListKeyRotations
-        | KeyAction::RotateKeyOnDemand => check_rotation(key),
+        | KeyAction::RotateKeyOnDemand => Demand::Rotatable,
         KeyAction::DeleteImportedKeyMaterial
         | KeyAction::GetParametersForImport
-        | KeyAction::ImportKeyMaterial => match key.origin {
-            Origin::External => Ok(()),
-            Origin::AwsCloudHsm | Origin::AwsKms | Origin::ExternalKeyStore => {
-                Err(CapabilityRefusal::Origin(key.origin))
-            }
-        },
-        _ => match needed_usage(action) {
-            Some(usages) if !usages.contains(&key.usage) => {
-                Err(CapabilityRefusal::Usage { usage: key.usage, operation: action.as_str() })
-            }
-            Some(_) | None => check_spec(key.spec, action),
-        },
-    }
-}
-
-/// Notes 6 and 7 of the key state table.
-fn check_rotation(key: &Key) -> Result<(), CapabilityRefusal> {
-    match (key.spec, key.origin) {
-        (KeySpec::SymmetricDefault, Origin::AwsKms) => Ok(()),
-        (KeySpec::SymmetricDefault, origin) => Err(CapabilityRefusal::Origin(origin)),
-        _ => Err(CapabilityRefusal::Spec),
-    }
-}
-
-/// The usages that permit a cryptographic action; nothing for the others.
-const fn needed_usage(action: KeyAction) -> Option<&'static [KeyUsage]> {
-    match action {
-        KeyAction::Decrypt
-        | KeyAction::Encrypt
-        | KeyAction::GenerateDataKey
-        | KeyAction::GenerateDataKeyPair
-        | KeyAction::GenerateDataKeyPairWithoutPlaintext
-        | KeyAction::GenerateDataKeyWithoutPlaintext
-        | KeyAction::ReEncryptFrom
-        | KeyAction::ReEncryptTo => Some(&[KeyUsage::EncryptDecrypt]),
-        KeyAction::Sign | KeyAction::Verify => Some(&[KeyUsage::SignVerify]),
-        KeyAction::GenerateMac | KeyAction::VerifyMac => Some(&[KeyUsage::GenerateVerifyMac]),
-        KeyAction::DeriveSharedSecret => Some(&[KeyUsage::KeyAgreement]),
-        KeyAction::Decapsulate | KeyAction::Encapsulate => Some(&[KeyUsage::EncapsulateDecapsulate]),
-        _ => None,
-    }
-}
-
-/// Data keys are protected by symmetric keys only; public keys are of asymmetric ones only.
-fn check_spec(spec: KeySpec, action: KeyAction) -> Result<(), CapabilityRefusal> {
-    let is_right = match action {
+        | KeyAction::ImportKeyMaterial => Demand::ImportedMaterial,
+        KeyAction::Decrypt | KeyAction::Encrypt | KeyAction::ReEncryptFrom | KeyAction::ReEncryptTo => {
+            Demand::Usage(KeyUsage::EncryptDecrypt)
+        }
         KeyAction::GenerateDataKey
         | KeyAction::GenerateDataKeyPair
         | KeyAction::GenerateDataKeyPairWithoutPlaintext
-        | KeyAction::GenerateDataKeyWithoutPlaintext => spec == KeySpec::SymmetricDefault,
-        KeyAction::GetPublicKey => spec.is_asymmetric(),
-        _ => true,
+        | KeyAction::GenerateDataKeyWithoutPlaintext => Demand::SymmetricEncryption,
+        KeyAction::Sign | KeyAction::Verify => Demand::Usage(KeyUsage::SignVerify),
+        KeyAction::GenerateMac | KeyAction::VerifyMac => Demand::Usage(KeyUsage::GenerateVerifyMac),
+        KeyAction::DeriveSharedSecret => Demand::Usage(KeyUsage::KeyAgreement),
+        KeyAction::Decapsulate | KeyAction::Encapsulate => Demand::Usage(KeyUsage::EncapsulateDecapsulate),
+        KeyAction::GetPublicKey => Demand::Asymmetric,
+        KeyAction::CancelKeyDeletion
+        | KeyAction::CreateAlias
+        | KeyAction::CreateGrant
+        | KeyAction::DeleteAlias
+        | KeyAction::DescribeKey
+        | KeyAction::DisableKey
+        | KeyAction::EnableKey
+        | KeyAction::GetKeyLastUsage
+        | KeyAction::GetKeyPolicy
+        | KeyAction::ListAliases
+        | KeyAction::ListGrants
+        | KeyAction::ListKeyPolicies
+        | KeyAction::ListResourceTags
+        | KeyAction::PutKeyPolicy
+        | KeyAction::ReplicateKey
+        | KeyAction::RetireGrant
+        | KeyAction::RevokeGrant
+        | KeyAction::ScheduleKeyDeletion
+        | KeyAction::TagResource
+        | KeyAction::UntagResource
+        | KeyAction::UpdateAlias
+        | KeyAction::UpdateAliasFrom
+        | KeyAction::UpdateKeyDescription
+        | KeyAction::UpdatePrimaryRegion => Demand::None,
+    }
+}
+
+/// Whether this kind of key can do this at all.
+pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRefusal> {
+    let is_symmetric = key.spec == KeySpec::SymmetricDefault;
+    let demand_usage = |usage: KeyUsage| {
+        let refusal = CapabilityRefusal::Usage { usage: key.usage, operation: action.as_str() };
+        if key.usage == usage { Ok(()) } else { Err(refusal) }
     };
-    if is_right { Ok(()) } else { Err(CapabilityRefusal::Spec) }
+    let demand_of_spec = |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::Spec) };
+    let demand_origin = |origin: Origin| {
+        if key.origin == origin { Ok(()) } else { Err(CapabilityRefusal::Origin(key.origin)) }
+    };
+    match demand(action) {
+        Demand::Asymmetric => demand_of_spec(key.spec.is_asymmetric()),
+        Demand::ImportedMaterial => demand_origin(Origin::External),
+        Demand::None => Ok(()),
+        Demand::Rotatable => demand_of_spec(is_symmetric).and_then(|()| demand_origin(Origin::AwsKms)),
+        Demand::SymmetricEncryption => {
+            demand_usage(KeyUsage::EncryptDecrypt).and_then(|()| demand_of_spec(is_symmetric))
+        }
+        Demand::Usage(usage) => demand_usage(usage),
+    }
 }
 
 impl KeySpec {

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::identity::kms::record::{deserialize_secret, serialize_secret};
 use crate::identity::kms::rules::InvalidIdentity;
@@ -16,6 +17,14 @@ use crate::store::StoreError;
 /// Whoever can open the control socket may do all of it.
 pub trait IdentityAdmin: Send + Sync {
     fn administer(&self, request: AdminRequest) -> Administered<'_>;
+}
+
+/// Answers a request of the control socket, both JSON of one line.
+pub async fn administer_json(admin: &dyn IdentityAdmin, request: &str) -> Result<Zeroizing<String>, String> {
+    let request =
+        serde_json::from_str(request).map_err(|_| "the command is of another version".to_owned())?;
+    let answer = admin.administer(request).await.map_err(|error| error.to_string())?;
+    serde_json::to_string(&answer).map(Zeroizing::new).map_err(|error| error.to_string())
 }
 
 pub type Administered<'a> = Pin<Box<dyn Future<Output = Result<AdminAnswer, AdminError>> + Send + 'a>>;
@@ -39,19 +48,52 @@ pub enum HolderKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AdminRequest {
-    List { account: Option<String>, kind: HolderKind },
+    List {
+        account: Option<String>,
+        kind: HolderKind,
+    },
     Show(Holder),
-    CreateUser { user: Holder, path: String, tags: BTreeMap<String, String> },
-    CreateRole { role: Holder, path: String, tags: BTreeMap<String, String>, trust_policy: String, max_session_duration_seconds: u32 },
+    CreateUser {
+        user: Holder,
+        path: String,
+        tags: BTreeMap<String, String>,
+    },
+    CreateRole {
+        role: Holder,
+        path: String,
+        tags: BTreeMap<String, String>,
+        trust_policy: String,
+        max_session_duration_seconds: u32,
+    },
     Delete(Holder),
-    PutPolicy { of: Holder, name: String, document: String },
-    DeletePolicy { of: Holder, name: String },
-    PutTrustPolicy { role: Holder, document: String },
+    PutPolicy {
+        of: Holder,
+        name: String,
+        document: String,
+    },
+    DeletePolicy {
+        of: Holder,
+        name: String,
+    },
+    PutTrustPolicy {
+        role: Holder,
+        document: String,
+    },
     /// Without a user: of the root user.
-    CreateAccessKey { account: String, user: Option<String> },
-    ListAccessKeys { account: Option<String> },
-    SetAccessKeyActive { access_key_id: String, active: bool },
-    DeleteAccessKey { access_key_id: String },
+    CreateAccessKey {
+        account: String,
+        user: Option<String>,
+    },
+    ListAccessKeys {
+        account: Option<String>,
+    },
+    SetAccessKeyActive {
+        access_key_id: String,
+        active: bool,
+    },
+    DeleteAccessKey {
+        access_key_id: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

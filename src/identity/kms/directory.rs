@@ -1,9 +1,9 @@
 //! Every identity there is, in memory: finds who signed a request and proves it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::HeaderMap;
 use parking_lot::Mutex;
 use proxy_api::sigv4::{Authorization, Refusal, Request};
 
@@ -16,8 +16,6 @@ use crate::identity::kms::sessions::{
     NewSession, SESSION_PREFIX, SessionCredentials, SessionError, Sessions,
 };
 use crate::identity::kms::table::{Fault, Role, Table};
-
-const SECURITY_TOKEN: &str = "x-amz-security-token";
 
 /// Users, roles and access keys: declared in a file, or stored.
 #[derive(Default)]
@@ -49,23 +47,15 @@ pub enum Unauthenticated {
 /// What a request says about who signed it.
 struct Presented<'a> {
     authorization: Authorization<'a>,
-    session_token: Option<&'a str>,
+    /// In a header, or in the query string beside the signature.
+    session_token: Option<Cow<'a, str>>,
 }
 
 impl<'a> Presented<'a> {
-    fn of(request: &'a Request<'a>) -> Result<Self, Unauthenticated> {
-        let authorization = Authorization::parse(request.headers).map_err(Unauthenticated::Signature)?;
-        Ok(Self { authorization, session_token: header_token(request.headers)? })
-    }
-}
-
-/// At most one, and text.
-fn header_token(headers: &HeaderMap) -> Result<Option<&str>, Unauthenticated> {
-    let mut values = headers.get_all(SECURITY_TOKEN).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    match (value.to_str(), values.next()) {
-        (Ok(text), None) => Ok(Some(text.trim())),
-        (Ok(_) | Err(_), _) => Err(Unauthenticated::AccessKeyUnknown),
+    fn of(request: &Request<'a>) -> Result<Self, Unauthenticated> {
+        let authorization = Authorization::of(request).map_err(Unauthenticated::Signature)?;
+        let session_token = authorization.security_token(request).map_err(Unauthenticated::Signature)?;
+        Ok(Self { authorization, session_token })
     }
 }
 
@@ -82,7 +72,7 @@ impl Directory {
         let table = self.table.load();
         let region = Region::parse(scope.region).ok_or(Unauthenticated::RegionUnknown)?;
         let check = || authorization.check(request, service, now_unix_seconds);
-        match session_token {
+        match session_token.as_deref() {
             Some(token) if access_key_id.starts_with(SESSION_PREFIX) => {
                 let opened = self.sessions.open(&table, (access_key_id, token), now_unix_seconds)?;
                 let claim = check().map_err(Unauthenticated::Signature)?;

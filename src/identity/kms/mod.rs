@@ -1,19 +1,28 @@
 //! Callers of the KMS API: users, roles and their sessions, each in an account.
 
+mod administration;
 mod caller;
 mod declared;
 mod directory;
 mod record;
+mod registry;
 mod rules;
 mod session_token;
 mod sessions;
+mod shown;
 mod table;
 #[cfg(test)]
 mod tests;
+mod vault;
 
+pub use administration::{
+    AdminAnswer, AdminError, AdminRequest, Administered, Holder, HolderKind, IdentityAdmin, NewAccessKey,
+    Shown, ShownAccessKey, administer_json,
+};
 pub use caller::{Caller, Policies, Principal, Session};
 pub use declared::{Declared, DeclaredError};
 pub use directory::{Directory, Unauthenticated};
+pub use registry::Registry;
 pub use rules::InvalidIdentity;
 pub use session_token::SessionKey;
 pub use sessions::{NewSession, SESSION_POLICY_CHARS_MAX, SessionCredentials, SessionError, session_arn};

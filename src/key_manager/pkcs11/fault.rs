@@ -30,7 +30,7 @@ pub(super) enum Blame {
     Token,
     /// The wrapped key material: the token does not take it, though it unwraps other material.
     Material,
-    /// The session that holds unwrapped keys is in use, perhaps in a call that hangs.
+    /// Another call is in the way, and perhaps hangs: that of the session that holds unwrapped keys, or a search.
     Busy,
     /// Either the caller's data or the token; only a trial on known good data can tell.
     DataOrToken,

@@ -72,6 +72,14 @@ impl KeyCache {
         found
     }
 
+    /// Takes out everything, to be destroyed.
+    pub(super) fn discard_all(&self) {
+        let mut state = self.state.write();
+        let keys = std::mem::take(&mut state.keys);
+        state.discarded.extend(keys.into_values().map(|entry| entry.key));
+        state.queue.clear();
+    }
+
     /// Forgets everything, because all objects are gone.
     pub(super) fn clear(&self) {
         *self.state.write() = State::default();

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use aws_lc_rs::rand;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass};
-use cryptoki::session::Session;
 
 use crate::domain::kms::WrappedKey;
 use crate::key_manager::backing_key::{ROOT_KEY_ID_BYTES, RootKeyId};
@@ -16,6 +15,7 @@ use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::vault::Means;
 use crate::key_manager::pkcs11::wrapping::{Wrapping, require_protected};
 
 const WRAPPING_LABEL: &str = "holdfast-root";
@@ -31,6 +31,7 @@ pub(super) fn is_reserved(label: &str) -> bool {
 
 /// A root key that was found, and has proven that it wraps and seals.
 pub(super) struct RootKey {
+    pub(super) id: RootKeyId,
     pub(super) wrapping: KeyObject,
     pub(super) sealing: KeyObject,
     /// A key wrapped with the mechanism that this token does best, which nothing uses.
@@ -53,12 +54,21 @@ impl Role {
         ObjectName { label: label.to_owned(), id: object_id }
     }
 
-    fn uses(self) -> [Attribute; 7] {
+    fn template(self, id: &RootKeyId) -> [Attribute; 15] {
+        let ObjectName { label, id } = self.name(id);
         let (wraps, seals) = match self {
             Self::Wrapping => (true, false),
             Self::Sealing => (false, true),
         };
         [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::ValueLen(AES_256_BYTES.into()),
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Label(label.into_bytes()),
+            Attribute::Id(id),
             Attribute::Wrap(wraps),
             Attribute::Unwrap(wraps),
             Attribute::Encrypt(seals),
@@ -87,26 +97,30 @@ impl RootKey {
         let handle = find(&wrapping)?;
         let proof = Wrapping { functions: &library.gcm, ready, handle, iv_mode }.learn()?;
         Gcm::with_handle(&library.gcm, ready.session, find(&sealing)?, iv_mode).round_trip()?;
-        Ok(Self { wrapping, sealing, proof })
+        Ok(Self { id: *id, wrapping, sealing, proof })
     }
 
-    /// Makes both keys. What is half made, because the process ends or the token fails, nobody will ask for:
-    /// the id is random.
-    pub(super) fn create(
-        token: &Token,
-        library: &Library,
-        ready: Ready<'_>,
-    ) -> Result<(RootKeyId, Self), Fault> {
+    /// Makes both keys. What is half made when the process ends nobody will ask for: the id is random.
+    pub(super) fn create(token: &Token, ready: Ready<'_>, means: Means<'_>) -> Result<Self, Fault> {
         let mut id = RootKeyId([0; ROOT_KEY_ID_BYTES]);
         rand::fill(&mut id.0)
             .map_err(|_| Fault::new(Blame::Token, "the operating system gave no random bytes"))?;
-        let session = token.open_rw_session(library)?;
+        let session = token.open_rw_session(means.library)?;
+        let mut made = Vec::new();
         let result = [Role::Wrapping, Role::Sealing]
             .iter()
-            .try_for_each(|role| generate(&session, token, *role, &id))
-            .and_then(|()| Self::open(&id, token, library, ready));
+            .try_for_each(|role| {
+                let _alone = token.objects.own(means.deadline)?;
+                made.push(session.generate_key(&Mechanism::AesKeyGen, &role.template(&id))?);
+                Ok(())
+            })
+            .and_then(|()| Self::open(&id, token, means.library, ready));
+        if result.is_err() {
+            let _alone = token.objects.own(means.deadline);
+            made.into_iter().for_each(|handle| drop(session.destroy_object(handle)));
+        }
         let _ = session.close();
-        Ok((id, result?))
+        result
     }
 }
 
@@ -121,22 +135,4 @@ fn hexadecimal(id: &RootKeyId) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn generate(session: &Session, token: &Token, role: Role, id: &RootKeyId) -> Result<(), Fault> {
-    let ObjectName { label, id } = role.name(id);
-    let mut template = vec![
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::ValueLen(AES_256_BYTES.into()),
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Label(label.into_bytes()),
-        Attribute::Id(id),
-    ];
-    template.extend(role.uses());
-    let _alone = token.objects.own()?;
-    session.generate_key(&Mechanism::AesKeyGen, &template)?;
-    Ok(())
 }

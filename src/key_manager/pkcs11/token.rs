@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -40,12 +41,12 @@ impl ObjectLock {
         self.0.try_read_for(HANG_LIMIT).ok_or_else(Self::hangs)
     }
 
-    pub(super) fn own(&self) -> Result<RwLockWriteGuard<'_, ()>, Fault> {
-        self.0.try_write_for(HANG_LIMIT).ok_or_else(Self::hangs)
+    pub(super) fn own(&self, deadline: Instant) -> Result<RwLockWriteGuard<'_, ()>, Fault> {
+        self.0.try_write_until(deadline).ok_or_else(Self::hangs)
     }
 
     fn hangs() -> Fault {
-        Fault::new(Blame::Token, "a search or creation of keys in the token has not returned")
+        Fault::new(Blame::Busy, "a search or creation of keys in the token has not returned")
     }
 }
 

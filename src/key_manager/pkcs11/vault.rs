@@ -74,18 +74,29 @@ impl Vault {
 
     /// Whether the root key has proven itself.
     pub(super) fn is_open(&self) -> bool {
-        self.root.load().is_some()
+        self.root().is_some()
+    }
+
+    /// The root key that is wanted, and no other.
+    fn root(&self) -> Option<Arc<RootKey>> {
+        let wanted = self.wanted.load();
+        self.root.load_full().filter(|root| wanted.as_deref() == Some(&root.id))
     }
 
     /// From now on this root key serves, as soon as the token has it.
     pub(super) fn want(&self, id: RootKeyId) {
-        self.wanted.store(Some(Arc::new(id)));
+        let former = self.wanted.swap(Some(Arc::new(id)));
+        if former.is_some_and(|former| *former != id) {
+            self.cache.discard_all();
+        }
         *self.missed.lock() = None;
     }
 
+    /// Makes a root key, which serves as soon as it is wanted: if its id is lost on the way, nothing may be wrapped
+    /// by it.
     pub(super) fn create_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<RootKeyId, Fault> {
-        let (id, root) = RootKey::create(&self.token, means.library, ready)?;
-        self.want(id);
+        let root = RootKey::create(&self.token, ready, means)?;
+        let id = root.id;
         self.root.store(Some(Arc::new(root)));
         Ok(id)
     }
@@ -109,7 +120,7 @@ impl Vault {
         ready: Ready<'_>,
         key: fn(&RootKey) -> &KeyObject,
     ) -> Result<(Arc<RootKey>, u64), Fault> {
-        let root = self.root.load_full().ok_or_else(not_opened)?;
+        let root = self.root().ok_or_else(not_opened)?;
         let handle = match key(&root).handle(ready.login) {
             Some(Handle::Known(handle)) => handle,
             Some(Handle::Missing) | None => self.search(|| inventory::handle_of(key(&root), ready))?,
@@ -205,7 +216,7 @@ impl Vault {
     /// The token does not know the handle of this key, or of a root key, any more.
     pub(super) fn forget_handle(&self, material: Option<&MaterialId>, means: Means<'_>) {
         let Some(id) = material else {
-            if let Some(root) = self.root.load_full() {
+            if let Some(root) = self.root() {
                 root.wrapping.forget_handle();
                 root.sealing.forget_handle();
             }
@@ -219,7 +230,7 @@ impl Vault {
     /// Whether the object of a key is still there, which costs no search.
     pub(super) fn exists(&self, material: Option<&MaterialId>, ready: Ready<'_>) -> Result<bool, Fault> {
         let Some(id) = material else {
-            return match self.root.load_full() {
+            return match self.root() {
                 Some(root) => inventory::exists(ready, &root.sealing),
                 None => Ok(false),
             };

@@ -31,6 +31,8 @@ impl WrappedKeyGroup {
         let members = self.members.iter().filter(|member| member.vault().is_wanted());
         let mut candidates: Vec<_> = members.map(|member| (member, Task::Backing(task.clone()))).collect();
         failover::sort(&mut candidates);
+        // An HSM that lacks the root key has nothing else to do, and would be asked first.
+        candidates.sort_by_key(|(member, _)| !member.vault().is_open());
         let none = HsmError::Unavailable("the root key has not been opened".to_owned());
         failover::run(candidates, none, &*self.clock, deadline).await
     }
@@ -43,7 +45,11 @@ impl WrappedKeyGroup {
             ));
         };
         let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(None)))];
-        failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await
+        let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+        if let Ok(Output::RootKey(id)) = &done.result {
+            member.vault().want(*id);
+        }
+        done
     }
 
     /// One member that has it is enough. The others are asked again when it is their turn to serve.

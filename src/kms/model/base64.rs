@@ -26,7 +26,7 @@ pub(super) fn decoded_bytes(text: &str) -> Option<usize> {
     let is_digit = |byte: &u8| DIGITS.get(usize::from(*byte)).copied().unwrap_or(false);
     // No early end, so that the loop is a straight one.
     let are_digits = digits.iter().fold(true, |are, byte| are & is_digit(byte));
-    if bytes.len() % 4 != 0 || !are_digits {
+    if !bytes.len().is_multiple_of(4) || !are_digits {
         return None;
     }
     // The last digit before the padding has two or four bits that stand for nothing, and are zero.

@@ -215,13 +215,13 @@ fn map(
 ) -> Result<(), Error> {
     let Value::Object(given) = value else { return Err(mismatch(value, Wanted::Map)) };
     for (name, value) in given {
-        match value {
-            Value::Null => {
-                violations.add(&format!("{path}.{}.member", &**name), Shown::Null, Constraint::NotNull);
-            }
-            value => broken(of, value, &mut |constraint| {
-                violations.add(&format!("{path}.{}.member", &**name), Shown::Value(value), constraint);
-            })?,
+        let mut report = |shown, constraint| {
+            violations.add(&format!("{path}.{}.member", &**name), shown, constraint);
+        };
+        if matches!(value, Value::Null) {
+            report(Shown::Null, Constraint::NotNull);
+        } else {
+            broken(of, value, &mut |constraint| report(Shown::Value(value), constraint))?;
         }
     }
     Ok(())

@@ -75,7 +75,6 @@ macro_rules! operations {
         pub(super) async fn dispatch(name: OperationName, call: &Call<'_>, body: &[u8]) -> Result<Bytes, Error> {
             match name {
                 $(OperationName::$name => run::<$module::$name>(call, body).await,)+
-                #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not there yet")]
                 name => Err(Error::UnsupportedOperation(format!("Holdfast does not support {name} yet."))),
             }
         }

@@ -59,10 +59,10 @@ pub(super) fn copy(from: &Path, to: &Path, stop: &AtomicBool) -> Result<(), Back
 fn put_in_place(file: NamedTempFile, to: &Path) -> Result<(), BackupError> {
     let io = |error| BackupError::Io(to.to_owned(), error);
     file.as_file().sync_all().map_err(io)?;
-    file.persist_noclobber(to).map_err(|failed| match failed.error.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
-        _ => io(failed.error),
-    })?;
+    if let Err(failed) = file.persist_noclobber(to) {
+        let is_taken = failed.error.kind() == io::ErrorKind::AlreadyExists;
+        return Err(if is_taken { BackupError::Exists(to.to_owned()) } else { io(failed.error) });
+    }
     files::sync_folder(to.parent().unwrap_or(Path::new("/"))).map_err(io)
 }
 

@@ -2,15 +2,14 @@
 
 use aws_lc_rs::digest;
 use rusqlite::Row;
-use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::KeyId;
 use crate::domain::kms::{
-    EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Scope, UnixMillis,
+    EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, KeyId, Scope,
+    UnixMillis,
 };
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::key_row::word;
+use crate::store::sqlite::key_row::{optional_word, word};
 
 const PRINCIPAL: &str = "principal:";
 const SERVICE: &str = "service:";
@@ -58,10 +57,6 @@ impl GrantColumns {
 }
 
 pub(super) fn read(row: &Row<'_>, scope: &Scope) -> Result<Grant, Fault> {
-    let retiring = match row.get_ref("retiring")? {
-        ValueRef::Null => None,
-        _ => Some(word(row, "retiring", parse_principal)?),
-    };
     let constraints: Constraints = word(row, "constraints", |text| serde_json::from_str(text).ok())?;
     Ok(Grant {
         scope: scope.clone(),
@@ -71,7 +66,7 @@ pub(super) fn read(row: &Row<'_>, scope: &Scope) -> Result<Grant, Fault> {
         created: UnixMillis(row.get("created")?),
         issuing_account: row.get("issuing_account")?,
         grantee: word(row, "grantee", parse_principal)?,
-        retiring,
+        retiring: optional_word(row, "retiring", parse_principal)?,
         operations: word(row, "operations", |text| serde_json::from_str::<Vec<GrantOperation>>(text).ok())?,
         constraints: GrantConstraints {
             context_equals: constraints.context_equals,

@@ -113,6 +113,16 @@ pub(super) fn word<T>(
     parse(text).ok_or(Fault::Value(column))
 }
 
+/// A text that means something, or NULL.
+pub(super) fn optional_word<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, Fault> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(|_| Fault::Value(column))?;
+    text.map(|text| parse(text).ok_or(Fault::Value(column))).transpose()
+}
+
 fn tags_text(tags: &[Tag]) -> Result<String, Fault> {
     let pairs: Vec<_> = tags.iter().map(|tag| (&tag.key, &tag.value)).collect();
     serde_json::to_string(&pairs).map_err(|_| Fault::Value("tags"))

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::domain::kms::{Material, MaterialId, RotationType, UnixMillis, WrappedKey};
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::key_row::word;
+use crate::store::sqlite::key_row::optional_word;
 use crate::store::sqlite::numbers;
 use crate::store::sqlite::statements::statements;
 
@@ -29,16 +29,12 @@ pub(super) fn of_key(connection: &Connection, key_no: i64) -> Result<Vec<Materia
 }
 
 fn read(row: &Row<'_>) -> Result<Material, Fault> {
-    let rotation = match row.get_ref("rotation")? {
-        rusqlite::types::ValueRef::Null => None,
-        _ => Some(word(row, "rotation", RotationType::parse)?),
-    };
     let wrapped =
         WrappedKey { mechanism: row.get::<_, i64>("mechanism")?.cast_unsigned(), bytes: row.get("wrapped")? };
     Ok(Material {
         id: MaterialId::new(row.get("id")?),
         created: UnixMillis(row.get("created")?),
-        rotation,
+        rotation: optional_word(row, "rotation", RotationType::parse)?,
         encryptions: numbers::read(row.get("encryptions")?, "encryptions")?,
         wrapped: Arc::new(wrapped),
     })

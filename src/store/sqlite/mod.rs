@@ -84,7 +84,7 @@ impl SqliteStore {
         Ok(Self {
             readers: Workers::start("store-reader", READ_QUEUE_LENGTH, readers).map_err(io)?,
             writer: writer.map_err(io)?,
-            backup: BackupThread { database, stop: Arc::default(), thread: Mutex::default() },
+            backup: BackupThread::new(database),
             _lock: lock,
         })
     }
@@ -119,11 +119,16 @@ fn prepare(database: &Path) -> Result<(), SchemaError> {
 /// The thread of a backup that is being made, one at a time.
 struct BackupThread {
     database: PathBuf,
+    is_running: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl BackupThread {
+    fn new(database: PathBuf) -> Self {
+        Self { database, is_running: Arc::default(), stop: Arc::default(), thread: Mutex::default() }
+    }
+
     async fn copy_to(&self, to: PathBuf) -> Result<(), StoreError> {
         let answer = self.start(to)?;
         let gone = || Err(StoreError::Unavailable("the backup was given up".to_owned()));
@@ -132,18 +137,26 @@ impl BackupThread {
 
     fn start(&self, to: PathBuf) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
         let mut thread = self.thread.lock();
-        if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if self.is_running.swap(true, Ordering::AcqRel) {
             return Err(StoreError::Unavailable("another backup is being made".to_owned()));
         }
         let (reply, answer) = oneshot::channel();
         let (database, stop) = (self.database.clone(), Arc::clone(&self.stop));
+        let is_running = Arc::clone(&self.is_running);
         let copy = move || {
             let result = backup::copy(&database, &to, &stop);
+            // Who gets the answer may ask for the next one at once.
+            is_running.store(false, Ordering::Release);
             let _ = reply.send(result.map_err(|error| StoreError::Unavailable(error.to_string())));
         };
         let started: io::Result<_> = std::thread::Builder::new().name("store-backup".to_owned()).spawn(copy);
-        let unavailable = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
-        *thread = Some(started.map_err(unavailable)?);
+        match started {
+            Ok(started) => *thread = Some(started),
+            Err(error) => {
+                self.is_running.store(false, Ordering::Release);
+                return Err(StoreError::Unavailable(format!("cannot start a thread: {error}")));
+            }
+        }
         Ok(answer)
     }
 }

@@ -194,7 +194,8 @@ fn blocked_store(folder: &tempfile::TempDir) -> (SqliteStore, mpsc::Sender<()>) 
     let (running, is_running) = mpsc::channel();
     let mut blocker = store.write(move |_| {
         running.send(()).unwrap();
-        Ok(wait.recv().unwrap())
+        wait.recv().unwrap();
+        Ok(())
     });
     begin(&mut blocker);
     is_running.recv().unwrap();

@@ -29,7 +29,7 @@ pub const OTHER_ACCOUNT: Account = Account {
 pub const REGION: &str = "us-east-1";
 
 /// What the KMS API answered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KmsReply(pub Reply);
 
 impl Setup {

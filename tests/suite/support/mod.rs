@@ -15,6 +15,7 @@ pub mod tls;
 pub mod tokens;
 pub mod tools;
 pub mod traffic;
+pub mod wrapped;
 
 pub use client::{Reply, metadata};
 pub use kms::{Account, KmsReply};

@@ -121,13 +121,14 @@ fn wrong_requests(structure: &Structure) -> Vec<(String, Value, String)> {
         for (value, text) in mistakes(&member.shape) {
             all.push((member.path.clone(), with(value), text));
         }
-        let nested = match &*member.shape {
-            Shape::Structure(inner) => Some((inner, String::new())),
-            Shape::List { of, .. } => match &**of {
-                Shape::Structure(inner) => Some((inner, ".1.member".to_owned())),
-                _ => None,
-            },
-            _ => None,
+        let nested = if let Shape::Structure(inner) = &*member.shape {
+            Some((inner, ""))
+        } else if let Shape::List { of, .. } = &*member.shape
+            && let Shape::Structure(inner) = &**of
+        {
+            Some((inner, ".1.member"))
+        } else {
+            None
         };
         let Some((inner, infix)) = nested else { continue };
         for (path, value, text) in wrong_requests(inner) {

@@ -1,5 +1,8 @@
 //! Who is believed: long-term keys, sessions, and what becomes of them when identities change.
 
+mod fakes;
+mod registry;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,270 @@
+//! The SQLite store as a file: kept over restarts, kills and full disks, copied, put back, or refused.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use holdfast::domain::kms::Key;
+use holdfast::store::sqlite::{BackupError, OpenError, SchemaError, SqliteStore, inspect, restore};
+use holdfast::store::{Setting, StoreError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::store_conformance::{AnyStore, at_once, create_keys, key, key_id, scope};
+
+const FOLDER: &str = "STORE_TEST_FOLDER";
+
+fn open(folder: &Path) -> AnyStore {
+    Arc::new(SqliteStore::open(folder).unwrap())
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart_in_files_that_the_owner_alone_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    create_keys(&store, 0..5).await;
+    for name in ["kms.db", "kms.db-wal", "kms.db-shm", "kms.lock"] {
+        assert_eq!(mode(&folder.path().join(name)), 0o600, "{name}");
+    }
+    drop(store);
+    assert!(!folder.path().join("kms.db-wal").exists(), "the log is not emptied at the end");
+    let database = folder.path().join("kms.db");
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = open(folder.path());
+    assert_eq!(mode(&database), 0o600);
+    assert_eq!(store.key(&scope(), &key_id(3)).await, Ok(Some(key(3))));
+    assert_eq!(store.create_key(Arc::new(key(9)), 5).await, Err(StoreError::LimitExceeded));
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    assert!(matches!(SqliteStore::open(folder.path()), Err(OpenError::InUse(_))));
+    assert!(matches!(restore(Path::new("/nowhere"), folder.path()), Err(BackupError::InUse(_))));
+    drop(store);
+    open(folder.path());
+}
+
+#[test]
+fn what_is_not_our_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kms.db");
+    fs::write(&path, "x".repeat(5000)).unwrap();
+    let refusal = SqliteStore::open(folder.path()).err().unwrap();
+    assert!(matches!(refusal, OpenError::Schema(_, SchemaError::NotOurs)), "{refusal}");
+    assert_eq!(fs::read(&path).unwrap(), "x".repeat(5000).into_bytes());
+    fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let theirs = fs::read(&path).unwrap();
+    let refusal = SqliteStore::open(folder.path()).err().unwrap();
+    assert!(matches!(refusal, OpenError::Schema(_, SchemaError::NotOurs)), "{refusal}");
+    assert_eq!(fs::read(&path).unwrap(), theirs);
+    assert!(SqliteStore::open(&folder.path().join("absent")).is_err());
+}
+
+#[tokio::test]
+async fn a_schema_of_a_later_release_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let path = folder.path().join("kms.db");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let refusal = SqliteStore::open(folder.path()).err().unwrap();
+    assert!(matches!(refusal, OpenError::Schema(_, SchemaError::Newer { found: 99, .. })), "{refusal}");
+    assert!(refusal.to_string().contains("version 99"), "{refusal}");
+    assert!(matches!(inspect(&path), Err(BackupError::Schema(_, SchemaError::Newer { .. }))));
+}
+
+#[tokio::test]
+async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path());
+    store.set_once(Setting::RootKeyId, vec![4, 2]).await.unwrap();
+    // Some megabytes, so that there are several steps.
+    let large = |number| Key { policy: Arc::from("p".repeat(30_000)), ..key(number) };
+    for number in 0..200 {
+        store.create_key(Arc::new(large(number)), 10_000).await.unwrap();
+    }
+    let file = elsewhere.path().join("backup.db");
+    let (backup, writes) = tokio::join!(
+        store.back_up(&file),
+        at_once(100, |number| {
+            let store = Arc::clone(&store);
+            async move { store.create_key(Arc::new(large(1000 + number)), 10_000).await }
+        })
+    );
+    assert_eq!(backup, Ok(()));
+    assert!(writes.iter().all(Result::is_ok));
+    let facts = inspect(&file).unwrap();
+    assert_eq!((facts.schema_version, &facts.root_key_id), (1, &Some(vec![4, 2])));
+    assert!((200..=300).contains(&facts.keys), "{facts:?}");
+    assert_eq!(mode(&file), 0o600);
+    let names: Vec<_> =
+        fs::read_dir(elsewhere.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["backup.db"], "a backup is one file");
+    let again = store.back_up(&file).await;
+    assert!(
+        matches!(&again, Err(StoreError::Unavailable(why)) if why.contains("exists already")),
+        "{again:?}"
+    );
+    assert_eq!(inspect(&file).unwrap(), facts);
+
+    let restored = tempfile::tempdir().unwrap();
+    assert_eq!(restore(&file, restored.path()).unwrap(), facts);
+    assert!(matches!(restore(&file, restored.path()), Err(BackupError::Exists(_))));
+    assert_eq!(mode(&restored.path().join("kms.db")), 0o600);
+    let restored = open(restored.path());
+    assert_eq!(restored.key(&scope(), &key_id(7)).await, Ok(Some(large(7))));
+    assert_eq!(restored.create_key(Arc::new(key(5000)), facts.keys).await, Err(StoreError::LimitExceeded));
+    assert_eq!(restored.create_key(Arc::new(key(5000)), facts.keys + 1).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    create_keys(&store, 0..200).await;
+    let nowhere = store.back_up(&folder.path().join("absent/backup.db")).await;
+    assert!(matches!(nowhere, Err(StoreError::Unavailable(_))));
+    let file = folder.path().join("backup.db");
+    store.back_up(&file).await.unwrap();
+    damage(&file);
+    assert!(inspect(&file).is_err());
+    let target = tempfile::tempdir().unwrap();
+    assert!(restore(&file, target.path()).is_err());
+    assert!(!target.path().join("kms.db").exists());
+    fs::write(&file, "no database").unwrap();
+    assert!(matches!(inspect(&file), Err(BackupError::Schema(_, SchemaError::NotOurs))));
+    assert!(inspect(&folder.path().join("absent")).is_err());
+}
+
+/// Overwrites every page behind those that were there when nothing was stored yet.
+fn damage(file: &Path) {
+    let length = fs::metadata(file).unwrap().len();
+    let first = 4096 * 24;
+    assert!(length > first);
+    let garbage = vec![0xa5; usize::try_from(length - first).unwrap()];
+    fs::OpenOptions::new().write(true).open(file).unwrap().write_at(&garbage, first).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_unavailable_and_the_process_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    create_keys(&store, 0..200).await;
+    drop(store);
+    damage(&folder.path().join("kms.db"));
+    let store = open(folder.path());
+    for _ in 0..3 {
+        let read = store.key(&scope(), &key_id(1)).await;
+        assert!(matches!(&read, Err(StoreError::Unavailable(why)) if why.contains("malformed")), "{read:?}");
+        let written = store.create_key(Arc::new(key(500)), 1000).await;
+        assert!(matches!(&written, Err(StoreError::Unavailable(_))), "{written:?}");
+    }
+}
+
+/// This program again, as one of the ignored tests below.
+fn child(test: &str, folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", "--test-threads=1", test]).env(FOLDER, folder);
+    command
+}
+
+#[test]
+fn a_disk_that_takes_no_more_refuses_writes_until_there_is_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = "store_sqlite::a_process_whose_files_may_not_grow";
+    let output = child(test, folder.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "limits its process: started by the test above"]
+async fn a_process_whose_files_may_not_grow() {
+    let folder = std::env::var_os(FOLDER).unwrap();
+    // Without a handler the first write too many would end the process.
+    signal_hook::flag::register(25, Arc::default()).unwrap();
+    let store = open(Path::new(&folder));
+    create_keys(&store, 0..10).await;
+    let unlimited = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some(600_000), ..unlimited }).unwrap();
+    let large = |number| Arc::new(Key { policy: Arc::from("p".repeat(30_000)), ..key(number) });
+    let mut number = 10;
+    while store.create_key(large(number), 1000).await.is_ok() {
+        number += 1;
+        assert!(number < 100, "the limit is not felt");
+    }
+    for _ in 0..3 {
+        let refused = store.create_key(large(number), 1000).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    assert_eq!(store.keys_page(&scope(), None, 1000).await.unwrap().len(), usize::try_from(number).unwrap());
+    setrlimit(Resource::Fsize, unlimited).unwrap();
+    assert_eq!(store.create_key(large(number), 1000).await, Ok(()));
+    drop(store);
+    let store = open(Path::new(&folder));
+    assert_eq!(
+        store.keys_page(&scope(), None, 1000).await.unwrap().len(),
+        usize::try_from(number).unwrap() + 1
+    );
+}
+
+const KILLS: usize = 20;
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged: Vec<u32> = Vec::new();
+    for round in 0..KILLS {
+        let mut writer = child("store_sqlite::a_process_that_writes_until_it_is_killed", folder.path())
+            .env("STORE_TEST_FIRST", (round * 1_000_000).to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map_while(Result::ok);
+        // Somewhere in the stream of acknowledgements, another place each time.
+        let last = 1 + round * round * 7 % 90;
+        let number =
+            |line: String| line.strip_prefix("acknowledged ").and_then(|number| number.parse::<u32>().ok());
+        acknowledged.extend(lines.by_ref().filter_map(number).take(last));
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        acknowledged.extend(lines.filter_map(number));
+        let store = open(folder.path());
+        for number in &acknowledged {
+            let stored = store.key(&scope(), &key_id(*number)).await.unwrap();
+            assert_eq!(stored, Some(key(*number)), "after kill {round}");
+        }
+    }
+    assert!(acknowledged.len() > KILLS);
+    let file = folder.path().join("backup.db");
+    open(folder.path()).back_up(&file).await.unwrap();
+    assert!(inspect(&file).unwrap().keys >= acknowledged.len() as u64);
+}
+
+#[tokio::test]
+#[ignore = "writes until it is killed: started by the test above"]
+async fn a_process_that_writes_until_it_is_killed() {
+    let folder = std::env::var_os(FOLDER).unwrap();
+    let first: u32 = std::env::var_os("STORE_TEST_FIRST").unwrap().to_str().unwrap().parse().unwrap();
+    let store = open(Path::new(&folder));
+    for group in (first..).step_by(4) {
+        at_once(4, |offset| {
+            let store = Arc::clone(&store);
+            async move {
+                store.create_key(Arc::new(key(group + offset)), u64::MAX).await.unwrap();
+                // One call, so that lines of others do not get into it.
+                let line = format!("acknowledged {}\n", group + offset);
+                std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).unwrap();
+            }
+        })
+        .await;
+    }
+}

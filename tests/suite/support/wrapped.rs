@@ -1,0 +1,200 @@
+//! KMS keys over a token, without a daemon: a library takes its settings from the environment once a process, so a
+//! story runs in a child process with the environment of its site.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast::clock::{Clock, SystemClock};
+use holdfast::config::Config;
+use holdfast::domain::kms::{KeySpec, MATERIAL_ID_BYTES, MaterialId};
+use holdfast::key_manager::backing_key::{BackingKey, BackingKeys, DecryptUnder, EncryptUnder, RootKeyId};
+use holdfast::key_manager::pkcs11::{Hsm, HsmParts, Module, WrappedKeyGroup};
+use holdfast::key_manager::{Encrypted, HsmError};
+use holdfast::metrics::Metrics;
+use holdfast::secret::SecretBytes;
+use tokio::runtime::Runtime;
+
+use super::faults::Calls;
+use super::site::{Setup, Site};
+
+const FOLDER: &str = "WRAPPED_KEYS_FOLDER";
+const DONE: &str = "story-done";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The HSMs of a site as the KMS API uses them.
+pub struct Keys {
+    pub folder: PathBuf,
+    module: Arc<Module>,
+    pub runtime: Runtime,
+    pub hsms: Vec<Arc<Hsm>>,
+    pub group: Arc<WrappedKeyGroup>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Runs the story of the test of this name in a child process.
+#[track_caller]
+pub fn story(test: &str, prepare: impl FnOnce() -> Site, story: impl FnOnce(&Keys)) {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let keys = Keys::start(folder.into());
+        story(&keys);
+        // SoftHSM does not survive calls while the process ends.
+        keys.inject("");
+        keys.module.finalize();
+        std::fs::write(keys.folder.join(DONE), "").unwrap();
+        return;
+    }
+    let site = prepare();
+    let config = Config::load(&site.path("holdfast.toml")).unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(FOLDER, site.folder.path())
+        .envs(config.environment())
+        .output()
+        .unwrap();
+    let is_done = child.status.success() && site.path(DONE).exists();
+    let [stdout, stderr] = [&child.stdout, &child.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(is_done, "{}: {stdout}{stderr}", child.status);
+}
+
+/// A site with this many sessions and room for so many unwrapped keys.
+pub fn site(sessions: usize, cached_keys_max: usize) -> Site {
+    let hsm = format!("sessions = {sessions}\ncached_keys_max = {cached_keys_max}");
+    Site::prepare(&Setup { hsm, ..Setup::quiet(sessions) })
+}
+
+pub fn deadline() -> Instant {
+    SystemClock.instant() + PATIENCE
+}
+
+impl Keys {
+    fn start(folder: PathBuf) -> Self {
+        let config = Config::load(&folder.join("holdfast.toml")).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let module = Arc::new(Module::load(&config.hsms[0].module).unwrap());
+        module.initialize().unwrap();
+        let start = |hsm: &holdfast::config::Hsm| {
+            let parts = HsmParts {
+                config: hsm.clone(),
+                pin: hsm.read_pin().unwrap(),
+                module: Arc::clone(&module),
+                metrics: metrics.hsm(&hsm.name),
+                clock: Arc::clone(&clock),
+                invocations: std::collections::HashMap::new(),
+            };
+            Hsm::start(parts).unwrap()
+        };
+        let hsms: Vec<_> = config.hsms.iter().map(start).collect();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), clock));
+        let keys = Self { folder, module, runtime, hsms, group, metrics };
+        keys.probe();
+        keys
+    }
+
+    pub fn probe(&self) {
+        self.hsms.iter().for_each(|hsm| self.runtime.block_on(hsm.probe(PATIENCE)));
+    }
+
+    pub fn open(&self, id: Option<RootKeyId>) -> Result<RootKeyId, HsmError> {
+        self.runtime.block_on(self.group.open_root_key(id, deadline())).result
+    }
+
+    /// With a root key, the first.
+    #[track_caller]
+    pub fn opened(&self) -> RootKeyId {
+        self.open(None).unwrap()
+    }
+
+    #[track_caller]
+    pub fn key(&self, number: u16) -> BackingKey {
+        let wrapped =
+            self.runtime.block_on(self.group.generate(KeySpec::SymmetricDefault, deadline())).result;
+        let mut id = [0; MATERIAL_ID_BYTES];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        BackingKey { id: MaterialId::new(id), wrapped: Arc::new(wrapped.unwrap()) }
+    }
+
+    pub fn try_encrypt(&self, key: &BackingKey, aad: &[u8]) -> Result<Encrypted, HsmError> {
+        self.runtime.block_on(self.group.encrypt(to_encrypt(key, aad), deadline())).result
+    }
+
+    #[track_caller]
+    pub fn encrypt(&self, key: &BackingKey, aad: &[u8]) -> Encrypted {
+        self.try_encrypt(key, aad).unwrap()
+    }
+
+    pub fn decrypt(&self, key: &BackingKey, encrypted: &Encrypted, aad: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let done = self.runtime.block_on(self.group.decrypt(to_decrypt(key, encrypted, aad), deadline()));
+        done.result.map(|plaintext| plaintext.expose().to_vec())
+    }
+
+    #[track_caller]
+    pub fn assert_works(&self, key: &BackingKey) {
+        let encrypted = self.encrypt(key, b"context");
+        assert_eq!(self.decrypt(key, &encrypted, b"context").unwrap(), PLAINTEXT);
+    }
+
+    /// These faults happen from the next call on, and no others.
+    pub fn inject(&self, lines: &str) {
+        std::fs::write(self.folder.join("faults.new"), lines).unwrap();
+        std::fs::rename(self.folder.join("faults.new"), self.folder.join("faults")).unwrap();
+    }
+
+    pub fn calls(&self) -> Calls {
+        let text = std::fs::read_to_string(self.folder.join("counts")).unwrap();
+        text.lines()
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// The calls made while `act` runs.
+    pub fn calls_during(&self, act: impl FnOnce()) -> Calls {
+        let before = self.calls();
+        act();
+        let mut after = self.calls();
+        after.retain(|function, count| {
+            *count -= before[function];
+            *count > 0
+        });
+        after
+    }
+
+    /// The value of a metric of the first HSM.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = String::from_utf8(self.metrics.render().unwrap()).unwrap();
+        let series = format!("holdfast_{name}{{hsm=\"softhsm\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        let started = SystemClock.instant();
+        while !condition() {
+            assert!(SystemClock.instant() - started < PATIENCE, "{what} did not come about");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
+
+pub const PLAINTEXT: &[u8] = b"Hello World!";
+
+pub fn to_encrypt(key: &BackingKey, aad: &[u8]) -> EncryptUnder {
+    EncryptUnder { key: key.clone(), plaintext: SecretBytes::new(PLAINTEXT.to_vec()), aad: aad.to_vec() }
+}
+
+pub fn to_decrypt(key: &BackingKey, encrypted: &Encrypted, aad: &[u8]) -> DecryptUnder {
+    DecryptUnder {
+        key: key.clone(),
+        iv: encrypted.iv.clone(),
+        ciphertext_and_tag: [encrypted.ciphertext.as_slice(), &encrypted.tag].concat(),
+        aad: aad.to_vec(),
+    }
+}
