@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
@@ -30,9 +31,11 @@ use crate::tasks::kms_due_work;
 use crate::tasks::probes;
 
 pub use build::App;
+pub use kms::find_root_key;
 
 /// Files of ours besides connections: tokens, state, configuration, sockets.
 const OPEN_FILES_OF_OURS: usize = 256;
+const NO_KMS: &str = "this daemon does not serve the KMS API: its configuration has no `[kms]`";
 /// Between two tries to open the root key.
 const ROOT_KEY_INTERVAL: Duration = Duration::from_secs(1);
 /// What stopping costs besides `shutdown_timeout`.
@@ -292,6 +295,20 @@ impl control::Controlled for App {
             control::Change::Blocks => self.reload_blocks(),
             control::Change::Configuration => self.reload().await,
             control::Change::Keys => self.refresh_keys().await,
+        }
+    }
+
+    async fn back_up(&self, to: PathBuf) -> Result<(), String> {
+        match self.kms() {
+            Some(face) => face.back_up(&to).await,
+            None => Err(NO_KMS.to_owned()),
+        }
+    }
+
+    async fn administer(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
+        match self.kms() {
+            Some(face) => face.administer(&request).await,
+            None => Err(NO_KMS.to_owned()),
         }
     }
 }
