@@ -23,12 +23,16 @@ is() {
     [[ $2 == "$1" ]] || fail "expected «$1», got «$2»"
 }
 
-# refused CODE OPERATION TEXT COMMAND...: the whole message on standard error, and exit code 254.
+# What the CLI says for errors of the service.
+exit_code=254
+[[ $(aws --version) != aws-cli/1.* ]] || exit_code=255
+
+# refused CODE OPERATION TEXT COMMAND...: the whole message on standard error.
 refused() {
     local code=$1 operation=$2 text=$3 status=0 message
     shift 3
     message=$(aws "$@" 2>&1 >/dev/null) || status=$?
-    is 254 "$status"
+    is "$exit_code" "$status"
     # Newer versions put their own words before the message.
     message=${message#$'\n'}
     message=${message#aws: \[ERROR\]: }

@@ -37,16 +37,21 @@ prepare_python() {
 }
 
 # Fails if there is no Node.js here and none can be installed.
-prepare_javascript() {
-    if ! command -v npm >/dev/null; then
-        ((EUID == 0)) && command -v apt-get >/dev/null || return 1
-        (install_packages 'nodejs npm' 'the AWS SDK for JavaScript') || return 1
+has_javascript() {
+    command -v npm >/dev/null && return
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        return 1
     fi
+    (install_packages 'nodejs npm' 'the AWS SDK for JavaScript')
+}
+
+prepare_javascript() {
     local from=("$here/javascript/package.json" "$here/javascript/package-lock.json")
     if ! same_as_last_time "$cache/javascript/stamp" "${from[@]}"; then
+        rm -rf "$cache/javascript"
         mkdir -p "$cache/javascript"
         cp "${from[@]}" "$cache/javascript/"
-        npm ci --prefix "$cache/javascript" --no-audit --no-fund --silent
+        npm ci --prefix "$cache/javascript" --no-audit --no-fund --loglevel error
         cat "${from[@]}" >"$cache/javascript/stamp"
     fi
     cp "$here"/javascript/*.test.mjs "$cache/javascript/"
@@ -139,18 +144,20 @@ forget_settings() {
 }
 
 run_pytest() {
-    "$cache/python/bin/python" -m pytest --quiet -p no:cacheprovider --rootdir "$here/python" "$@"
+    "$cache/python/bin/python" -m pytest --quiet --tb=short -p no:cacheprovider --rootdir "$here/python" "$@"
 }
 
-# run_suite NAME: fails if the suite does.
+# Called in a subshell of its own.
 run_suite() {
     case $1 in
         cli) PATH="$cache/python/bin:$PATH" "$here/cli.sh" ;;
         boto3) run_pytest "$here/python/kms" ;;
         encryption-sdk) run_pytest "$here/python/encryption_sdk" ;;
         javascript)
-            if prepare_javascript; then
-                (cd "$cache/javascript" && node --test)
+            if has_javascript; then
+                prepare_javascript
+                cd "$cache/javascript"
+                node --test --test-reporter=spec
             else
                 echo 'SKIPPED: no Node.js on this machine, and it cannot be installed'
             fi
@@ -178,7 +185,15 @@ failed=()
 for suite in "${suites[@]}"; do
     say "$suite"
     before=$SECONDS
-    run_suite "$suite" || failed+=("$suite")
+    # Not a condition: there, nothing in the function would end it.
+    set +e
+    (
+        set -e
+        run_suite "$suite"
+    )
+    status=$?
+    set -e
+    ((status == 0)) || failed+=("$suite")
     say "$suite: $((SECONDS - before)) s"
     if ! kill -0 "$daemon" 2>/dev/null; then
         failed+=('the daemon ended')

@@ -157,7 +157,7 @@ def test_roles_that_cannot_be_assumed():
     sts = connect("sts")
     for role in (f"arn:aws:iam::{ACCOUNT}:role/nobody", f"arn:aws:iam::{ACCOUNT2}:role/application"):
         with pytest.raises(sts.exceptions.ClientError) as caught:
-            sts.assume_role(RoleArn=role, RoleSessionName="x")
+            sts.assume_role(RoleArn=role, RoleSessionName="tester")
         error = caught.value.response["Error"]
         text = f"User: arn:aws:iam::{ACCOUNT}:user/admin is not authorized to perform: sts:AssumeRole on resource: {role}"
         assert (error["Code"], error["Message"]) == ("AccessDenied", text)
