@@ -63,8 +63,9 @@ trait Operation<'b> {
     ) -> impl Future<Output = Result<Self::Response, Error>> + Send;
 }
 
-/// Times that a request is tried while others change the key under it.
-const ATTEMPTS_MAX: usize = 8;
+/// Times that a request is tried while others change the key under it: with sixteen others, one in ten million is not
+/// served then. A try costs a read and, if it fails, no write.
+const ATTEMPTS_MAX: usize = 256;
 /// Room for most answers, so that plaintext in them is not left behind by a buffer that grew.
 const ANSWER_BYTES_USUAL: usize = 16 * 1024;
 
