@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const REQUEST_BYTES_MAX: u64 = 128 * 1024;
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a request about identities starts with; JSON follows.
 const IDENTITY: &str = "identity ";
+/// What a request for a backup starts with; the path of the new file follows.
+const BACKUP: &str = "backup ";
 /// What the answer to one starts with; JSON follows.
 const ANSWERED: &str = "answer ";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,6 +69,18 @@ pub enum Notified {
 /// Tells the daemon behind `socket` about a change and waits until it is in force.
 pub fn notify(socket: &Path, change: Change) -> io::Result<Notified> {
     let Some(answer) = exchange(socket, change.word())? else { return Ok(Notified::NotRunning) };
+    match answer.as_str() {
+        "ok" => Ok(Notified::Done),
+        refusal => Ok(Notified::Refused(refusal.to_owned())),
+    }
+}
+
+/// Asks the daemon behind `socket` for a backup in a new file at this absolute path, and waits until it is there.
+pub fn back_up(socket: &Path, to: &Path) -> io::Result<Notified> {
+    let path = to.to_str().filter(|path| !path.contains('\n'));
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path is not one line of UTF-8");
+    let request = format!("{BACKUP}{}", path.ok_or_else(invalid)?);
+    let Some(answer) = exchange(socket, &request)? else { return Ok(Notified::NotRunning) };
     match answer.as_str() {
         "ok" => Ok(Notified::Done),
         refusal => Ok(Notified::Refused(refusal.to_owned())),
@@ -119,6 +133,14 @@ fn exchange(socket: &Path, request: &str) -> io::Result<Option<Zeroizing<String>
 /// Takes changes up.
 pub trait Controlled: Send + Sync + 'static {
     fn take_up(&self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Writes a consistent copy of what the KMS API keeps to a new file; refuses where there is no KMS API.
+    fn back_up(&self, to: PathBuf) -> impl Future<Output = Result<(), String>> + Send {
+        drop(to);
+        std::future::ready(
+            Err("this daemon has nothing to back up: it does not serve the KMS API".to_owned()),
+        )
+    }
 
     /// Answers a request about identities, both JSON of one line; refuses where none are kept.
     fn administer(
@@ -187,13 +209,20 @@ async fn answer(stream: tokio::net::UnixStream, controlled: &impl Controlled) ->
         answer.push('\n');
         return writer.write_all(answer.as_bytes()).await;
     }
+    if let Some(path) = request.strip_prefix(BACKUP) {
+        let result = controlled.back_up(PathBuf::from(path.trim_end_matches('\n'))).await;
+        return writer.write_all(format!("{}\n", one_line(result)).as_bytes()).await;
+    }
     let change = Change::ALL.into_iter().find(|change| change.word() == request.trim_end());
     let result = match change {
         Some(change) => controlled.take_up(change).await,
         None => Err("there is no such request".to_owned()),
     };
-    let answer = result.map_or_else(|reason| reason.replace('\n', "; "), |()| "ok".to_owned());
-    writer.write_all(format!("{answer}\n").as_bytes()).await
+    writer.write_all(format!("{}\n", one_line(result)).as_bytes()).await
+}
+
+fn one_line(result: Result<(), String>) -> String {
+    result.map_or_else(|reason| reason.replace('\n', "; "), |()| "ok".to_owned())
 }
 
 #[cfg(test)]

@@ -197,7 +197,9 @@ impl App {
     }
 
     pub(super) fn watched_files(&self) -> Vec<PathBuf> {
-        self.config.load().watched_files()
+        let mut files = self.config.load().watched_files();
+        files.extend(self.kms.iter().flat_map(|face| face.declared_files()));
+        files
     }
 
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
@@ -280,7 +282,11 @@ impl App {
 type StartedHsms = (Vec<Arc<Module>>, BTreeMap<String, Arc<Hsm>>, HashMap<String, SecretBytes>);
 
 /// Loads each library once and starts the threads of each HSM.
-fn start_hsms(config: &Config, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Result<StartedHsms, StartError> {
+pub(super) fn start_hsms(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<StartedHsms, StartError> {
     let mut modules: Vec<Arc<Module>> = Vec::new();
     let (mut hsms, mut pins) = (BTreeMap::new(), HashMap::new());
     let mut counts = invocations::read(&config.state_dir).map_err(start_error)?;

@@ -1,17 +1,20 @@
 //! Builds the KMS API: store, key material, door and identities, and opens the root key.
 
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
+use crate::app::build::{Parts, start_hsms};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::gate::kms::{Kms, KmsParts, ResourceQuotas};
-use crate::identity::kms::{Declared, Directory};
+use crate::identity::kms::{Declared, Directory, Registry, administer_json};
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
 use crate::kms::{self, QuotaClass, RequestQuotas};
@@ -33,6 +36,9 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     directory: Arc<Directory>,
+    registry: Registry,
+    /// The identities file, and the files that it names.
+    declared_files: Mutex<Vec<PathBuf>>,
     store: Arc<dyn Store>,
     backing_keys: Arc<dyn BackingKeys>,
     clock: Arc<dyn Clock>,
@@ -72,7 +78,9 @@ impl KmsFace {
         };
         let kms = Arc::new(Kms::new(parts));
         let directory = Arc::new(Directory::default());
-        declare(&directory, settings).map_err(StartError)?;
+        let declared = read_identities(settings).map_err(StartError)?.unwrap_or_default();
+        let declared_files = Mutex::new(declared.files().to_vec());
+        directory.declare(declared).map_err(StartError)?;
         let server = kms::Server::new(kms::ServerParts {
             kms: Arc::clone(&kms),
             directory: Arc::clone(&directory),
@@ -84,7 +92,15 @@ impl KmsFace {
         });
         let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
+        let registry = Registry::new(
+            Arc::clone(&directory),
+            Arc::clone(&store),
+            Arc::clone(&backing_keys),
+            Arc::clone(&clock),
+        );
         Ok(Self {
+            registry,
+            declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
             directory,
@@ -126,7 +142,8 @@ impl KmsFace {
             let set = self.store.set_once(Setting::RootKeyId, id.0.to_vec()).await;
             set.map_err(|error| error.to_string())?;
         }
-        self.check_root_key().await
+        self.check_root_key().await?;
+        self.registry.load().await.map_err(|error| error.to_string())
     }
 
     /// A root key of the same id that is another key would make every key of the store look damaged.
@@ -155,7 +172,26 @@ impl KmsFace {
 
     /// Puts another reading of the identities file in force.
     pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
-        declared.map_or(Ok(()), |declared| self.directory.declare(declared))
+        let declared = declared.unwrap_or_default();
+        *self.declared_files.lock() = declared.files().to_vec();
+        self.directory.declare(declared)
+    }
+
+    pub(super) fn declared_files(&self) -> Vec<PathBuf> {
+        self.declared_files.lock().clone()
+    }
+
+    /// Answers a request of `holdfast identity`.
+    pub(super) async fn administer(&self, request: &str) -> Result<Zeroizing<String>, String> {
+        if let Some(reason) = self.obstacles().first() {
+            return Err(format!("identities cannot be read now: {reason}"));
+        }
+        administer_json(&self.registry, request).await
+    }
+
+    /// Writes a consistent copy of the store to a new file.
+    pub(super) async fn back_up(&self, to: &Path) -> Result<(), String> {
+        self.store.back_up(to).await.map_err(|error| error.to_string())
     }
 
     /// Why keys cannot be used.
@@ -166,6 +202,24 @@ impl KmsFace {
     pub(super) fn development(self: &Arc<Self>) -> Option<Arc<dyn Development>> {
         self.development.as_ref().map(|_| Arc::clone(self) as Arc<dyn Development>)
     }
+}
+
+/// Whether the HSMs of this configuration have the root key that a backup needs.
+pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartError> {
+    let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
+    let id = RootKeyId(id.try_into().map_err(|_| start_error("the backup has no valid root key id"))?);
+    let parts = Parts::new()?;
+    let (_modules, hsms, _pins) = start_hsms(config, &parts.clock, &parts.metrics)?;
+    let members: Vec<_> = settings.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
+    runtime.block_on(async {
+        for member in &members {
+            member.probe(ROOT_KEY_TIMEOUT).await;
+        }
+        let group = WrappedKeyGroup::new(members, Arc::clone(&parts.clock));
+        let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
+        group.open_root_key(Some(id), deadline).await.result.map(drop).map_err(start_error)
+    })
 }
 
 impl Development for KmsFace {
@@ -196,13 +250,6 @@ impl Development for KmsFace {
 pub(super) fn read_identities(settings: &config::Kms) -> Result<Option<Declared>, String> {
     let read = |path| Declared::load(path).map_err(|error| error.to_string());
     settings.identities_file.as_ref().map(|path| read(path)).transpose()
-}
-
-fn declare(directory: &Directory, settings: &config::Kms) -> Result<(), String> {
-    match read_identities(settings)? {
-        Some(declared) => directory.declare(declared),
-        None => Ok(()),
-    }
 }
 
 pub(super) fn request_quotas(config: &config::RequestQuotas) -> Result<RequestQuotas, String> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::admin::{ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
@@ -30,9 +31,11 @@ use crate::tasks::kms_due_work;
 use crate::tasks::probes;
 
 pub use build::App;
+pub use kms::find_root_key;
 
 /// Files of ours besides connections: tokens, state, configuration, sockets.
 const OPEN_FILES_OF_OURS: usize = 256;
+const NO_KMS: &str = "this daemon does not serve the KMS API: its configuration has no `[kms]`";
 /// Between two tries to open the root key.
 const ROOT_KEY_INTERVAL: Duration = Duration::from_secs(1);
 /// What stopping costs besides `shutdown_timeout`.
@@ -115,12 +118,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     for hsm in &hsms {
         hsm.probe(settings.probe_timeout).await;
     }
-    if let Some(face) = app.kms() {
-        face.open_root_key().await;
-        background.spawn(keep_kms_open(Arc::clone(&face)));
-        background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
-        background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
-    }
+    start_kms(&app, &mut background).await;
     for hsm in hsms.clone() {
         background.spawn(probes::run(hsm, settings.clone()));
     }
@@ -133,25 +131,25 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     let signal = wait_for_stop().await.map_err(start_error)?;
     tracing::info!(signal, "stopping on {signal}: answering what is in flight");
     app.set_stopping();
-    let _ = stop.requests.send(true);
-    let mut cut = 0;
-    while let Some(drained) = serving.join_next().await {
-        cut += drained.map_or(0, |drained: Drained| drained.cut);
-    }
-    // Last, so that whoever asks meanwhile is told that we are stopping.
-    let _ = stop.probes.send(true);
-    while telling.join_next().await.is_some() {}
+    let cut = stop.drain(&mut serving, &mut telling).await;
     background.shutdown().await;
-    if let Some(face) = app.kms()
-        && let Err(refused) = face.kms.write_usage().await
-    {
-        tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
+    if let Some(face) = app.kms() {
+        kms_due_work::write_usage_now(&face.kms).await;
     }
     InvocationLedger::new(&app.state_dir(), hsms).write();
     drop(control_file);
     let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
     tracing::info!(connections_cut = cut, "stopped");
     Ok(if released { Ended::Cleanly } else { Ended::LibraryHangs })
+}
+
+/// What the KMS API does without being asked.
+async fn start_kms(app: &App, background: &mut JoinSet<()>) {
+    let Some(face) = app.kms() else { return };
+    face.open_root_key().await;
+    background.spawn(keep_kms_open(Arc::clone(&face)));
+    background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
+    background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
 }
 
 /// Opens the root key as soon as the HSM lets us.
@@ -236,6 +234,21 @@ impl Default for Stop {
     }
 }
 
+impl Stop {
+    /// Answers what is in flight; how many connections were cut nevertheless.
+    async fn drain(&self, serving: &mut JoinSet<Drained>, telling: &mut JoinSet<Drained>) -> usize {
+        let _ = self.requests.send(true);
+        let mut cut = 0;
+        while let Some(drained) = serving.join_next().await {
+            cut += drained.map_or(0, |drained| drained.cut);
+        }
+        // Last, so that whoever asks meanwhile is told that we are stopping.
+        let _ = self.probes.send(true);
+        while telling.join_next().await.is_some() {}
+        cut
+    }
+}
+
 impl Bound {
     /// Serves requests, and tells of metrics and health.
     fn serve(self, app: &Arc<App>, stop: &Stop) -> (JoinSet<Drained>, JoinSet<Drained>) {
@@ -292,6 +305,20 @@ impl control::Controlled for App {
             control::Change::Blocks => self.reload_blocks(),
             control::Change::Configuration => self.reload().await,
             control::Change::Keys => self.refresh_keys().await,
+        }
+    }
+
+    async fn back_up(&self, to: PathBuf) -> Result<(), String> {
+        match self.kms() {
+            Some(face) => face.back_up(&to).await,
+            None => Err(NO_KMS.to_owned()),
+        }
+    }
+
+    async fn administer(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
+        match self.kms() {
+            Some(face) => face.administer(&request).await,
+            None => Err(NO_KMS.to_owned()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line of `holdfast`: one file per command.
 
+mod backup;
 mod check;
 mod config;
 mod credential;
@@ -8,6 +9,7 @@ pub mod environment;
 mod identity;
 mod key;
 mod provision;
+mod restore;
 mod serve;
 mod store;
 
@@ -35,6 +37,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Copy the keys and identities of the KMS front end, wrapped as they are, to a new file
+    Backup(backup::Arguments),
     /// Check an XKS proxy for conformance, or measure it; exit status 1 if it is not ready
     Check(Box<Options>),
     /// Check a configuration, or print the default one
@@ -47,6 +51,8 @@ enum Command {
     Key(key::Arguments),
     /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
     Provision(provision::Arguments),
+    /// Bring a backup back into an installation that has no keys yet
+    Restore(restore::Arguments),
     /// Run the daemon in the foreground
     Serve(serve::Arguments),
     /// Show, block and unblock key stores
@@ -81,12 +87,14 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
     process::harden();
     let mut world = World { clock, out };
     let outcome = match cli.command {
+        Command::Backup(arguments) => backup::run(&arguments, &mut world),
         Command::Check(options) => check::run(&options, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
         Command::Identity(arguments) => identity::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
+        Command::Restore(arguments) => restore::run(&arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments, &mut world),
     };

@@ -50,15 +50,16 @@ pub(super) fn check_same_kind(before: &Key, after: &Key) -> Result<(), Error> {
 /// What the store says of an alias, in the words of AWS.
 pub(super) fn explain(call: &Call<'_>, name: &AliasName, refused: Refused) -> Error {
     let arn = call.caller().scope().arn(name.as_str());
-    match refused {
-        Refused::Store(StoreError::AlreadyExists) => {
+    let Refused::Store(error) = refused else { return refused.into() };
+    match error {
+        StoreError::AlreadyExists => {
             Error::AlreadyExists(format!("An alias with the name {arn} already exists"))
         }
-        Refused::Store(StoreError::LimitExceeded) => {
+        StoreError::LimitExceeded => {
             Error::LimitExceeded("The key has as many aliases as it may have.".to_owned())
         }
         // Somebody else was faster.
-        Refused::Store(StoreError::Missing) => Error::Conflict,
-        other => other.into(),
+        StoreError::Conflict | StoreError::Missing => Error::Conflict,
+        StoreError::Unavailable(_) => error.into(),
     }
 }

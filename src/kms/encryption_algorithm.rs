@@ -7,17 +7,13 @@ use crate::kms::error::Error;
 
 words! {
     /// `EncryptionAlgorithmSpec` of the service model.
+    #[derive(Default)]
     pub(super) enum EncryptionAlgorithm {
+        #[default]
         SymmetricDefault = "SYMMETRIC_DEFAULT",
         RsaesOaepSha1 = "RSAES_OAEP_SHA_1",
         RsaesOaepSha256 = "RSAES_OAEP_SHA_256",
         Sm2Pke = "SM2PKE",
-    }
-}
-
-impl Default for EncryptionAlgorithm {
-    fn default() -> Self {
-        Self::SymmetricDefault
     }
 }
 

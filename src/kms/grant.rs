@@ -117,12 +117,10 @@ pub(super) fn check_operations(
 }
 
 pub(super) fn explain(refused: Refused) -> Error {
-    match refused {
-        Refused::Store(StoreError::LimitExceeded) => {
-            Error::LimitExceeded("The key has as many grants as it may have.".to_owned())
-        }
-        other => other.into(),
+    if refused == Refused::Store(StoreError::LimitExceeded) {
+        return Error::LimitExceeded("The key has as many grants as it may have.".to_owned());
     }
+    refused.into()
 }
 
 pub(super) fn missing(id: &GrantId) -> Error {
@@ -130,10 +128,7 @@ pub(super) fn missing(id: &GrantId) -> Error {
 }
 
 pub(super) fn explain_missing(refused: Refused, id: &GrantId) -> Error {
-    match refused {
-        Refused::Store(StoreError::Missing) => missing(id),
-        other => other.into(),
-    }
+    if refused == Refused::Store(StoreError::Missing) { missing(id) } else { refused.into() }
 }
 
 /// What names a grant to whoever was given it.

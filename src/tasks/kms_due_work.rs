@@ -54,8 +54,13 @@ async fn until_next(kms: &Kms) -> Duration {
 pub async fn write_usage(kms: Arc<Kms>) {
     loop {
         tokio::time::sleep(USAGE_INTERVAL).await;
-        if let Err(refused) = kms.write_usage().await {
-            tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
-        }
+        write_usage_now(&kms).await;
+    }
+}
+
+/// Writes down what is not yet written; what fails is kept for the next time.
+pub async fn write_usage_now(kms: &Kms) {
+    if let Err(refused) = kms.write_usage().await {
+        tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
     }
 }

@@ -16,6 +16,7 @@ mod integrity_value;
 mod invocations;
 mod kill_switch;
 mod kms_crash;
+mod kms_time;
 mod many_keys;
 mod misconfigured_hsm;
 mod observability;

@@ -216,9 +216,10 @@ impl<'a> OpenKey<'a> {
 
 /// `KeyLastUsageTrackingOperation` of the service model.
 const fn tracked_name(action: KeyAction) -> &'static str {
-    match action {
-        KeyAction::ReEncryptFrom | KeyAction::ReEncryptTo => "ReEncrypt",
-        action => action.as_str(),
+    if matches!(action, KeyAction::ReEncryptFrom | KeyAction::ReEncryptTo) {
+        "ReEncrypt"
+    } else {
+        action.as_str()
     }
 }
 

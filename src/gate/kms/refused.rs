@@ -85,10 +85,7 @@ impl fmt::Display for Forbidden {
 
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Conflict => Self::Conflict,
-            other => Self::Store(other),
-        }
+        if error == StoreError::Conflict { Self::Conflict } else { Self::Store(error) }
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn check_max_session(seconds: u32) -> Result<(), InvalidIdentity> {
 }
 
 /// A policy that says what its owner may do: it names resources and no principals.
-pub fn identity_policy(text: &str) -> Result<PolicyDocument, String> {
+pub(super) fn identity_policy(text: &str) -> Result<PolicyDocument, String> {
     let document = PolicyDocument::parse(text).map_err(|error| error.to_string())?;
     if document.names_a_principal() {
         return Err("a policy of an identity names no principals".to_owned());

@@ -132,10 +132,9 @@ impl Request<'_> {
 }
 
 fn explain(refused: Refused) -> Error {
-    match refused {
-        Refused::Store(StoreError::LimitExceeded) => {
-            Error::LimitExceeded("The account has as many keys in this Region as it may have.".to_owned())
-        }
-        other => other.into(),
+    if refused == Refused::Store(StoreError::LimitExceeded) {
+        let text = "The account has as many keys in this Region as it may have.";
+        return Error::LimitExceeded(text.to_owned());
     }
+    refused.into()
 }

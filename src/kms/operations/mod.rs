@@ -78,9 +78,6 @@ macro_rules! operations {
                 name => Err(Error::UnsupportedOperation(format!("Holdfast does not support {name} yet."))),
             }
         }
-
-        /// Operations that are there.
-        pub(super) const SUPPORTED: &[OperationName] = &[$(OperationName::$name),+];
     };
 }
 

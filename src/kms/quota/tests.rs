@@ -13,11 +13,12 @@ fn caller(account: &str, region: &str) -> Caller {
     Caller {
         account: AccountId::parse(account).unwrap(),
         region: Region::parse(region).unwrap(),
-        access_key_id: "AKID".to_owned(),
+        access_key_id: Arc::from("AKID"),
         principal: Principal::Root,
         arn: Arc::from("arn"),
-        policies: Vec::new(),
-        tags: Vec::new(),
+        user_id: Arc::from(account),
+        policies: Arc::from([]),
+        tags: Arc::from([]),
     }
 }
 

@@ -18,5 +18,4 @@ pub mod traffic;
 pub mod wrapped;
 
 pub use client::{Reply, metadata};
-pub use kms::{Account, KmsReply};
 pub use site::{Setup, Site};

@@ -1,0 +1,45 @@
+//! `holdfast backup`: a consistent copy of what the KMS front end keeps, also while the daemon runs.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::admin::control::{self, Notified};
+use crate::cli::{ConfigFile, Outcome, World};
+use crate::config::Config;
+use crate::store::Store;
+use crate::store::sqlite::{self, SqliteStore};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The new file; nothing is ever overwritten
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
+    let config = Config::load_without_files(&arguments.config.path)?;
+    if config.kms.is_none() {
+        return Err("there is nothing to back up: the configuration has no `[kms]`".into());
+    }
+    let to = std::path::absolute(&arguments.to)?;
+    match control::back_up(&config.admin.control_socket, &to)? {
+        Notified::Done => {}
+        Notified::NotRunning => copy_without_daemon(&config.state_dir, &to)?,
+        Notified::Refused(reason) => return Err(reason.into()),
+    }
+    // What cannot be read back is no backup.
+    let facts = sqlite::inspect(&to)?;
+    writeln!(world.out, "{} has {} keys, wrapped by the root key of the HSM", to.display(), facts.keys)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn copy_without_daemon(state_dir: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    let store = SqliteStore::open(state_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(store.back_up(to))?)
+}

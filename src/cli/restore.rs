@@ -1,0 +1,36 @@
+//! `holdfast restore`: brings a backup back, if the HSM has the root key that its keys are wrapped by.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::app;
+use crate::cli::environment::ensure_environment;
+use crate::cli::{ConfigFile, Outcome, World};
+use crate::config::Config;
+use crate::store::sqlite;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// A file that `holdfast backup` made
+    #[arg(value_name = "FILE")]
+    from: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
+    let config = Config::load(&arguments.config.path)?;
+    ensure_environment(&config.environment())?;
+    let facts = sqlite::inspect(&arguments.from)?;
+    // Before anything is written: keys that nobody can unwrap are no keys.
+    if let Some(root_key_id) = &facts.root_key_id {
+        app::find_root_key(&config, root_key_id)?;
+    }
+    std::fs::create_dir_all(&config.state_dir)?;
+    sqlite::restore(&arguments.from, &config.state_dir)?;
+    let state_dir = config.state_dir.display();
+    writeln!(world.out, "{state_dir} has {} keys again; start the daemon", facts.keys)?;
+    Ok(ExitCode::SUCCESS)
+}
