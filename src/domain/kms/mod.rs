@@ -17,7 +17,7 @@ mod words;
 pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use alias::{Alias, AliasName};
 pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
-pub use ciphertext::{Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX};
+pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX};
 pub use encryption_context::EncryptionContext;
 pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};
 pub use hex::Uuid;
