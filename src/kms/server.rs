@@ -99,8 +99,11 @@ impl Server {
             id: head.arrival.id,
             deadline: head.arrival.received_at + self.parts.request_deadline,
         };
+        let deadline = request.deadline;
         let call = Call::new(&self.parts.kms, request);
-        operations::dispatch(operation, &call, body).await
+        let answer = operations::dispatch(operation, &call, body);
+        // The HSM keeps the deadline by itself; a disk that hangs does not.
+        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(Error::TimedOut))
     }
 
     fn authenticate(&self, head: &Head<'_>, body: &[u8]) -> Result<Caller, Error> {

@@ -66,7 +66,7 @@ fn session(account: &str, identity: &str, session: &str) -> Caller {
 
 fn decide(caller: &Caller, key_policy: Option<&str>) -> Ruling {
     let document = key_policy.map(policy);
-    ask(caller, document.as_ref(), || Context::new())
+    ask(caller, document.as_ref(), Context::new)
 }
 
 fn ask<'a>(

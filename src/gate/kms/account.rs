@@ -7,6 +7,7 @@ use crate::domain::kms::{
     Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, KeySpec, KeyState, KeyUsage, Origin, Scope,
     Tag,
 };
+use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::material::random;
 use crate::gate::kms::{Call, OpenKey, Refused};
 use crate::policy::{Context, PolicyDocument};
@@ -134,35 +135,22 @@ impl Call<'_> {
         let key = target.key();
         let alias = Alias {
             scope: key.scope.clone(),
-            name: name.clone(),
+            name,
             target: key.id.clone(),
             created: self.now(),
             updated: self.now(),
         };
-        let result = self.kms.store.create_alias(alias, self.kms.quotas.aliases_per_key).await;
-        self.forget_alias(&name, &[&key.id]);
-        Ok(result?)
+        Ok(to_the_end(self.kms.changes().create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
     }
 
     /// Points an alias at an open key.
     pub async fn point_alias(&self, alias: Alias, target: &OpenKey<'_>) -> Result<(), Refused> {
         let before = alias.target.clone();
         let next = Alias { target: target.key().id.clone(), updated: self.now(), ..alias };
-        let name = next.name.clone();
-        let result = self.kms.store.point_alias(next, &before, self.kms.quotas.aliases_per_key).await;
-        self.forget_alias(&name, &[&before, &target.key().id]);
-        Ok(result?)
+        Ok(to_the_end(self.kms.changes().point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
     }
 
-    pub async fn delete_alias(&self, alias: &Alias) -> Result<(), Refused> {
-        let result = self.kms.store.delete_alias(&alias.scope, &alias.name).await;
-        self.forget_alias(&alias.name, &[&alias.target]);
-        Ok(result?)
-    }
-
-    fn forget_alias(&self, name: &AliasName, keys: &[&KeyId]) {
-        let scope = self.caller().scope();
-        self.kms.cache.forget_alias(&scope, name);
-        keys.iter().for_each(|id| self.kms.cache.forget(&scope, id));
+    pub async fn delete_alias(&self, alias: Alias) -> Result<(), Refused> {
+        Ok(to_the_end(self.kms.changes().delete_alias(alias)).await?)
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::domain::kms::{Key, KeyId, KeyState, RotationType, Scope, UnixMillis};
+use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::{Kms, Refused};
 use crate::store::DueWork;
 
@@ -59,11 +60,9 @@ impl Kms {
         if key.state != KeyState::PendingDeletion || !is_due(&key) {
             return Ok(false);
         }
-        let result = self.store.delete_key(scope, id, key.revision).await;
-        self.cache.forget(scope, id);
-        key.aliases.iter().for_each(|name| self.cache.forget_alias(scope, name));
-        result?;
-        key.materials.iter().for_each(|material| self.backing_keys.forget(&material.id));
+        let materials: Vec<_> = key.materials.iter().map(|material| material.id).collect();
+        to_the_end(self.changes().delete_key(key)).await?;
+        materials.iter().for_each(|material| self.backing_keys.forget(material));
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
         Ok(true)
     }
@@ -91,10 +90,15 @@ impl Kms {
         if noted.is_empty() {
             return Ok(());
         }
-        let result = self.store.record_usage(noted.records()).await;
+        let records = noted.records();
+        let used: Vec<_> =
+            records.iter().map(|record| (record.scope.clone(), record.key_id.clone())).collect();
+        let result = self.store.record_usage(records).await;
         if result.is_err() {
             self.usage.put_back(noted);
         }
+        // What is in memory has the counts of before.
+        used.iter().for_each(|(scope, id)| self.cache.forget(scope, id));
         Ok(result?)
     }
 

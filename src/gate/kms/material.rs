@@ -7,6 +7,7 @@ use crate::domain::kms::{
     AliasName, Key, KeyId, KeySpec, MATERIAL_ID_BYTES, Material, MaterialId, Rotation, RotationType, Scope,
     UnixMillis,
 };
+use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::HsmError;
@@ -44,10 +45,13 @@ impl Kms {
     pub(super) async fn replace(&self, mut key: Key) -> Result<Arc<Key>, Refused> {
         key.revision += 1;
         let key = Arc::new(key);
-        let result = self.store.replace_key(Arc::clone(&key)).await;
-        // Also after a failure: a conflict says that what is in memory is old.
-        self.cache.forget(&key.scope, &key.id);
-        result.map(|()| key).map_err(Refused::from)
+        to_the_end(self.changes().replace_key(Arc::clone(&key))).await?;
+        Ok(key)
+    }
+
+    /// Every change of the store goes through this.
+    pub(super) fn changes(&self) -> Changes {
+        Changes { store: Arc::clone(&self.store), cache: Arc::clone(&self.cache) }
     }
 
     /// Fresh material, generated in the HSM.

@@ -2,6 +2,7 @@
 
 mod account;
 mod call;
+mod changes;
 mod due_work;
 mod facts;
 mod key_cache;
@@ -51,7 +52,7 @@ pub struct Kms {
     backing_keys: Arc<dyn BackingKeys>,
     /// KMS time: what rotation, deletion and expiry go by. Development can move it.
     clock: Arc<dyn Clock>,
-    cache: KeyCache,
+    cache: Arc<KeyCache>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
     due_work_changed: Notify,
@@ -69,7 +70,7 @@ pub struct KmsParts {
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
         let KmsParts { store, backing_keys, clock, quotas, known_keys_max } = parts;
-        let cache = KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX));
+        let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
             backing_keys,

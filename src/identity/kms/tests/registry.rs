@@ -64,17 +64,15 @@ impl Site {
     }
 
     async fn new_key(&self, user: &str) -> NewAccessKey {
-        match self.ask(create_key(user)).await.unwrap() {
-            AdminAnswer::NewAccessKey(key) => key,
-            other => panic!("{other:?}"),
-        }
+        let answer = self.ask(create_key(user)).await.unwrap();
+        let AdminAnswer::NewAccessKey(key) = answer else { panic!("{answer:?}") };
+        key
     }
 
     async fn show(&self, holder: Holder) -> Shown {
-        match self.ask(AdminRequest::Show(holder)).await.unwrap() {
-            AdminAnswer::Identity(shown) => *shown,
-            other => panic!("{other:?}"),
-        }
+        let answer = self.ask(AdminRequest::Show(holder)).await.unwrap();
+        let AdminAnswer::Identity(shown) = answer else { panic!("{answer:?}") };
+        *shown
     }
 }
 

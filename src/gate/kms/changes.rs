@@ -1,0 +1,66 @@
+//! Changes of keys and aliases: in the store, and then forgotten in memory, whatever becomes of who asked.
+
+use std::sync::Arc;
+
+use crate::domain::kms::{Alias, AliasName, Key, KeyId, Scope};
+use crate::gate::kms::key_cache::KeyCache;
+use crate::store::{Store, StoreError};
+
+pub(super) struct Changes {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cache: Arc<KeyCache>,
+}
+
+/// Runs a change to its end, also when the request that wants it is dropped because its client went away. Otherwise
+/// the store would change, and memory would go on saying what was.
+#[expect(clippy::disallowed_methods, reason = "it ends by itself, in the time that the store takes")]
+pub(super) async fn to_the_end(
+    change: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+) -> Result<(), StoreError> {
+    let stopped = |_| StoreError::Unavailable("the daemon is stopping".to_owned());
+    tokio::spawn(change).await.map_err(stopped)?
+}
+
+/// What is in memory is forgotten after a failure too: a conflict says that it is old.
+impl Changes {
+    pub(super) async fn replace_key(self, key: Arc<Key>) -> Result<(), StoreError> {
+        let result = self.store.replace_key(Arc::clone(&key)).await;
+        self.cache.forget(&key.scope, &key.id);
+        result
+    }
+
+    pub(super) async fn delete_key(self, key: Key) -> Result<(), StoreError> {
+        let result = self.store.delete_key(&key.scope, &key.id, key.revision).await;
+        self.cache.forget(&key.scope, &key.id);
+        key.aliases.iter().for_each(|name| self.cache.forget_alias(&key.scope, name));
+        result
+    }
+
+    pub(super) async fn create_alias(self, alias: Alias, aliases_max: u64) -> Result<(), StoreError> {
+        let result = self.store.create_alias(alias.clone(), aliases_max).await;
+        self.forget_alias(&alias.scope, &alias.name, &[&alias.target]);
+        result
+    }
+
+    pub(super) async fn point_alias(
+        self,
+        alias: Alias,
+        before: KeyId,
+        aliases_max: u64,
+    ) -> Result<(), StoreError> {
+        let result = self.store.point_alias(alias.clone(), &before, aliases_max).await;
+        self.forget_alias(&alias.scope, &alias.name, &[&before, &alias.target]);
+        result
+    }
+
+    pub(super) async fn delete_alias(self, alias: Alias) -> Result<(), StoreError> {
+        let result = self.store.delete_alias(&alias.scope, &alias.name).await;
+        self.forget_alias(&alias.scope, &alias.name, &[&alias.target]);
+        result
+    }
+
+    fn forget_alias(&self, scope: &Scope, name: &AliasName, keys: &[&KeyId]) {
+        self.cache.forget_alias(scope, name);
+        keys.iter().for_each(|id| self.cache.forget(scope, id));
+    }
+}
