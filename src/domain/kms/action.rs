@@ -197,7 +197,7 @@ mod tests {
 
     fn table() -> String {
         let mut table = format!("{:<36}", "ACTION");
-        KeyState::ALL.iter().for_each(|state| write!(table, "{state:<24}").unwrap());
+        KeyState::ALL.iter().for_each(|state| write!(table, "{state:<26}").unwrap());
         for action in KeyAction::ALL {
             write!(table, "\n{action:<36}").unwrap();
             for state in KeyState::ALL {
@@ -207,7 +207,7 @@ mod tests {
                     Err(StateRefusal::NotPendingDeletion) => "not pending deletion".to_owned(),
                     Err(StateRefusal::State(state)) => format!("is {state}"),
                 };
-                write!(table, "{cell:<24}").unwrap();
+                write!(table, "{cell:<26}").unwrap();
             }
         }
         table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
