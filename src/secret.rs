@@ -58,7 +58,8 @@ impl io::Write for SecretWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes_needed = self.0.len() + bytes.len();
         if bytes_needed > self.0.capacity() {
-            grow(&mut self.0, bytes_needed.max(2 * self.0.capacity()));
+            let capacity = bytes_needed.max(2 * self.0.capacity());
+            grow(&mut self.0, capacity);
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
