@@ -135,7 +135,7 @@ struct Line<'a> {
     timestamp: &'a str,
     level: &'static str,
     message: &'static str,
-    request_id: String,
+    request_id: &'a str,
     operation: &'static str,
     outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,11 +176,12 @@ impl Drop for Accounting<'_> {
         self.count(duration, error_name);
         let Some(log) = &parts.request_log else { return };
         let signer = record.caller.as_ref();
+        let request_id = arrival.id.uuid();
         let line = Line {
             timestamp: &timestamp(parts.clock.now()),
             level: if status >= 500 { "WARN" } else { "INFO" },
             message: "kms request",
-            request_id: arrival.id.to_string(),
+            request_id: request_id.as_str(),
             operation: arrival.operation.map_or(UNKNOWN, OperationName::as_str),
             outcome: error_name.unwrap_or("Success"),
             reason,

@@ -15,6 +15,7 @@ mod operation;
 mod operations;
 mod page;
 mod quota;
+mod request_id;
 mod response;
 mod server;
 mod tags;

@@ -27,7 +27,7 @@ pub(super) fn of(result: Result<Bytes, &Error>, id: RequestId) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, AMZ_JSON);
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::from_str(id.uuid().as_str()) {
         headers.insert(X_AMZN_REQUEST_ID, id);
     }
     response

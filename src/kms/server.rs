@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Uri, header};
 use proxy_api::sigv4;
 
 use crate::clock::Clock;
-use crate::gate::kms::{Call, Kms, Request, RequestFacts, RequestId};
+use crate::gate::kms::{Call, Kms, Request, RequestFacts};
 use crate::http::{Body, Connection, Incoming, Responder, Response};
 use crate::identity::kms::{Caller, Directory};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
@@ -17,6 +17,7 @@ use crate::kms::error::Error;
 use crate::kms::model::{Document, Model};
 use crate::kms::operation::OperationName;
 use crate::kms::quota::{RequestQuota, RequestQuotas};
+use crate::kms::request_id::RequestIds;
 use crate::kms::{operations, response};
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ pub struct Server {
     model: Model,
     quota: RequestQuota,
     metrics: OperationMetrics,
+    request_ids: RequestIds,
 }
 
 pub struct ServerParts {
@@ -66,7 +68,7 @@ impl Server {
         let model = Model::new()?;
         let quota = RequestQuota::new(&parts.request_quotas);
         let metrics = OperationMetrics::new(&parts.metrics);
-        Ok(Self { parts, model, quota, metrics })
+        Ok(Self { parts, model, quota, metrics, request_ids: RequestIds::default() })
     }
 
     /// What is cheaper to refuse comes first. Nobody learns what a request lacks before it is known who asks.
@@ -133,23 +135,12 @@ fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<OperationNam
     name.and_then(OperationName::parse).ok_or(Error::UnknownOperation)
 }
 
-/// A UUID of version 4.
-fn request_id() -> RequestId {
-    let mut id = [0; 16];
-    // Without randomness there is no id, but still an answer.
-    let _is_random = aws_lc_rs::rand::fill(&mut id).is_ok();
-    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut id;
-    *version = *version & 0x0f | 0x40;
-    *variant = *variant & 0x3f | 0x80;
-    RequestId(id)
-}
-
 impl Responder for Server {
     async fn respond(&self, incoming: Incoming) -> Response {
         let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
         let operation = route(&method, &uri, &headers);
         let arrival = Arrival {
-            id: request_id(),
+            id: self.request_ids.next(),
             operation: operation.as_ref().ok().copied(),
             received_at,
             peer: connection.peer,

@@ -58,13 +58,33 @@ pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     pairs.find(|(is, _)| *is == name).map(|(_, value)| value)
 }
 
-/// Splits at `separator` and at its encodings.
-pub(super) fn split_encoded<'a>(
+/// Splits at `separator`, which is ASCII, and at its encodings.
+pub(super) fn split<'a>(
     text: &'a str,
-    [upper, lower]: [&'static str; 2],
-    separator: char,
+    separator: u8,
+    encodings: &'static [&'static str],
 ) -> impl Iterator<Item = &'a str> {
-    text.split(separator).flat_map(move |part| part.split(upper)).flat_map(move |part| part.split(lower))
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut bytes = text.bytes().enumerate();
+        // Byte by byte: a searcher for each short name costs more than the name.
+        let end = bytes.find_map(|(at, byte)| match byte {
+            byte if byte == separator => Some((at, 1)),
+            b'%' => {
+                let encoding = encodings.iter().find(|encoding| starts_with(text, at, encoding))?;
+                Some((at, encoding.len()))
+            }
+            _ => None,
+        });
+        let Some((at, bytes)) = end else { return rest.take() };
+        rest = text.get(at + bytes..);
+        text.get(..at)
+    })
+}
+
+fn starts_with(text: &str, at: usize, what: &str) -> bool {
+    text.as_bytes().get(at..).is_some_and(|tail| tail.starts_with(what.as_bytes()))
 }
 
 /// Percent-decoded, if that gives text.

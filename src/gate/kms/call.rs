@@ -286,9 +286,15 @@ impl<'a> Call<'a> {
     }
 }
 
+impl RequestId {
+    pub fn uuid(self) -> Uuid {
+        Uuid::of(&self.0)
+    }
+}
+
 impl fmt::Display for RequestId {
     /// As a UUID.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Uuid::of(&self.0).as_str())
+        f.write_str(self.uuid().as_str())
     }
 }
