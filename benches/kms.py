@@ -38,6 +38,8 @@ class KmsBench(Bench):
 
     def ask(self, url, process, operation, bodies, connections=8):
         """Each body once; the answers."""
+        if not bodies:
+            return []
         path = self.folder / "answers"
         self.kms_load(url, process, operation, bodies, "--requests", len(bodies),
                       "--connections", min(connections, len(bodies)), "--answers", path)
@@ -109,6 +111,8 @@ class KmsBench(Bench):
 
     def kms_many_keys(self, counts):
         """Keys are made through the API; the rates are measured whenever there are as many as wanted."""
+        with (self.folder / "holdfast.toml").open("a") as configuration:
+            configuration.write("\n[kms.resource_quotas]\nkeys = 1000000\n")
         ours = self.start_holdfast()
         url = URLS["HTTP"][0]
         ids = []
@@ -116,8 +120,12 @@ class KmsBench(Bench):
               " | Encrypt, spread over up to 10,000 keys | memory |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for count in counts:
-            ids += self.create_keys(ours, max(count - len(ids), 0), 32)
-            created = self.kms_load(url, ours, "CreateKey", ["{}"], "--connections", 8, "--requests", 500)
+            measured = min(500, count - len(ids))
+            ids += self.create_keys(ours, count - len(ids) - measured, 32)
+            answers = self.folder / "answers"
+            created = self.kms_load(url, ours, "CreateKey", ["{}"], "--connections", 8, "--requests", measured,
+                                    "--answers", answers)
+            ids += [json.loads(line)["KeyMetadata"]["KeyId"] for line in answers.read_text().splitlines()]
             pages = [self.kms_load(url, ours, "ListKeys", self.markers(url, ours, limit), "--connections", 4) for limit in (100, 1000)]
             encrypt = lambda some: [f'{{"KeyId": "{id}", "Plaintext": "{PLAINTEXT}"}}' for id in some]
             one = self.kms_load(url, ours, "Encrypt", encrypt(ids[-1:]), "--connections", 16)
