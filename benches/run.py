@@ -25,9 +25,9 @@ SESSIONS = 4
 
 
 def build():
-    command = ["cargo", "build", "--release", "--locked", "-p", "holdfast", "-p", "floor"]
+    command = ["cargo", "build", "--release", "--locked", "-p", "holdfast", "-p", "floor", "-p", "pkcs11-shim"]
     subprocess.run(command, cwd=ROOT, check=True)
-    return ROOT / "target/release/holdfast", ROOT / "target/release/floor"
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 
 
 def cpu_seconds(pid):
@@ -43,8 +43,9 @@ def memory_mb(pid):
 
 
 class Bench:
-    def __init__(self, seconds, rounds):
-        self.holdfast, self.floor = build()
+    def __init__(self, programs, seconds, rounds):
+        self.holdfast, self.floor, self.load_client, self.shim = (
+            programs / name for name in ("holdfast", "floor", "kms-load", "libpkcs11_shim.so"))
         self.seconds, self.rounds = seconds, rounds
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
         self.processes = []
@@ -174,10 +175,23 @@ class Bench:
                 process.kill()
 
 
-if __name__ == "__main__":
+def main():
+    from kms import KmsBench
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5, help="of each load")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of loads")
     parser.add_argument("--keys", type=int, nargs="*", default=[4, 1000, 10000])
+    parser.add_argument("--kms-keys", type=int, nargs="*", default=[100, 10_000, 100_000])
+    parser.add_argument("--only", choices=["kms", "xks"])
+    parser.add_argument("--programs", type=Path, help="the folder that they were built into; otherwise they are built")
     options = parser.parse_args()
-    Bench(options.seconds, options.rounds).run(options.keys)
+    programs = options.programs or build()
+    if options.only != "kms":
+        Bench(programs, options.seconds, options.rounds).run(options.keys)
+    if options.only != "xks":
+        KmsBench(programs, options.seconds, options.rounds).run_kms(options.kms_keys)
+
+
+if __name__ == "__main__":
+    main()

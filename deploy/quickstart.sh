@@ -65,7 +65,7 @@ fi
 
 refuse_ports_in_use() {
     local offset port
-    for offset in 0 1 4; do
+    for offset in 0 1 2 3 4; do
         port=$((port_base + offset))
         if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             fail "port $port is in use; stop what listens there, or move all five ports with --port-base"
@@ -88,10 +88,13 @@ announce_when_ready() {
 Holdfast is ready.
   XKS proxy            https://$XKS_PROXY_HOST/$URI_PREFIX/kms/xks/v1
   XKS proxy with mTLS  https://$XKS_PROXY_HOST_MTLS/$URI_PREFIX/kms/xks/v1
+  KMS API and STS      $AWS_ENDPOINT_URL_KMS and $HOLDFAST_KMS_HTTP
   metrics              $HOLDFAST_ADMIN_URL/metrics
   for your shell       . $env_file
 
-Encrypt with the key "$KEY_ID", from any shell:
+Make a key with the AWS CLI, or any AWS SDK: . $env_file; aws kms create-key
+
+Encrypt with the key "$KEY_ID" of the XKS proxy, from any shell:
 
 (. $env_file && curl --silent --show-error --noproxy localhost --cacert "\$HOLDFAST_CA" --aws-sigv4 "aws:amz:\$REGION:kms-xks-proxy" --user "\$SIGV4_ACCESS_KEY_ID:\$SIGV4_SECRET_ACCESS_KEY" --header 'Content-Type: application/json' --data '{"requestMetadata":{"awsPrincipalArn":"arn:aws:iam::$account_id:user/me","kmsKeyArn":"arn:aws:kms:us-east-1:$account_id:key/quickstart","kmsOperation":"Encrypt","kmsRequestId":"quickstart-1"},"plaintext":"SGVsbG8sIEhTTSE=","encryptionAlgorithm":"AES_GCM"}' "https://\$XKS_PROXY_HOST/\$URI_PREFIX/kms/xks/v1/keys/\$KEY_ID/encrypt"; echo)
 

@@ -24,7 +24,7 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/fuzz/*.sh .ci/run
+shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/fuzz/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -43,5 +43,10 @@ if cargo deny --version >/dev/null 2>&1; then
     step 'licences and sources of dependencies'
     cargo deny --locked check bans licenses sources
 fi
+
+step 'clients of the KMS API'
+before=$SECONDS
+tests/clients/run.sh
+printf 'The clients took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'

@@ -94,9 +94,8 @@ impl Drop for ControlFile {
 async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, StartError> {
     // Before anything is built from the files, or a change meanwhile would be missed; and a SIGHUP would end us.
     let changes = ConfigurationChanges::listen(&config).map_err(start_error)?;
-    let http_listeners = config.kms.iter().map(|kms| kms.http_listeners.len()).sum::<usize>();
-    let listeners = config.tls_listeners().count() + http_listeners;
-    let open_files = config.limits.connections_max.saturating_mul(listeners + 1) + OPEN_FILES_OF_OURS;
+    let listeners = config.listener_count() + 1;
+    let open_files = config.limits.connections_max.saturating_mul(listeners) + OPEN_FILES_OF_OURS;
     process::raise_open_files(u64::try_from(open_files).unwrap_or(u64::MAX));
     let _lock = process::lock(&config.state_dir)
         .map_err(|error| start_error(format_args!("state_dir {}: {error}", config.state_dir.display())))?;

@@ -44,7 +44,7 @@ fn check(file: &ConfigFile, world: &mut World<'_>) -> Result<(), Box<dyn std::er
         world.out,
         "{} is right: listeners {}, HSMs {}, key stores {}",
         config.path.display(),
-        config.listeners.len(),
+        config.listener_count(),
         config.hsms.len(),
         config.key_stores.len()
     )?;

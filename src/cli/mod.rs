@@ -27,7 +27,7 @@ use crate::app::process;
 use crate::check::Options;
 use crate::clock::Clock;
 
-/// An AWS KMS External Key Store proxy over PKCS#11 HSMs.
+/// The AWS KMS API, and an AWS KMS External Key Store proxy, over PKCS#11 HSMs.
 #[derive(Parser)]
 #[command(name = "holdfast", version)]
 pub struct Cli {

@@ -91,6 +91,12 @@ impl Config {
         self.listeners.iter().chain(self.kms.iter().flat_map(|kms| &kms.tls_listeners))
     }
 
+    /// The sockets for clients, with TLS and without.
+    pub fn listener_count(&self) -> usize {
+        let http = self.kms.iter().map(|kms| kms.http_listeners.len()).sum::<usize>();
+        self.tls_listeners().count() + http
+    }
+
     /// The environment that the PKCS#11 libraries need; HSMs that disagree were refused.
     pub fn environment(&self) -> BTreeMap<String, String> {
         self.hsms.iter().flat_map(|hsm| hsm.environment.clone()).collect()

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::http::connection::Connection;
 use crate::http::counters::TimeOut;
 use crate::secret::SecretBytes;
+use crate::secret::grow;
 
 /// A body that has not been read. One that is dropped unread costs an HTTP/1.1 client its connection.
 pub struct Body {
@@ -102,13 +103,6 @@ impl Body {
         }
         Ok(None)
     }
-}
-
-/// Moves the bytes to a larger buffer, and wipes the one they leave behind.
-fn grow(body: &mut Zeroizing<Vec<u8>>, capacity: usize) {
-    let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
-    larger.extend_from_slice(body);
-    mem::swap(body, &mut larger);
 }
 
 impl Drop for Body {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
 
+use crate::domain::kms::{AccountId, Region};
 use crate::gate::kms::RequestId;
 use crate::identity::kms::Caller;
 use crate::kms::error::Error;
@@ -47,10 +48,10 @@ pub(super) struct Record {
 }
 
 struct Signer {
-    access_key_id: String,
-    account: String,
+    access_key_id: Arc<str>,
+    account: AccountId,
     arn: Arc<str>,
-    region: String,
+    region: Region,
 }
 
 /// A request that is being served. Accounts for it when it is dropped.
@@ -84,10 +85,10 @@ impl OperationMetrics {
 impl Record {
     pub(super) fn note_caller(&mut self, caller: &Caller) {
         self.caller = Some(Signer {
-            access_key_id: caller.access_key_id.to_string(),
-            account: caller.account.to_string(),
+            access_key_id: Arc::clone(&caller.access_key_id),
+            account: caller.account.clone(),
             arn: Arc::clone(&caller.arn),
-            region: caller.region.to_string(),
+            region: caller.region.clone(),
         });
     }
 
@@ -186,7 +187,7 @@ impl Drop for Accounting<'_> {
             status,
             account: signer.map(|signer| signer.account.as_str()),
             principal_arn: signer.map(|signer| &*signer.arn),
-            access_key_id: signer.map(|signer| signer.access_key_id.as_str()),
+            access_key_id: signer.map(|signer| &*signer.access_key_id),
             region: signer.map(|signer| signer.region.as_str()),
             key_id: record.key_id.as_deref(),
             duration_us: duration.as_micros(),

@@ -1,4 +1,4 @@
-//! AES-GCM by `C_EncryptInit` and `C_Encrypt` on a token key whose handle is known.
+//! AES-GCM by `C_EncryptInit` and `C_Encrypt` on a key whose handle is known.
 
 use std::sync::Arc;
 
@@ -40,12 +40,7 @@ pub struct KeySession {
 impl Token {
     pub fn open(options: &TokenOptions) -> Self {
         let (pkcs11, slot, login) = log_in(options);
-        let template = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::Token(true),
-            Attribute::Label(options.key.clone().into_bytes()),
-        ];
-        let key = login.find_objects(&template).unwrap()[0].handle();
+        let key = if options.session_key { make_session_key(&login) } else { find_key(&login, &options.key) };
         let library = unsafe { cryptoki_sys::Pkcs11::new(&options.module) }.unwrap();
         let mut list = std::ptr::null_mut();
         assert_eq!(unsafe { library.C_GetFunctionList(&raw mut list) }, CKR_OK);
@@ -57,6 +52,29 @@ impl Token {
         let session = self.pkcs11.open_ro_session(self.slot).unwrap();
         KeySession { session, key: self.key, functions: Arc::clone(&self.functions) }
     }
+}
+
+fn find_key(session: &Session, label: &str) -> CK_OBJECT_HANDLE {
+    let template = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::Token(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+    ];
+    session.find_objects(&template).unwrap()[0].handle()
+}
+
+/// As unwrapped KMS keys are: gone with the session that made it.
+fn make_session_key(session: &Session) -> CK_OBJECT_HANDLE {
+    let template = [
+        Attribute::ValueLen(32.into()),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(true),
+        Attribute::Decrypt(true),
+    ];
+    session.generate_key(&Mechanism::AesKeyGen, &template).unwrap().handle()
 }
 
 /// The library, the slot of the token, and a session that is logged in.
@@ -97,6 +115,12 @@ pub fn fill(options: &TokenOptions, keys: usize) {
 }
 
 impl KeySession {
+    pub fn random(&self, bytes: usize) -> Vec<u8> {
+        let mut random = vec![0; bytes];
+        self.session.generate_random_slice(&mut random).unwrap();
+        random
+    }
+
     /// IV, and ciphertext with tag.
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8]) -> ([u8; 12], Vec<u8>) {
         let mut iv = [0; 12];

@@ -2,7 +2,8 @@
 //!
 //! `floor serve` is a bare hyper and rustls server that verifies SigV4, parses the JSON and makes the same two
 //! PKCS#11 calls through worker threads: no logs, metrics, policy, limits, deadlines, versions or second key.
-//! `floor serve --without-hsm` answers after SigV4. `floor loop` is the PKCS#11 library alone.
+//! `floor serve --session-key` does so for the KMS API, on a session key. `floor serve --without-hsm` answers after
+//! SigV4. `floor loop` is the PKCS#11 library alone.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,7 +12,10 @@
 )]
 
 mod gcm;
+mod kms;
 mod server;
+mod workers;
+mod xks;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +34,7 @@ enum Command {
         #[arg(long)]
         keys: usize,
     },
-    /// Serve Encrypt and Decrypt of one key over HTTPS
+    /// Serve one key
     Serve(server::Options),
     /// Encrypt in a loop, one session a thread, and print operations a second
     Loop {
@@ -51,6 +55,9 @@ struct TokenOptions {
     pin_file: PathBuf,
     #[arg(long, default_value = "foo")]
     key: String,
+    /// A key that is made for this run, and the KMS API, instead of a key in the token and the XKS API
+    #[arg(long)]
+    session_key: bool,
     /// Threads, each with a session
     #[arg(long, default_value_t = 4)]
     sessions: usize,

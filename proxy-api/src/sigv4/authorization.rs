@@ -64,7 +64,9 @@ impl<'a> SignedHeaders<'a> {
     }
 
     pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
-        query::split_encoded(self.text, self.is_encoded.then_some(["%3B", "%3b"]), ';')
+        let plain = (!self.is_encoded).then(|| self.text.split(';'));
+        let encoded = self.is_encoded.then(|| query::split_encoded(self.text, ["%3B", "%3b"], ';'));
+        plain.into_iter().flatten().chain(encoded.into_iter().flatten())
     }
 
     fn contains(self, header: &str) -> bool {
@@ -190,7 +192,7 @@ impl<'a> Authorization<'a> {
     }
 
     fn from_query(claim: QueryClaim<'a>) -> Option<Self> {
-        let parts = query::split_encoded(claim.credential, Some(["%2F", "%2f"]), '/');
+        let parts = query::split_encoded(claim.credential, ["%2F", "%2f"], '/');
         let (access_key_id, scope) = parse_credential(parts)?;
         let signed_headers = SignedHeaders { text: claim.signed_headers, is_encoded: true };
         let is_legal = signed_headers.is_legal();

@@ -58,14 +58,12 @@ pub(super) fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     pairs.find(|(is, _)| *is == name).map(|(_, value)| value)
 }
 
-/// Splits at `separator` and, where it may be encoded, at its encodings.
+/// Splits at `separator` and at its encodings.
 pub(super) fn split_encoded<'a>(
     text: &'a str,
-    encoded: Option<[&'static str; 2]>,
+    [upper, lower]: [&'static str; 2],
     separator: char,
 ) -> impl Iterator<Item = &'a str> {
-    // Without encodings this splits a second and third time at what is not there any more.
-    let [upper, lower] = encoded.unwrap_or(["\n"; 2]);
     text.split(separator).flat_map(move |part| part.split(upper)).flat_map(move |part| part.split(lower))
 }
 

@@ -39,6 +39,10 @@ pub struct CiphertextHeader {
     pub material_id: MaterialId,
 }
 
+/// What the blobs of a key and its material begin with: the same for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobStart(Vec<u8>);
+
 /// A ciphertext blob, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ciphertext<'a> {
@@ -49,7 +53,7 @@ pub struct Ciphertext<'a> {
 }
 
 impl CiphertextHeader {
-    fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> BlobStart {
         let region = self.scope.region.as_str().as_bytes();
         let account: u64 = self.scope.account.as_str().parse().unwrap_or_default();
         let [_, _, account @ ..] = account.to_be_bytes();
@@ -64,24 +68,20 @@ impl CiphertextHeader {
         bytes.extend_from_slice(self.material_id.as_bytes());
         let check = check(&bytes);
         bytes.extend_from_slice(&check);
-        bytes
+        BlobStart(bytes)
     }
+}
 
+impl BlobStart {
     /// The AAD to encrypt with. None if the context is too long.
     pub fn aad(&self, context: &EncryptionContext) -> Option<Vec<u8>> {
-        let mut aad = self.to_bytes();
-        aad.extend_from_slice(&context.canonical(ENCRYPTION_CONTEXT_BYTES_MAX)?);
-        Some(aad)
+        aad(&self.0, context)
     }
 
     /// The blob, from what the HSM made.
     pub fn assemble(&self, iv: &[u8], ciphertext: &[u8], tag: &[u8]) -> Vec<u8> {
-        let mut blob = self.to_bytes();
-        blob.push(u8::try_from(iv.len()).unwrap_or(u8::MAX));
-        for part in [iv, ciphertext, tag] {
-            blob.extend_from_slice(part);
-        }
-        blob
+        let iv_bytes = [u8::try_from(iv.len()).unwrap_or(u8::MAX)];
+        [self.0.as_slice(), &iv_bytes, iv, ciphertext, tag].concat()
     }
 }
 
@@ -121,10 +121,12 @@ impl<'a> Ciphertext<'a> {
 
     /// The AAD it was encrypted with, if this is the context. None if the context is too long.
     pub fn aad(&self, context: &EncryptionContext) -> Option<Vec<u8>> {
-        let mut aad = self.header_bytes.to_vec();
-        aad.extend_from_slice(&context.canonical(ENCRYPTION_CONTEXT_BYTES_MAX)?);
-        Some(aad)
+        aad(self.header_bytes, context)
     }
+}
+
+fn aad(blob_start: &[u8], context: &EncryptionContext) -> Option<Vec<u8>> {
+    Some([blob_start, &context.canonical(ENCRYPTION_CONTEXT_BYTES_MAX)?].concat())
 }
 
 fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
@@ -165,18 +167,18 @@ mod tests {
     #[test]
     fn what_was_assembled_is_parsed() {
         for (header, iv) in [(header(false), &[1; 12][..]), (header(true), &[1; 16])] {
-            let blob = header.assemble(iv, b"ciphertext", &[2; 16]);
+            let blob = header.to_bytes().assemble(iv, b"ciphertext", &[2; 16]);
             let parsed = Ciphertext::parse(&blob).unwrap();
             assert_eq!((&parsed.header, parsed.iv), (&header, iv));
             assert_eq!(parsed.sealed, [&b"ciphertext"[..], &[2; 16]].concat());
             let context = EncryptionContext::from_iter([("a".to_owned(), "b".to_owned())]);
-            assert_eq!(parsed.aad(&context), header.aad(&context));
+            assert_eq!(parsed.aad(&context), header.to_bytes().aad(&context));
         }
     }
 
     #[test]
     fn every_change_of_a_bit_before_the_iv_is_noticed() {
-        let blob = header(false).assemble(&[1; 12], b"", &[2; 16]);
+        let blob = header(false).to_bytes().assemble(&[1; 12], b"", &[2; 16]);
         let header_bytes = blob.len() - 12 - 16;
         for bit in 0..header_bytes * 8 {
             let mut changed = blob.clone();
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_prefix_is_refused() {
-        let blob = header(false).assemble(&[1; 12], b"", &[2; 16]);
+        let blob = header(false).to_bytes().assemble(&[1; 12], b"", &[2; 16]);
         for length in 0..blob.len() {
             assert_eq!(Ciphertext::parse(&blob[..length]), None, "{length} bytes");
         }

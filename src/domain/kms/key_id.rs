@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::kms::hex::{Hex, Uuid};
+
 /// The id of a KMS key: a UUID in lower case, or `mrk-` and 32 hexadecimal digits for a multi-Region key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(Arc<str>);
@@ -27,18 +29,10 @@ impl KeyId {
     }
 
     pub fn from_bytes(bytes: [u8; KEY_ID_BYTES], multi_region: bool) -> Self {
-        let digits = Hex(&bytes).to_string();
         if multi_region {
-            return Self(Arc::from(format!("{MULTI_REGION_PREFIX}{digits}")));
+            return Self(Arc::from(format!("{MULTI_REGION_PREFIX}{}", Hex(&bytes))));
         }
-        let mut text = String::with_capacity(36);
-        for (index, digit) in digits.chars().enumerate() {
-            if matches!(index, 8 | 12 | 16 | 20) {
-                text.push('-');
-            }
-            text.push(digit);
-        }
-        Self(Arc::from(text))
+        Self(Arc::from(Uuid::of(&bytes).as_str()))
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -87,15 +81,6 @@ impl MaterialId {
 
     pub const fn as_bytes(&self) -> &[u8; MATERIAL_ID_BYTES] {
         &self.0
-    }
-}
-
-/// Lower-case hexadecimal.
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

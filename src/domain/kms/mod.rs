@@ -6,6 +6,7 @@ mod capability;
 mod ciphertext;
 mod encryption_context;
 mod grant;
+mod hex;
 mod key;
 mod key_id;
 mod reference;
@@ -16,9 +17,10 @@ mod words;
 pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use alias::{Alias, AliasName};
 pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
-pub use ciphertext::{Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX};
+pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX};
 pub use encryption_context::EncryptionContext;
 pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};
+pub use hex::Uuid;
 pub use key::{
     Deletion, Key, KeySpec, KeyState, KeyUsage, Material, Origin, Rotation, RotationType, Tag, WrappedKey,
 };

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
     AccountAction, AccountId, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region, Scope,
-    UnixMillis, check,
+    UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
@@ -291,12 +291,6 @@ impl<'a> Call<'a> {
 impl fmt::Display for RequestId {
     /// As a UUID.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        f.write_str(Uuid::of(&self.0).as_str())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::domain::kms::{AliasName, Key, KeyId, Scope};
+use crate::domain::kms::{AliasName, BlobStart, CiphertextHeader, Key, KeyId, Material, Scope};
 use crate::policy::PolicyDocument;
 
 /// A key, and what is derived from it once.
@@ -17,6 +17,20 @@ pub(super) struct CachedKey {
     pub(super) key: Arc<Key>,
     pub(super) arn: String,
     pub(super) policy: PolicyDocument,
+    /// Of the current material, if there is one.
+    pub(super) blob_start: Option<BlobStart>,
+}
+
+impl CachedKey {
+    pub(super) fn new(key: Key, policy: PolicyDocument) -> Self {
+        let header = |material: &Material| CiphertextHeader {
+            scope: key.scope.clone(),
+            key_id: key.id.clone(),
+            material_id: material.id,
+        };
+        let blob_start = key.current_material().map(|material| header(material).to_bytes());
+        Self { arn: key.arn(), policy, blob_start, key: Arc::new(key) }
+    }
 }
 
 pub(super) struct KeyCache {

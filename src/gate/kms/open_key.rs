@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Ciphertext, CiphertextHeader, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation,
+    BlobStart, Ciphertext, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation,
     GrantPrincipal, Key, KeyAction, Material, MaterialId, Refusal, RotationType, StateRefusal,
 };
 use crate::gate::kms::key_cache::CachedKey;
@@ -68,12 +68,12 @@ impl<'a> OpenKey<'a> {
         plaintext: SecretBytes,
         context: &EncryptionContext,
     ) -> Result<Sealed, Refused> {
-        let (material, header) = self.sealing()?;
-        let aad = header.aad(context).ok_or(Refused::ContextTooLong)?;
+        let (material, blob_start) = self.sealing()?;
+        let aad = blob_start.aad(context).ok_or(Refused::ContextTooLong)?;
         let request = EncryptUnder { key: backing_key(material), plaintext, aad };
         let encrypted = self.call.kms.backing_keys.encrypt(request, self.call.deadline()).await.result?;
         self.note(Some(material.id));
-        let blob = header.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag);
+        let blob = blob_start.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag);
         Ok(Sealed { blob, material_id: material.id })
     }
 
@@ -83,15 +83,15 @@ impl<'a> OpenKey<'a> {
         bytes: usize,
         context: &EncryptionContext,
     ) -> Result<GeneratedDataKey, Refused> {
-        let (material, header) = self.sealing()?;
-        let aad = header.aad(context).ok_or(Refused::ContextTooLong)?;
+        let (material, blob_start) = self.sealing()?;
+        let aad = blob_start.aad(context).ok_or(Refused::ContextTooLong)?;
         let request = DataKeyUnder { key: backing_key(material), bytes, aad };
         let backing_keys = &self.call.kms.backing_keys;
         let data_key = backing_keys.generate_data_key(request, self.call.deadline()).await.result?;
         self.note(Some(material.id));
         let encrypted = &data_key.encrypted;
         Ok(GeneratedDataKey {
-            blob: header.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag),
+            blob: blob_start.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag),
             plaintext: data_key.plaintext,
             material_id: material.id,
         })
@@ -189,18 +189,17 @@ impl<'a> OpenKey<'a> {
     }
 
     /// The material that encrypts, if it still may, and what goes before its ciphertexts.
-    fn sealing(&self) -> Result<(&Material, CiphertextHeader), Refused> {
+    fn sealing(&self) -> Result<(&Material, &BlobStart), Refused> {
         let key = self.key();
         let arn = || self.cached.arn.clone();
-        let material = key
+        let (material, blob_start) = key
             .current_material()
+            .zip(self.cached.blob_start.as_ref())
             .ok_or_else(|| Refused::State { arn: arn(), refusal: StateRefusal::State(key.state) })?;
         if material.encryptions + self.call.kms.usage.encryptions(key, &material.id) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::EncryptionsUsedUp { arn: arn() });
         }
-        let header =
-            CiphertextHeader { scope: key.scope.clone(), key_id: key.id.clone(), material_id: material.id };
-        Ok((material, header))
+        Ok((material, blob_start))
     }
 
     fn note(&self, encrypted_with: Option<MaterialId>) {

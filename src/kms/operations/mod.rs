@@ -49,6 +49,7 @@ use zeroize::Zeroizing;
 use crate::gate::kms::Call;
 use crate::kms::error::Error;
 use crate::kms::operation::OperationName;
+use crate::secret::SecretWriter;
 
 /// One operation: what it reads, what it does, what it answers. The request has been checked against the model of
 /// the API before.
@@ -63,10 +64,11 @@ trait Operation<'b> {
     ) -> impl Future<Output = Result<Self::Response, Error>> + Send;
 }
 
-/// Times that a request is tried while others change the key under it.
-const ATTEMPTS_MAX: usize = 8;
-/// Room for most answers, so that plaintext in them is not left behind by a buffer that grew.
-const ANSWER_BYTES_USUAL: usize = 16 * 1024;
+/// Times that a request is tried while others change the key under it: with sixteen others, one in ten million is not
+/// served then. A try costs a read and, if it fails, no write.
+const ATTEMPTS_MAX: usize = 256;
+/// Room for what cryptographic operations answer to short texts: wiping more than that costs more than growing.
+const ANSWER_BYTES_USUAL: usize = 768;
 
 /// Declares which file does which operation; the others are refused.
 macro_rules! operations {
@@ -142,8 +144,9 @@ fn executing<'a, 'b: 'a, O: Operation<'b> + 'a>(
 }
 
 fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
-    let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_BYTES_USUAL));
-    serde_json::to_writer(&mut *body, response).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut writer = SecretWriter::with_capacity(ANSWER_BYTES_USUAL);
+    serde_json::to_writer(&mut writer, response).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut body = writer.into_inner();
     if *body == b"null" {
         body.clear();
     }

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod kms;
 pub mod kms_callers;
 pub mod kms_requests;
+pub mod kms_stories;
 pub mod other_tool;
 pub mod pki;
 pub mod provisioned;

@@ -1,0 +1,69 @@
+//! Lower-case hexadecimal, written in one piece: formatting digit by digit costs a request more than its policies do.
+
+use std::fmt;
+
+/// The most bytes that are written at once.
+const BYTES_MAX: usize = 32;
+const UUID_CHARS: usize = 36;
+const UUID_BYTES: usize = 16;
+
+/// Bytes as digits.
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
+
+/// Sixteen bytes as a UUID is written (RFC 9562, section 4).
+#[derive(Clone, Copy)]
+pub struct Uuid([u8; UUID_CHARS]);
+
+impl Uuid {
+    pub fn of(bytes: &[u8; UUID_BYTES]) -> Self {
+        let mut text = [b'-'; UUID_CHARS];
+        let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+        places.zip(bytes.iter().copied().flat_map(digits)).for_each(|((_, place), digit)| *place = digit);
+        Self(text)
+    }
+
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for bytes in self.0.chunks(BYTES_MAX) {
+            let mut text = [0; 2 * BYTES_MAX];
+            text.iter_mut()
+                .zip(bytes.iter().copied().flat_map(digits))
+                .for_each(|(place, digit)| *place = digit);
+            let digits = text.get(..2 * bytes.len()).and_then(|text| str::from_utf8(text).ok());
+            f.write_str(digits.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+const fn digits(byte: u8) -> [u8; 2] {
+    [digit(byte >> 4), digit(byte & 0x0f)]
+}
+
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hex, Uuid};
+
+    #[test]
+    fn bytes_of_any_number_are_pairs_of_digits() {
+        assert_eq!(Hex(&[]).to_string(), "");
+        let bytes: Vec<_> = (0..=255).collect();
+        let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(Hex(&bytes).to_string(), expected);
+    }
+
+    #[test]
+    fn a_uuid_has_its_dashes() {
+        let bytes = std::array::from_fn(|index| index as u8 * 17);
+        assert_eq!(Uuid::of(&bytes).as_str(), "00112233-4455-6677-8899-aabbccddeeff");
+    }
+}

@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# The AWS CLI over HTTPS: the life of a key as a person types it, errors with their texts and exit codes.
+# Called by run.sh, which sets the environment.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+checks=0
+
+fail() {
+    printf 'cli: line %s: %s\n' "${BASH_LINENO[1]}" "$*" >&2
+    exit 1
+}
+
+# get COMMAND... QUERY: one value of an answer.
+get() {
+    aws --output text "${@:1:$#-1}" --query "${*: -1}"
+}
+
+# is EXPECTED ACTUAL
+is() {
+    checks=$((checks + 1))
+    [[ $2 == "$1" ]] || fail "expected «$1», got «$2»"
+}
+
+# What the CLI says for errors of the service.
+exit_code=254
+[[ $(aws --version) != aws-cli/1.* ]] || exit_code=255
+
+# refused CODE OPERATION TEXT COMMAND...: the whole message on standard error.
+refused() {
+    local code=$1 operation=$2 text=$3 status=0 message
+    shift 3
+    message=$(aws "$@" 2>&1 >/dev/null) || status=$?
+    is "$exit_code" "$status"
+    # Newer versions put their own words before the message.
+    message=${message#$'\n'}
+    message=${message#aws: \[ERROR\]: }
+    is "An error occurred ($code) when calling the $operation operation: $text" "$message"
+}
+
+arn=arn:aws:kms:$AWS_DEFAULT_REGION:$HOLDFAST_ACCOUNT_ID
+
+# Who am I
+is "$HOLDFAST_ACCOUNT_ID" "$(get sts get-caller-identity Account)"
+is "arn:aws:iam::$HOLDFAST_ACCOUNT_ID:user/admin" "$(get sts get-caller-identity Arn)"
+
+# A key with everything
+cat >policy.json <<JSON
+{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::$HOLDFAST_ACCOUNT_ID:root"},
+ "Action": "kms:*", "Resource": "*"}]}
+JSON
+key=$(get kms create-key --description 'from the shell' --policy file://policy.json \
+    --tags TagKey=team,TagValue=blue TagKey=stage,TagValue=test KeyMetadata.KeyId)
+is "$arn/$key" "$arn/$(get kms describe-key --key-id "$key" KeyMetadata.KeyId)"
+is "$(printf 'from the shell\tEnabled\tSYMMETRIC_DEFAULT\tENCRYPT_DECRYPT\tTrue')" \
+    "$(get kms describe-key --key-id "$arn:key/$key" 'KeyMetadata.[Description,KeyState,KeySpec,KeyUsage,Enabled]')"
+is "$key" "$(get kms list-keys "Keys[?KeyId=='$key'].KeyId")"
+is "$(<policy.json)" "$(get kms get-key-policy --key-id "$key" Policy)"
+is default "$(get kms list-key-policies --key-id "$key" PolicyNames)"
+aws kms put-key-policy --key-id "$key" --policy-name default --policy file://policy.json
+aws kms update-key-description --key-id "$key" --description 'another text'
+is 'another text' "$(get kms describe-key --key-id "$key" KeyMetadata.Description)"
+
+# Tags
+aws kms tag-resource --key-id "$key" --tags TagKey=stage,TagValue=production
+aws kms untag-resource --key-id "$key" --tag-keys team
+is "$(printf 'stage\tproduction')" "$(get kms list-resource-tags --key-id "$key" 'Tags[].[TagKey,TagValue]')"
+
+# Aliases
+aws kms create-alias --alias-name alias/shell --target-key-id "$key"
+is "$arn:alias/shell" "$(get kms list-aliases --key-id "$key" 'Aliases[].AliasArn')"
+other=$(get kms create-key KeyMetadata.KeyId)
+aws kms create-alias --alias-name alias/shell-other --target-key-id "$other"
+aws kms update-alias --alias-name alias/shell-other --target-key-id "$key"
+is 2 "$(get kms list-aliases --key-id "$key" 'length(Aliases)')"
+aws kms delete-alias --alias-name alias/shell-other
+
+# Encrypt and decrypt, from file to file
+head -c 4096 /dev/urandom >plain
+get kms encrypt --key-id alias/shell --plaintext fileb://plain --encryption-context a=1,b=2 CiphertextBlob |
+    base64 --decode >sealed
+get kms decrypt --ciphertext-blob fileb://sealed --encryption-context b=2,a=1 Plaintext | base64 --decode >opened
+cmp plain opened || fail 'the plaintext changed'
+get kms re-encrypt --ciphertext-blob fileb://sealed --source-encryption-context a=1,b=2 --destination-key-id "$other" \
+    CiphertextBlob | base64 --decode >moved
+is "$arn:key/$other" "$(get kms decrypt --ciphertext-blob fileb://moved KeyId)"
+is 32 "$(get kms generate-data-key --key-id "$key" --key-spec AES_256 Plaintext | base64 --decode | wc -c)"
+get kms generate-data-key-without-plaintext --key-id "$key" --number-of-bytes 20 CiphertextBlob | base64 --decode >data-key
+is 20 "$(get kms decrypt --ciphertext-blob fileb://data-key Plaintext | base64 --decode | wc -c)"
+is 100 "$(get kms generate-random --number-of-bytes 100 Plaintext | base64 --decode | wc -c)"
+
+# Mistakes: the texts that scripts look for
+absent=00000000-0000-4000-8000-000000000000
+refused NotFoundException DescribeKey "Key '$arn:key/$absent' does not exist" kms describe-key --key-id "$absent"
+refused NotFoundException DescribeKey "Invalid keyId 'x'" kms describe-key --key-id x
+refused NotFoundException DescribeKey "Alias $arn:alias/nobody is not found." kms describe-key --key-id alias/nobody
+refused AlreadyExistsException CreateAlias "An alias with the name $arn:alias/shell already exists" \
+    kms create-alias --alias-name alias/shell --target-key-id "$other"
+refused InvalidCiphertextException Decrypt '' kms decrypt --ciphertext-blob fileb://sealed
+refused ValidationException GenerateDataKey 'Please specify either number of bytes or key spec.' \
+    kms generate-data-key --key-id "$key"
+refused TagException TagResource 'Tags beginning with aws: are reserved' \
+    kms tag-resource --key-id "$key" --tags TagKey=aws:a,TagValue=b
+refused ValidationException ScheduleKeyDeletion 'PendingWindowInDays must be between 7 and 30 (inclusive).' \
+    kms schedule-key-deletion --key-id "$key" --pending-window-in-days 6
+refused NotFoundException DescribeKey "Invalid arn $AWS_DEFAULT_REGION" \
+    --region eu-west-1 kms describe-key --key-id "$arn:key/$key"
+refused DryRunOperationException Encrypt 'The request would have succeeded, but the DryRun option is set.' \
+    kms encrypt --key-id "$key" --plaintext fileb://plain --dry-run
+
+# Off and on
+aws kms disable-key --key-id "$key"
+refused DisabledException GenerateDataKey "$arn:key/$key is disabled." \
+    kms generate-data-key --key-id "$key" --key-spec AES_256
+aws kms enable-key --key-id "$key"
+
+# Rotation
+aws kms enable-key-rotation --key-id "$key" --rotation-period-in-days 90
+is "$(printf 'True\t90')" \
+    "$(get kms get-key-rotation-status --key-id "$key" '[KeyRotationEnabled,RotationPeriodInDays]')"
+aws kms rotate-key-on-demand --key-id "$key" >/dev/null
+is ON_DEMAND "$(get kms list-key-rotations --key-id "$key" 'Rotations[].RotationType')"
+aws kms disable-key-rotation --key-id "$key"
+is False "$(get kms get-key-rotation-status --key-id "$key" KeyRotationEnabled)"
+get kms decrypt --ciphertext-blob fileb://sealed --encryption-context a=1,b=2 Plaintext | base64 --decode | cmp - plain
+
+# A role, and a grant to it
+read -r id secret token < <(get sts assume-role --role-arn "$HOLDFAST_TEST_ROLE_ARN" --role-session-name shell \
+    'Credentials.[AccessKeyId,SecretAccessKey,SessionToken]')
+as_role() {
+    AWS_ACCESS_KEY_ID=$id AWS_SECRET_ACCESS_KEY=$secret AWS_SESSION_TOKEN=$token "$@"
+}
+session=arn:aws:sts::$HOLDFAST_ACCOUNT_ID:assumed-role/application/shell
+is "$session" "$(as_role get sts get-caller-identity Arn)"
+as_role refused AccessDeniedException Encrypt "User: $session is not authorized to perform: kms:Encrypt on resource: \
+$arn:key/$key because no identity-based policy allows the kms:Encrypt action" \
+    kms encrypt --key-id "$key" --plaintext fileb://plain
+grant=$(get kms create-grant --key-id "$key" --grantee-principal "$HOLDFAST_TEST_ROLE_ARN" --operations Encrypt \
+    --name shell GrantId)
+is "$arn:key/$key" "$(as_role get kms encrypt --key-id "$key" --plaintext fileb://plain KeyId)"
+is "$(printf '%s\tshell' "$grant")" "$(get kms list-grants --key-id "$key" 'Grants[].[GrantId,Name]')"
+aws kms revoke-grant --key-id "$key" --grant-id "$grant"
+is 0 "$(get kms list-grants --key-id "$key" 'length(Grants)')"
+
+# Pages
+for n in 1 2 3 4 5; do
+    aws kms create-alias --alias-name "alias/page-$n" --target-key-id "$other"
+done
+is 5 "$(get kms list-aliases --key-id "$other" --page-size 2 'length(Aliases)')"
+# The part of a page that was not shown is in the token.
+aws kms list-aliases --key-id "$other" --max-items 2 >first.json
+next=$(sed -n 's/.*"NextToken": "\([^"]*\)".*/\1/p' first.json)
+[[ -n $next ]] || fail 'there is no NextToken'
+is 3 "$(aws kms list-aliases --key-id "$other" --starting-token "$next" | grep -c '"AliasName"')"
+
+# The end of a key: a week in a second
+is PendingDeletion "$(get kms schedule-key-deletion --key-id "$key" --pending-window-in-days 7 KeyState)"
+refused KMSInvalidStateException Encrypt "$arn:key/$key is pending deletion." \
+    kms encrypt --key-id "$key" --plaintext fileb://plain
+is "$arn:key/$key" "$(get kms cancel-key-deletion --key-id "$key" KeyId)"
+is Disabled "$(get kms describe-key --key-id "$key" KeyMetadata.KeyState)"
+aws kms schedule-key-deletion --key-id "$key" --pending-window-in-days 7 >/dev/null
+curl --silent --show-error --fail --noproxy '*' --output /dev/null --request POST "$HOLDFAST_ADMIN_URL/dev/clock?advance=8d"
+refused NotFoundException DescribeKey "Key '$arn:key/$key' does not exist" kms describe-key --key-id "$key"
+refused NotFoundException DescribeKey "Alias $arn:alias/shell is not found." kms describe-key --key-id alias/shell
+is '' "$(get kms list-keys "Keys[?KeyId=='$key'].KeyId")"
+
+printf 'cli: %s checks\n' "$checks"
