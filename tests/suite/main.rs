@@ -13,6 +13,7 @@ mod deadlines;
 mod hsm_faults;
 mod hsm_health;
 mod integrity_value;
+mod inventory;
 mod invocations;
 mod kill_switch;
 mod kms_alias_permissions;
