@@ -22,6 +22,7 @@ mod kms_crash;
 mod kms_create_key;
 mod kms_data_keys;
 mod kms_deletion;
+mod kms_disk;
 mod kms_encrypt;
 mod kms_identifiers;
 mod kms_identities;
