@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region, Scope,
-    UnixMillis, Uuid, check,
+    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region,
+    Scope, UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
@@ -183,34 +183,53 @@ impl<'a> Call<'a> {
         self.allow(action.permission(), (Some(alias_arn), account, None), || self.context(Use::default()))
     }
 
+    /// A key of the caller's own account, by id or ARN, for a list that was allowed as a whole: its key policy is not
+    /// asked (AWS KMS Developer Guide, Controlling access to aliases).
+    pub async fn own_key_id(&self, action: KeyAction, reference: &str) -> Result<KeyId, Refused> {
+        let (scope, id, _) = self.resolve(reference, Accepts::KeysOnly).await?;
+        let is_own = scope.account == self.request.caller.account;
+        if is_own && self.kms.find(&scope, &id).await?.is_some() {
+            return Ok(id);
+        }
+        Err(self.missing(action, &scope, &id))
+    }
+
     async fn open_reference(
         &'a self,
         action: KeyAction,
         (text, accepts): (&str, Accepts),
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        let (scope, id, alias) = self.resolve(text, accepts).await?;
+        match self.kms.find(&scope, &id).await? {
+            Some(key) => self.admit(key, action, alias.as_ref().map(AliasName::as_str), usage),
+            None => Err(self.missing(action, &scope, &id)),
+        }
+    }
+
+    /// Which key is meant, whether it is there or not, and by which alias.
+    async fn resolve(
+        &self,
+        text: &str,
+        accepts: Accepts,
+    ) -> Result<(Scope, KeyId, Option<AliasName>), Refused> {
         let reference = KeyReference::parse(text)
             .ok_or_else(|| Refused::InvalidReference { reference: text.to_owned() })?;
         let region = &self.request.caller.region;
         if let Some(scope) = reference.scope().filter(|scope| scope.region != *region) {
             return Err(Refused::OtherRegion { region: scope.region.clone() });
         }
-        let own = self.request.caller.scope();
-        let scope = reference.scope().cloned().unwrap_or(own);
-        let (id, alias) = match &reference {
-            KeyReference::Arn { id, .. } | KeyReference::Id(id) => (id.clone(), None),
+        let scope = reference.scope().cloned().unwrap_or_else(|| self.request.caller.scope());
+        match reference {
+            KeyReference::Arn { id, .. } | KeyReference::Id(id) => Ok((scope, id, None)),
             KeyReference::Alias(_) | KeyReference::AliasArn { .. } if accepts == Accepts::KeysOnly => {
-                return Err(Refused::AliasNotAccepted { reference: text.to_owned() });
+                Err(Refused::AliasNotAccepted { reference: text.to_owned() })
             }
             KeyReference::Alias(name) | KeyReference::AliasArn { name, .. } => {
-                let target = self.kms.resolve(&scope, name).await?;
+                let target = self.kms.resolve(&scope, &name).await?;
                 let target = target.ok_or_else(|| Refused::AliasMissing { arn: scope.arn(name.as_str()) })?;
-                (target, Some(name.as_str()))
+                Ok((scope, target, Some(name)))
             }
-        };
-        match self.kms.find(&scope, &id).await? {
-            Some(key) => self.admit(key, action, alias, usage),
-            None => Err(self.missing(action, &scope, &id)),
         }
     }
 
@@ -232,7 +251,9 @@ impl<'a> Call<'a> {
         alias: Option<&str>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        let context = || with_key(self.context(usage), &key.key).with_optional("kms:RequestAlias", alias);
+        let aliases_max = self.kms.quotas.aliases_per_key;
+        let context =
+            || with_key(self.context(usage), &key.key, aliases_max).with_optional("kms:RequestAlias", alias);
         let resource = (Some(key.arn.as_str()), &key.key.scope.account, Some(&key.policy));
         self.allow(action.permission(), resource, context)?;
         let open = OpenKey::new(self, key, action);
