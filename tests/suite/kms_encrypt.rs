@@ -32,6 +32,31 @@ fn a_text_of_one_to_4096_bytes_comes_back() {
 }
 
 #[test]
+fn a_ciphertext_has_the_documented_parts() {
+    let site = Site::start_with(&Setup::kms());
+    let id = site.create_kms_key();
+    let material = site.key_metadata_of(&id)["CurrentKeyMaterialId"].as_str().unwrap().to_owned();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut ivs = std::collections::BTreeSet::new();
+    for _ in 0..10 {
+        let blob = proxy_api::wire::decode_base64(&site.kms_encrypt(&id)).unwrap();
+        let (head, rest) = blob.split_at(9);
+        let account: u64 = ACCOUNT.id.parse().unwrap();
+        assert_eq!(head, [&[1, 0][..], &account.to_be_bytes()[2..], &[9]].concat());
+        let (region, rest) = rest.split_at(9);
+        assert_eq!(region, b"us-east-1");
+        assert_eq!(hex(&rest[..16]), id.replace('-', ""));
+        assert_eq!(hex(&rest[16..48]), material);
+        let iv_bytes = usize::from(rest[52]);
+        assert!([12, 16].contains(&iv_bytes), "{iv_bytes}");
+        ivs.insert(rest[53..53 + iv_bytes].to_vec());
+        let (plaintext_bytes, tag_bytes) = (5, 16);
+        assert_eq!(rest.len(), 53 + iv_bytes + plaintext_bytes + tag_bytes);
+    }
+    assert_eq!(ivs.len(), 10);
+}
+
+#[test]
 fn a_symmetric_ciphertext_names_its_key_and_another_key_is_incorrect() {
     let site = Site::start_with(&Setup::kms());
     let (id, other) = (site.create_kms_key(), site.create_kms_key());

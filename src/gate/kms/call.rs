@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region, Scope,
-    UnixMillis, Uuid, check,
+    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region,
+    Scope, UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
             return Err(Refused::CiphertextKeyMissing);
         }
         let Some(key) = self.kms.find(&scope, id).await? else { return Err(Refused::CiphertextKeyMissing) };
-        self.admit(key, action, None, usage)
+        self.admit(key, action, None, usage).await
     }
 
     fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> Region {
@@ -183,34 +183,53 @@ impl<'a> Call<'a> {
         self.allow(action.permission(), (Some(alias_arn), account, None), || self.context(Use::default()))
     }
 
+    /// A key of the caller's own account, by id or ARN, for a list that was allowed as a whole: its key policy is not
+    /// asked (AWS KMS Developer Guide, Controlling access to aliases).
+    pub async fn own_key_id(&self, action: KeyAction, reference: &str) -> Result<KeyId, Refused> {
+        let (scope, id, _) = self.resolve(reference, Accepts::KeysOnly).await?;
+        let is_own = scope.account == self.request.caller.account;
+        if is_own && self.kms.find(&scope, &id).await?.is_some() {
+            return Ok(id);
+        }
+        Err(self.missing(action, &scope, &id))
+    }
+
     async fn open_reference(
         &'a self,
         action: KeyAction,
         (text, accepts): (&str, Accepts),
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        let (scope, id, alias) = self.resolve(text, accepts).await?;
+        match self.kms.find(&scope, &id).await? {
+            Some(key) => self.admit(key, action, alias.as_ref().map(AliasName::as_str), usage).await,
+            None => Err(self.missing(action, &scope, &id)),
+        }
+    }
+
+    /// Which key is meant, whether it is there or not, and by which alias.
+    async fn resolve(
+        &self,
+        text: &str,
+        accepts: Accepts,
+    ) -> Result<(Scope, KeyId, Option<AliasName>), Refused> {
         let reference = KeyReference::parse(text)
             .ok_or_else(|| Refused::InvalidReference { reference: text.to_owned() })?;
         let region = &self.request.caller.region;
         if let Some(scope) = reference.scope().filter(|scope| scope.region != *region) {
             return Err(Refused::OtherRegion { region: scope.region.clone() });
         }
-        let own = self.request.caller.scope();
-        let scope = reference.scope().cloned().unwrap_or(own);
-        let (id, alias) = match &reference {
-            KeyReference::Arn { id, .. } | KeyReference::Id(id) => (id.clone(), None),
+        let scope = reference.scope().cloned().unwrap_or_else(|| self.request.caller.scope());
+        match reference {
+            KeyReference::Arn { id, .. } | KeyReference::Id(id) => Ok((scope, id, None)),
             KeyReference::Alias(_) | KeyReference::AliasArn { .. } if accepts == Accepts::KeysOnly => {
-                return Err(Refused::AliasNotAccepted { reference: text.to_owned() });
+                Err(Refused::AliasNotAccepted { reference: text.to_owned() })
             }
             KeyReference::Alias(name) | KeyReference::AliasArn { name, .. } => {
-                let target = self.kms.resolve(&scope, name).await?;
+                let target = self.kms.resolve(&scope, &name).await?;
                 let target = target.ok_or_else(|| Refused::AliasMissing { arn: scope.arn(name.as_str()) })?;
-                (target, Some(name.as_str()))
+                Ok((scope, target, Some(name)))
             }
-        };
-        match self.kms.find(&scope, &id).await? {
-            Some(key) => self.admit(key, action, alias, usage),
-            None => Err(self.missing(action, &scope, &id)),
         }
     }
 
@@ -225,17 +244,31 @@ impl<'a> Call<'a> {
     }
 
     /// Authorization first, so that nobody else learns of capabilities and states.
-    fn admit(
+    async fn admit(
         &'a self,
         key: Arc<CachedKey>,
         action: KeyAction,
         alias: Option<&str>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        let context = || with_key(self.context(usage), &key.key).with_optional("kms:RequestAlias", alias);
-        let resource = (Some(key.arn.as_str()), &key.key.scope.account, Some(&key.policy));
-        self.allow(action.permission(), resource, context)?;
-        let open = OpenKey::new(self, key, action);
+        let aliases_max = self.kms.quotas.aliases_per_key;
+        let context =
+            || with_key(self.context(usage), &key.key, aliases_max).with_optional("kms:RequestAlias", alias);
+        let question = Question {
+            caller: self.request.caller,
+            service: Service::Kms,
+            permission: action.permission(),
+            resource: &key.arn,
+            resource_account: &key.key.scope.account,
+            resource_policy: Some(&key.policy),
+        };
+        let granted_by = match self.ask(question, context) {
+            Ok(()) => None,
+            Err(refused) => {
+                Some(self.granted(refused, (&key.key, question), (action, usage), context).await?)
+            }
+        };
+        let open = OpenKey::new(self, Arc::clone(&key), action).granted_by(granted_by);
         check(open.key(), open.key().state, action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
     }
@@ -276,7 +309,22 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn forbidden(&self, permission: &'static str, resource: Option<&str>, denial: Denial) -> Refused {
+    /// Whether the policies allow this on a key.
+    fn ask<'c>(&self, question: Question<'c>, context: impl FnOnce() -> Context<'c>) -> Result<(), Refused> {
+        match rule(question, context) {
+            Ruling::Allowed => Ok(()),
+            Ruling::Denied(denial) => {
+                Err(self.forbidden(question.permission, Some(question.resource), denial))
+            }
+        }
+    }
+
+    /// A grantee hands on no more than it has.
+    pub(super) fn forbidden_to_hand_on(&self, key_arn: &str) -> Refused {
+        self.forbidden(KeyAction::CreateGrant.permission(), Some(key_arn), Denial::NoResourceAllows)
+    }
+
+    fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

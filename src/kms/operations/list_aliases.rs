@@ -39,19 +39,18 @@ impl<'b> Operation<'b> for ListAliases {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let account = call.account(AccountAction::ListAliases, Use::default())?;
-        let key = match &request.key_id {
-            Some(key_id) => Some(call.open_own_key(KeyAction::ListAliases, key_id, Use::default()).await?),
+        let key_id = match &request.key_id {
+            Some(key_id) => Some(call.own_key_id(KeyAction::ListAliases, key_id).await?),
             None => None,
         };
-        let key_id = key.as_ref().map(|key| &key.key().id);
-        let of_key = key_id.map(ToString::to_string).unwrap_or_default();
+        let of_key = key_id.as_ref().map(ToString::to_string).unwrap_or_default();
         let page = Page::new(
             call,
             &["ListAliases", &of_key],
             PageRequest { limit: request.limit, limits: PAGE_LIMITS, marker: request.marker },
         );
         let after = page.after(AliasName::parse)?;
-        let aliases = account.aliases_page(key_id, after.as_ref(), page.fetch()).await?;
+        let aliases = account.aliases_page(key_id.as_ref(), after.as_ref(), page.fetch()).await?;
         let (aliases, next_marker) = page.cut(aliases, |alias| alias.name.to_string());
         let aliases = aliases.iter().map(AliasListEntry::of).collect();
         Ok(Response { aliases, truncated: next_marker.is_some(), next_marker })
