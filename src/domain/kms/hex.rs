@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_uuid_has_its_dashes() {
-        let bytes = std::array::from_fn(|index| index as u8 * 17);
+        let bytes = std::array::from_fn(|index| u8::try_from(index).unwrap() * 17);
         assert_eq!(Uuid::of(&bytes).as_str(), "00112233-4455-6677-8899-aabbccddeeff");
     }
 }
