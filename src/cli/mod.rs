@@ -64,6 +64,8 @@ enum Command {
 struct ConfigFile {
     /// The configuration file
     #[arg(
+        // Its own, since it is global: commands have a `path` too.
+        id = "config_file",
         long = "config",
         env = "HOLDFAST_CONFIG",
         value_name = "FILE",

@@ -59,13 +59,18 @@ pub(super) fn principal(
 fn is_principal_arn(text: &str) -> bool {
     let is_account = |text: &str| crate::domain::kms::AccountId::parse(text).is_some();
     let mut parts = text.splitn(6, ':');
-    let is_arn = parts.next() == Some("arn")
-        && parts.next().is_some_and(|partition| partition.starts_with("aws"))
-        && parts.next().is_some_and(|service| matches!(service, "iam" | "sts"))
-        && parts.next() == Some("")
-        && parts.next().is_some_and(is_account)
-        && parts.next().is_some_and(|resource| !resource.is_empty());
-    is_account(text) || is_arn
+    let is_start = parts.next() == Some("arn") && parts.next().is_some_and(|part| part.starts_with("aws"));
+    let service = parts.next();
+    let is_in_account = parts.next() == Some("") && parts.next().is_some_and(is_account);
+    let is_principal = parts.next().is_some_and(|resource| match (service, resource.split_once('/')) {
+        (Some("iam"), None) => resource == "root",
+        (Some("iam"), Some((kind, name))) => matches!(kind, "role" | "user") && !name.is_empty(),
+        (Some("sts"), Some((kind, name))) => {
+            matches!(kind, "assumed-role" | "federated-user") && !name.is_empty()
+        }
+        (Some(_) | None, _) => false,
+    });
+    is_account(text) || (is_start && is_in_account && is_principal)
 }
 
 /// Condition keys of CreateGrant (AWS KMS Developer Guide, AWS KMS condition keys).
@@ -93,7 +98,11 @@ pub(super) fn conditions<'c>(
     conditions
 }
 
-/// A grant may permit only what the key can do.
+/// AWS KMS Developer Guide, Using grant constraints.
+const CONSTRAINT_PAIRS_MAX: usize = 8;
+const CONSTRAINT_VALUE_CHARS_MAX: usize = 384;
+
+/// A grant may permit only what the key can do, and its constraints are small.
 pub(super) fn check_operations(
     key: &Key,
     operations: &[GrantOperation],
@@ -109,11 +118,23 @@ pub(super) fn check_operations(
             return Err(Error::validation(text));
         }
     }
+    let contexts = [&constraints.context_equals, &constraints.context_subset];
+    if contexts.into_iter().flatten().any(is_too_big) {
+        return Err(Error::validation(format!(
+            "A grant constraint has at most {CONSTRAINT_PAIRS_MAX} pairs, with values of at most \
+             {CONSTRAINT_VALUE_CHARS_MAX} characters."
+        )));
+    }
     let has_context = constraints.context_equals.is_some() || constraints.context_subset.is_some();
     if has_context && key.spec != KeySpec::SymmetricDefault {
         return Err(Error::validation("Only grants of symmetric encryption keys can have such constraints."));
     }
     Ok(())
+}
+
+fn is_too_big(context: &EncryptionContext) -> bool {
+    context.pairs().count() > CONSTRAINT_PAIRS_MAX
+        || context.pairs().any(|(_, value)| value.chars().count() > CONSTRAINT_VALUE_CHARS_MAX)
 }
 
 pub(super) fn explain(refused: Refused) -> Error {

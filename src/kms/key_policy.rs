@@ -38,17 +38,38 @@ pub(super) fn check(call: &Call<'_>, text: &str, bypass_lockout_check: bool) -> 
     }
     let policy =
         PolicyDocument::parse(text).map_err(|error| Error::MalformedPolicyDocument(error.to_string()))?;
+    if let Some(text) = policy.keys_for_all_values().find_map(overly_permissive) {
+        return Err(Error::MalformedPolicyDocument(text));
+    }
     if let Some(number) = policy.statement_without_principal() {
         return Err(Error::MalformedPolicyDocument(format!("statement {number} has no `Principal`")));
     }
-    if !bypass_lockout_check && !call.keeps_control(&policy) {
+    if !bypass_lockout_check && !call.keeps_control(&policy.for_a_key()) {
         let text = "The new key policy will not allow you to update the key policy in the future.";
         return Err(Error::MalformedPolicyDocument(text.to_owned()));
     }
     Ok(())
 }
 
-/// The condition key of CreateKey and PutKeyPolicy.
-pub(super) fn bypass_condition(bypass: bool) -> (Cow<'static, str>, Cow<'static, str>) {
-    ("kms:BypassPolicyLockoutSafetyCheck".into(), if bypass { "true" } else { "false" }.into())
+/// AWS KMS Developer Guide, Using the ForAllValues set operator: not with keys that have one value.
+fn overly_permissive(key: &str) -> Option<String> {
+    let starts_with =
+        |prefix: &str| key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let (error, what) = if starts_with("kms:EncryptionContext:") {
+        ("OverlyPermissiveCondition:EncryptionContext", "encryption context")
+    } else if starts_with("aws:RequestTag/") {
+        ("OverlyPermissiveCondition", "tag")
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{error}: Using the ForAllValues set operator with a single-valued condition key matches requests without the \
+         specified {what} or with an unspecified {what}. To fix, remove ForAllValues."
+    ))
+}
+
+/// The condition key of CreateKey and PutKeyPolicy; absent if the request does not say it.
+pub(super) fn bypass_condition(bypass: Option<bool>) -> Option<(Cow<'static, str>, Cow<'static, str>)> {
+    let value = if bypass? { "true" } else { "false" };
+    Some(("kms:BypassPolicyLockoutSafetyCheck".into(), value.into()))
 }

@@ -160,6 +160,10 @@ impl Condition {
         self.keys.iter().map(|(key, _)| &**key)
     }
 
+    pub(super) fn is_for_all_values(&self) -> bool {
+        self.operator.quantifier == Some(Quantifier::ForAllValues)
+    }
+
     /// The operator as a policy spells it.
     pub(super) fn operator(&self) -> String {
         self.operator.to_string()

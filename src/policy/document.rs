@@ -59,6 +59,11 @@ impl PolicyDocument {
         self.statements.iter().flat_map(Statement::condition_keys)
     }
 
+    /// The condition keys tested with `ForAllValues:`, which is true of a request without them.
+    pub fn keys_for_all_values(&self) -> impl Iterator<Item = &str> {
+        self.statements.iter().flat_map(Statement::keys_for_all_values)
+    }
+
     /// The number, counted from one, of a statement that names no principal: right for the policies of an identity,
     /// wrong for those of a resource.
     pub fn statement_without_principal(&self) -> Option<usize> {
@@ -68,6 +73,13 @@ impl PolicyDocument {
     /// Whether the context can change what the policy says; if not, an empty one does.
     pub fn needs_context(&self) -> bool {
         self.statements.iter().any(Statement::needs_context)
+    }
+
+    /// The policy as a key has it: there, statements that name no resource have no effect.
+    #[must_use]
+    pub fn for_a_key(mut self) -> Self {
+        self.statements.retain(Statement::names_resources);
+        self
     }
 
     pub fn names_a_principal(&self) -> bool {

@@ -103,6 +103,10 @@ impl Statement {
         self.conditions.iter().flat_map(Condition::keys)
     }
 
+    pub(super) fn keys_for_all_values(&self) -> impl Iterator<Item = &str> {
+        self.conditions.iter().filter(|condition| condition.is_for_all_values()).flat_map(Condition::keys)
+    }
+
     pub(super) fn names_principals(&self) -> bool {
         self.principals.is_some()
     }

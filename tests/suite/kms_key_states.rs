@@ -44,7 +44,9 @@ fn table() -> Vec<(String, Vec<(String, String)>)> {
     let mut lines = text.lines();
     let states = cells(lines.next().unwrap());
     assert!(states.iter().any(|state| state == "PendingImport"), "{states:?}");
-    lines.map(|line| (line[..36].trim().to_owned(), states.iter().cloned().zip(cells(line)).collect())).collect()
+    lines
+        .map(|line| (line[..36].trim().to_owned(), states.iter().cloned().zip(cells(line)).collect()))
+        .collect()
 }
 
 /// A key that is brought into a state, with what it had before.

@@ -251,7 +251,9 @@ impl<'a> Call<'a> {
         alias: Option<&str>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        let context = || with_key(self.context(usage), &key.key).with_optional("kms:RequestAlias", alias);
+        let aliases_max = self.kms.quotas.aliases_per_key;
+        let context =
+            || with_key(self.context(usage), &key.key, aliases_max).with_optional("kms:RequestAlias", alias);
         let resource = (Some(key.arn.as_str()), &key.key.scope.account, Some(&key.policy));
         self.allow(action.permission(), resource, context)?;
         let open = OpenKey::new(self, key, action);

@@ -86,26 +86,26 @@ impl Kms {
 
     /// Writes down what keys were used for.
     pub async fn write_usage(&self) -> Result<(), Refused> {
-        let noted = self.usage.take();
-        if noted.is_empty() {
+        let records = self.usage.take();
+        if records.is_empty() {
             return Ok(());
         }
-        let records = noted.records();
         let used: Vec<_> =
             records.iter().map(|record| (record.scope.clone(), record.key_id.clone())).collect();
         let result = self.store.record_usage(records).await;
-        if result.is_err() {
-            self.usage.put_back(noted);
-        }
-        // What is in memory has the counts of before.
+        // What is in memory has the counts of before. Between the two, encryptions count twice, never not at all.
         used.iter().for_each(|(scope, id)| self.cache.forget(scope, id));
+        match result {
+            Ok(()) => self.usage.written(),
+            Err(_) => self.usage.put_back(),
+        }
         Ok(result?)
     }
 
     /// Deletes every key, alias and grant. For development.
     pub async fn clear(&self) -> Result<(), Refused> {
         self.store.clear_keys().await?;
-        drop(self.usage.take());
+        self.usage.clear();
         self.cache.forget_everything();
         Ok(())
     }

@@ -12,8 +12,9 @@ pub(super) fn caller_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -
     global_context(caller, facts).with("kms:CallerAccount", caller.account.as_str())
 }
 
-/// Condition keys of a key (AWS KMS Developer Guide, AWS KMS condition keys).
-pub(super) fn with_key<'a>(context: Context<'a>, key: &'a Key) -> Context<'a> {
+/// Condition keys of a key (AWS KMS Developer Guide, AWS KMS condition keys). One that has more aliases than it may
+/// has none for a policy (Resource quotas).
+pub(super) fn with_key<'a>(context: Context<'a>, key: &'a Key, aliases_max: u64) -> Context<'a> {
     let mut context = context
         .with("aws:ResourceAccount", key.scope.account.as_str())
         .with("kms:KeyOrigin", key.origin.as_str())
@@ -23,7 +24,8 @@ pub(super) fn with_key<'a>(context: Context<'a>, key: &'a Key) -> Context<'a> {
     for tag in &key.tags {
         context = context.with(format!("aws:ResourceTag/{}", tag.key), tag.value.as_str());
     }
-    for alias in &key.aliases {
+    let is_within = u64::try_from(key.aliases.len()).is_ok_and(|aliases| aliases <= aliases_max);
+    for alias in key.aliases.iter().filter(|_| is_within) {
         context = context.with("kms:ResourceAliases", alias.as_str());
     }
     context

@@ -25,7 +25,7 @@ impl Kms {
         let policy = PolicyDocument::parse(&key.policy).map_err(|error| {
             Refused::Store(StoreError::Unavailable(format!("the policy of key {id} cannot be read: {error}")))
         })?;
-        let cached = Arc::new(CachedKey::new(key, policy));
+        let cached = Arc::new(CachedKey::new(key, policy.for_a_key()));
         self.cache.keep_key(reading, &cached);
         Ok(Some(cached))
     }

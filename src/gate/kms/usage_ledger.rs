@@ -11,7 +11,14 @@ use crate::store::{LastUsage, UsageRecord};
 #[derive(Default)]
 pub(super) struct UsageLedger {
     /// One lock for all: it is held for a hash lookup.
-    entries: Mutex<Entries>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    noted: Entries,
+    /// On their way to the store, and not known to be there.
+    leaving: Entries,
 }
 
 type Entries = HashMap<(Scope, KeyId), Entry>;
@@ -38,66 +45,73 @@ pub(super) struct Used {
     pub(super) encrypted_with: Option<MaterialId>,
 }
 
-/// What was noted, on its way to the store.
-#[derive(Default)]
-pub(super) struct Noted(Entries);
-
 impl UsageLedger {
     pub(super) fn note(&self, key: &Key, used: Used) {
         let Used { operation, at, request_id, encrypted_with } = used;
         let last = Last { operation, at, request_id };
-        let mut entries = self.entries.lock();
+        let mut books = self.books.lock();
         let name = (key.scope.clone(), key.id.clone());
-        let entry = entries.entry(name).or_insert(Entry { last, encryptions: Vec::new() });
+        let entry = books.noted.entry(name).or_insert(Entry { last, encryptions: Vec::new() });
         entry.last = last;
         if let Some(material) = encrypted_with {
             entry.add(material, 1);
         }
     }
 
-    /// Not yet written down.
+    /// Not known to be written down.
     pub(super) fn encryptions(&self, key: &Key, material: &MaterialId) -> u64 {
-        let entries = self.entries.lock();
-        let entry = entries.get(&(key.scope.clone(), key.id.clone()));
-        let counts = entry.map(|entry| entry.encryptions.as_slice()).unwrap_or_default();
-        counts.iter().find(|(id, _)| id == material).map_or(0, |(_, count)| *count)
+        let name = (key.scope.clone(), key.id.clone());
+        let books = self.books.lock();
+        let entries = [books.noted.get(&name), books.leaving.get(&name)].into_iter().flatten();
+        let counts = entries.flat_map(|entry| &entry.encryptions);
+        counts.filter(|(id, _)| id == material).map(|(_, count)| count).sum()
     }
 
     pub(super) fn last(&self, key: &Key) -> Option<LastUsage> {
-        let entries = self.entries.lock();
-        entries.get(&(key.scope.clone(), key.id.clone())).map(|entry| entry.last.to_stored())
+        let name = (key.scope.clone(), key.id.clone());
+        let books = self.books.lock();
+        let entry = books.noted.get(&name).or_else(|| books.leaving.get(&name));
+        entry.map(|entry| entry.last.to_stored())
     }
 
-    /// Everything noted since the last time, to be written down.
-    pub(super) fn take(&self) -> Noted {
-        Noted(std::mem::take(&mut *self.entries.lock()))
-    }
-
-    /// What could not be written down, for the next time. Whoever used a key meanwhile was the last.
-    pub(super) fn put_back(&self, noted: Noted) {
-        let mut entries = self.entries.lock();
-        for (name, older) in noted.0 {
-            let entry = entries.entry(name).or_insert(Entry { last: older.last, encryptions: Vec::new() });
-            for (material, count) in older.encryptions {
-                entry.add(material, count);
-            }
-        }
-    }
-}
-
-impl Noted {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn records(&self) -> Vec<UsageRecord> {
+    /// Everything noted since the last time, to be written down. It stays known until it is [`Self::written`].
+    pub(super) fn take(&self) -> Vec<UsageRecord> {
+        let mut books = self.books.lock();
+        books.put_back();
+        books.leaving = std::mem::take(&mut books.noted);
         let record = |((scope, key_id), entry): (&(Scope, KeyId), &Entry)| UsageRecord {
             scope: scope.clone(),
             key_id: key_id.clone(),
             last: entry.last.to_stored(),
             encryptions: entry.encryptions.clone(),
         };
-        self.0.iter().map(record).collect()
+        books.leaving.iter().map(record).collect()
+    }
+
+    /// What was taken is in the store.
+    pub(super) fn written(&self) {
+        self.books.lock().leaving.clear();
+    }
+
+    /// What was taken could not be written down: it is for the next time.
+    pub(super) fn put_back(&self) {
+        self.books.lock().put_back();
+    }
+
+    pub(super) fn clear(&self) {
+        *self.books.lock() = Books::default();
+    }
+}
+
+impl Books {
+    /// Whoever used a key meanwhile was the last.
+    fn put_back(&mut self) {
+        for (name, older) in self.leaving.drain() {
+            let entry = self.noted.entry(name).or_insert(Entry { last: older.last, encryptions: Vec::new() });
+            for (material, count) in older.encryptions {
+                entry.add(material, count);
+            }
+        }
     }
 }
 
@@ -117,5 +131,76 @@ impl Last {
             at: self.at,
             request_id: self.request_id.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::kms::{
+        AccountId, Key, KeyId, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Region, Scope, UnixMillis,
+    };
+    use crate::gate::kms::call::RequestId;
+    use crate::gate::kms::usage_ledger::{UsageLedger, Used};
+
+    const MATERIAL: MaterialId = MaterialId::new([1; 32]);
+
+    fn key() -> Key {
+        Key {
+            scope: Scope {
+                account: AccountId::parse("123456789012").unwrap(),
+                region: Region::parse("us-east-1").unwrap(),
+            },
+            id: KeyId::from_random([7; 16], false),
+            revision: 0,
+            created: UnixMillis(0),
+            description: String::new(),
+            spec: KeySpec::SymmetricDefault,
+            usage: KeyUsage::EncryptDecrypt,
+            origin: Origin::AwsKms,
+            multi_region: false,
+            state: KeyState::Enabled,
+            deletion: None,
+            rotation: None,
+            policy: "".into(),
+            tags: Vec::new(),
+            aliases: Vec::new(),
+            materials: Vec::new(),
+        }
+    }
+
+    fn note(ledger: &UsageLedger, operation: &'static str) {
+        let request_id = RequestId([0; 16]);
+        let used = Used { operation, at: UnixMillis(0), request_id, encrypted_with: Some(MATERIAL) };
+        ledger.note(&key(), used);
+    }
+
+    fn known(ledger: &UsageLedger) -> (Option<String>, u64) {
+        (ledger.last(&key()).map(|last| last.operation), ledger.encryptions(&key(), &MATERIAL))
+    }
+
+    #[test]
+    fn what_is_being_written_down_is_known_until_it_is_written() {
+        let ledger = UsageLedger::default();
+        note(&ledger, "Encrypt");
+        assert_eq!(ledger.take().len(), 1);
+        assert_eq!(known(&ledger), (Some("Encrypt".to_owned()), 1));
+        note(&ledger, "GenerateDataKey");
+        assert_eq!(known(&ledger), (Some("GenerateDataKey".to_owned()), 2));
+        ledger.written();
+        assert_eq!(known(&ledger), (Some("GenerateDataKey".to_owned()), 1));
+    }
+
+    #[test]
+    fn what_could_not_be_written_down_is_for_the_next_time() {
+        let ledger = UsageLedger::default();
+        note(&ledger, "Encrypt");
+        ledger.take();
+        note(&ledger, "GenerateDataKey");
+        ledger.put_back();
+        let records = ledger.take();
+        assert_eq!(records[0].last.operation, "GenerateDataKey");
+        assert_eq!(records[0].encryptions, [(MATERIAL, 2)]);
+        ledger.clear();
+        assert_eq!(known(&ledger), (None, 0));
     }
 }

@@ -49,16 +49,16 @@ impl<'b> Operation<'b> for CreateKey {
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let (spec, usage) = request.kind()?;
         let (origin, multi_region) = request.place()?;
-        let bypass = request.bypass_policy_lockout_safety_check.unwrap_or_default();
+        let bypass = request.bypass_policy_lockout_safety_check;
         let tags = request.tags.unwrap_or_default();
         let mut conditions = tags::conditions(&tags);
         conditions.extend([
-            key_policy::bypass_condition(bypass),
             ("kms:KeySpec".into(), spec.as_str().into()),
             ("kms:KeyUsage".into(), usage.as_str().into()),
             ("kms:KeyOrigin".into(), origin.as_str().into()),
             ("kms:MultiRegion".into(), if multi_region { "true" } else { "false" }.into()),
         ]);
+        conditions.extend(key_policy::bypass_condition(bypass));
         let wanted = Use { conditions: &conditions, ..Use::default() };
         let account = call.account(AccountAction::CreateKey, wanted)?;
         if !tags.is_empty() {
@@ -68,7 +68,7 @@ impl<'b> Operation<'b> for CreateKey {
         account.supports(spec).map_err(Error::UnsupportedOperation)?;
         let policy: Arc<str> = match &request.policy {
             Some(policy) => {
-                key_policy::check(call, policy, bypass)?;
+                key_policy::check(call, policy, bypass.unwrap_or_default())?;
                 policy.as_ref().into()
             }
             None => key_policy::default_policy(account.scope()).into(),

@@ -30,13 +30,14 @@ impl<'b> Operation<'b> for PutKeyPolicy {
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
-        let bypass = request.bypass_policy_lockout_safety_check.unwrap_or_default();
-        let usage = Use { conditions: &[key_policy::bypass_condition(bypass)], ..Use::default() };
+        let bypass = request.bypass_policy_lockout_safety_check;
+        let condition = key_policy::bypass_condition(bypass);
+        let usage = Use { conditions: condition.as_slice(), ..Use::default() };
         let key = call.open_own_key(KeyAction::PutKeyPolicy, &request.key_id, usage).await?;
         if request.policy_name.is_some_and(|name| name != POLICY_NAME) {
             return Err(Error::UnsupportedOperation("Only default policy is supported".to_owned()));
         }
-        key_policy::check(call, &request.policy, bypass)?;
+        key_policy::check(call, &request.policy, bypass.unwrap_or_default())?;
         key.replace(|key| key.policy = request.policy.as_ref().into()).await?;
         Ok(())
     }

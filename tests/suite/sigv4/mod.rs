@@ -1,7 +1,7 @@
 //! XKS v1, Appendix A: which signatures are believed, over real sockets, and that a refusal says nothing outside.
 
 mod forgeries;
-mod oracle;
+pub(crate) mod oracle;
 
 use http::HeaderValue;
 use proxy_api::client::{HttpVersions, Outgoing, TlsTrust};

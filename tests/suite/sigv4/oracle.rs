@@ -10,15 +10,14 @@ use http::HeaderValue;
 use proxy_api::client::Outgoing;
 
 use crate::support::client::Signed;
-use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 
 /// Signed in the header.
-pub(super) fn by_the_oracle(signed: &Signed, host: &str) -> Outgoing {
+pub(crate) fn by_the_oracle(signed: &Signed, host: &str) -> Outgoing {
     sign_with(signed, host, SigningSettings::default(), SignableBody::Bytes(&signed.body))
 }
 
 /// Signed in the query string, as a link that works for a minute.
-pub(super) fn in_the_query(signed: &Signed, host: &str) -> Outgoing {
+pub(crate) fn in_the_query(signed: &Signed, host: &str) -> Outgoing {
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(Duration::from_secs(60));
@@ -26,14 +25,15 @@ pub(super) fn in_the_query(signed: &Signed, host: &str) -> Outgoing {
 }
 
 /// With a body that is left out of the signature, as S3 allows.
-pub(super) fn unsigned_payload(signed: &Signed, host: &str) -> Outgoing {
+pub(crate) fn unsigned_payload(signed: &Signed, host: &str) -> Outgoing {
     let mut outgoing = sign_with(signed, host, SigningSettings::default(), SignableBody::UnsignedPayload);
     outgoing.headers.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
     outgoing
 }
 
 fn sign_with(signed: &Signed, host: &str, settings: SigningSettings, body: SignableBody<'_>) -> Outgoing {
-    let identity = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test").into();
+    let identity =
+        Credentials::new(&signed.access_key_id, &signed.secret_access_key, None, None, "test").into();
     let params = SigningParams::builder()
         .identity(&identity)
         .region(&signed.region)
@@ -45,6 +45,9 @@ fn sign_with(signed: &Signed, host: &str, settings: SigningSettings, body: Signa
         .into();
     let path = signed.path.parse().unwrap();
     let mut outgoing = Outgoing::new(signed.method.clone(), path, host, signed.body.clone().into());
+    for (name, value) in &signed.extra_headers {
+        outgoing.headers.insert(*name, value.parse().unwrap());
+    }
     let mut request = http::Request::post(format!("https://{host}{}", outgoing.path)).body(()).unwrap();
     *request.headers_mut() = outgoing.headers;
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));

@@ -5,6 +5,8 @@ pub mod changes;
 pub mod client;
 pub mod faults;
 pub mod kms;
+pub mod kms_callers;
+pub mod kms_requests;
 pub mod kms_stories;
 pub mod other_tool;
 pub mod pki;

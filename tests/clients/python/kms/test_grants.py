@@ -185,6 +185,24 @@ def test_grants_of_a_key_that_is_not_there(kms, key_id):
         ({"GranteePrincipal": ROLE_ARN, "Operations": ["Sign"]}, "ValidationException"),
         ({"GranteePrincipal": ROLE_ARN, "Operations": ["Encrypt"], "Name": "a b"}, "ValidationException"),
         ({"GranteePrincipal": "nobody", "Operations": ["Encrypt"]}, "InvalidArnException"),
+        ({"GranteePrincipal": f"arn:aws:iam::{ACCOUNT}:group/all", "Operations": ["Encrypt"]}, "InvalidArnException"),
+        ({"GranteePrincipal": "arn:aws:s3:::bucket", "Operations": ["Encrypt"]}, "InvalidArnException"),
+        (
+            {
+                "GranteePrincipal": ROLE_ARN,
+                "Operations": ["Encrypt"],
+                "Constraints": {"EncryptionContextSubset": {str(index): "x" for index in range(9)}},
+            },
+            "ValidationException",
+        ),
+        (
+            {
+                "GranteePrincipal": ROLE_ARN,
+                "Operations": ["Encrypt"],
+                "Constraints": {"EncryptionContextEquals": {"a": "x" * 385}},
+            },
+            "ValidationException",
+        ),
         (
             {"GranteePrincipal": ROLE_ARN, "RetiringPrincipal": "nobody", "Operations": ["Encrypt"]},
             "InvalidArnException",
@@ -195,6 +213,24 @@ def test_a_grant_that_cannot_be(kms, key_id, request_, code):
     with refused(code):
         kms.create_grant(KeyId=key_id, **request_)
     assert grants_of(kms, key_id) == []
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        f"arn:aws:iam::{ACCOUNT}:root",
+        f"arn:aws:iam::{ACCOUNT}:user/path/somebody",
+        f"arn:aws:iam::{ACCOUNT}:role/application",
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/application/session",
+        f"arn:aws:sts::{ACCOUNT}:federated-user/somebody",
+    ],
+)
+def test_whom_a_grant_can_be_for(kms, key_id, principal):
+    constraints = {"EncryptionContextEquals": {f"{index}": "x" * 384 for index in range(8)}}
+    grant(kms, key_id, "Encrypt", GranteePrincipal=principal, RetiringPrincipal=principal, Constraints=constraints)
+    [entry] = grants_of(kms, key_id)
+    assert (entry["GranteePrincipal"], entry["RetiringPrincipal"]) == (principal, principal)
+    assert entry["Constraints"] == constraints
 
 
 def test_a_grantee_hands_on_no_more_than_it_has(kms, kms_role, key_id):

@@ -81,6 +81,52 @@ def test_what_is_no_policy(kms, key_id, policy):
     assert kms.get_key_policy(KeyId=key_id)["Policy"] == before
 
 
+@pytest.mark.parametrize(
+    ("condition_key", "start", "what"),
+    [
+        ("kms:EncryptionContext:team", "OverlyPermissiveCondition:EncryptionContext", "encryption context"),
+        ("KMS:encryptioncontext:team", "OverlyPermissiveCondition:EncryptionContext", "encryption context"),
+        ("aws:RequestTag/team", "OverlyPermissiveCondition", "tag"),
+    ],
+)
+def test_for_all_values_is_not_for_single_values(kms, key_id, condition_key, start, what):
+    text = (
+        f"{start}: Using the ForAllValues set operator with a single-valued condition key matches requests without "
+        f"the specified {what} or with an unspecified {what}. To fix, remove ForAllValues."
+    )
+    condition = lambda operator: policy_allowing(statement(Condition={operator: {condition_key: "blue"}}))
+    with refused("MalformedPolicyDocumentException", text):
+        kms.put_key_policy(KeyId=key_id, Policy=condition("ForAllValues:StringEquals"))
+    with refused("MalformedPolicyDocumentException", text):
+        kms.create_key(Policy=condition("ForAllValues:StringLike"))
+    kms.put_key_policy(KeyId=key_id, Policy=condition("ForAnyValue:StringEquals"))
+
+
+def test_a_statement_without_a_resource_has_no_effect(kms, key):
+    without = {"Effect": "Deny", "Principal": {"AWS": ADMIN}, "Action": "kms:Encrypt"}
+    kms.put_key_policy(KeyId=key["KeyId"], Policy=policy_allowing(without))
+    kms.encrypt(KeyId=key["KeyId"], Plaintext=b"x")
+
+
+def test_what_a_request_does_not_say_is_absent_in_conditions(kms, key_id):
+    deny = lambda is_absent: policy_allowing(
+        statement(
+            Effect="Deny",
+            Action="kms:PutKeyPolicy",
+            Condition={"Null": {"kms:BypassPolicyLockoutSafetyCheck": str(is_absent).lower()}},
+        )
+    )
+    other_id = new_key(kms)["KeyId"]
+    kms.put_key_policy(KeyId=key_id, Policy=deny(is_absent=False), BypassPolicyLockoutSafetyCheck=True)
+    with refused("AccessDeniedException"):
+        kms.put_key_policy(KeyId=key_id, Policy=policy_allowing(), BypassPolicyLockoutSafetyCheck=False)
+    kms.put_key_policy(KeyId=key_id, Policy=policy_allowing())
+    kms.put_key_policy(KeyId=other_id, Policy=deny(is_absent=True), BypassPolicyLockoutSafetyCheck=True)
+    with refused("AccessDeniedException"):
+        kms.put_key_policy(KeyId=other_id, Policy=policy_allowing())
+    kms.put_key_policy(KeyId=other_id, Policy=policy_allowing(), BypassPolicyLockoutSafetyCheck=False)
+
+
 def test_a_policy_has_at_most_32_kilobytes(kms, key_id):
     fill = lambda length: json.dumps(
         {"Version": "2012-10-17", "Id": "x" * length, "Statement": [statement()]}

@@ -1,0 +1,167 @@
+//! A valid request for each of the 56 operations of the KMS API.
+
+use serde_json::{Value, json};
+
+use super::site::Site;
+
+/// What the service model has and the daemon does not do yet.
+pub const UNSUPPORTED: [&str; 21] = [
+    "ConnectCustomKeyStore",
+    "CreateCustomKeyStore",
+    "Decapsulate",
+    "DeleteCustomKeyStore",
+    "DeleteImportedKeyMaterial",
+    "DeriveSharedSecret",
+    "DescribeCustomKeyStores",
+    "DisconnectCustomKeyStore",
+    "Encapsulate",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateMac",
+    "GetParametersForImport",
+    "GetPublicKey",
+    "ImportKeyMaterial",
+    "ReplicateKey",
+    "Sign",
+    "UpdateCustomKeyStore",
+    "UpdatePrimaryRegion",
+    "Verify",
+    "VerifyMac",
+];
+const ADMINISTRATOR: &str = "arn:aws:iam::123456789012:user/admin";
+
+impl Site {
+    /// Requests that succeed in this order, for a new key with everything that they speak of; those of
+    /// [`UNSUPPORTED`] are right too.
+    pub fn kms_requests(&self) -> Vec<(&'static str, Value)> {
+        let id = self.create_kms_key();
+        let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
+        let body = json!({"KeyId": id, "Plaintext": "cGxhaW4="});
+        let blob = self.kms("Encrypt", &body).text("CiphertextBlob");
+        let grant = |name: &str| {
+            let body = json!({
+                "KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Decrypt"], "Name": name,
+            });
+            self.kms("CreateGrant", &body).text("GrantId")
+        };
+        let grants = [grant("first"), grant("second")];
+        let alias = format!("alias/{id}");
+        let mut requests = self.of_keys(&id, &alias);
+        requests.extend(of_use(&id, &blob));
+        requests.extend(of_policies(&id, &arn, &grants));
+        requests.extend(of_key_stores());
+        requests.extend(of_other_kinds(&id));
+        // What ends the use of the key.
+        let of_key = json!({"KeyId": id});
+        requests.extend([
+            ("DisableKey", of_key.clone()),
+            ("EnableKey", of_key.clone()),
+            ("ScheduleKeyDeletion", json!({"KeyId": id, "PendingWindowInDays": 30})),
+            ("CancelKeyDeletion", of_key),
+        ]);
+        requests
+    }
+
+    fn of_keys(&self, id: &str, alias: &str) -> Vec<(&'static str, Value)> {
+        let of_key = json!({"KeyId": id});
+        let named = json!({"AliasName": alias, "TargetKeyId": id});
+        vec![
+            ("CreateKey", json!({"Description": "made by a test"})),
+            ("DescribeKey", of_key.clone()),
+            ("ListKeys", json!({"Limit": 1})),
+            ("UpdateKeyDescription", json!({"KeyId": id, "Description": "new"})),
+            ("GetKeyLastUsage", of_key.clone()),
+            ("CreateAlias", named.clone()),
+            ("UpdateAlias", named),
+            ("ListAliases", of_key.clone()),
+            ("DeleteAlias", json!({"AliasName": alias})),
+            ("TagResource", json!({"KeyId": id, "Tags": [{"TagKey": "a", "TagValue": "b"}]})),
+            ("ListResourceTags", of_key.clone()),
+            ("UntagResource", json!({"KeyId": id, "TagKeys": ["a"]})),
+            ("EnableKeyRotation", json!({"KeyId": id, "RotationPeriodInDays": 365})),
+            ("GetKeyRotationStatus", of_key.clone()),
+            ("RotateKeyOnDemand", of_key.clone()),
+            ("ListKeyRotations", of_key.clone()),
+            ("DisableKeyRotation", of_key),
+        ]
+    }
+}
+
+fn of_use(id: &str, blob: &str) -> Vec<(&'static str, Value)> {
+    let context = json!({"tenant": "blue"});
+    vec![
+        ("Encrypt", json!({"KeyId": id, "Plaintext": "cGxhaW4=", "EncryptionContext": context})),
+        ("Decrypt", json!({"CiphertextBlob": blob})),
+        ("ReEncrypt", json!({"CiphertextBlob": blob, "DestinationKeyId": id})),
+        ("GenerateDataKey", json!({"KeyId": id, "KeySpec": "AES_256"})),
+        ("GenerateDataKeyWithoutPlaintext", json!({"KeyId": id, "NumberOfBytes": 64})),
+        ("GenerateRandom", json!({"NumberOfBytes": 32})),
+    ]
+}
+
+fn of_policies(id: &str, arn: &str, grants: &[String; 2]) -> Vec<(&'static str, Value)> {
+    let of_key = json!({"KeyId": id});
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+        "Action": "kms:*", "Resource": "*",
+    }]});
+    let grant =
+        json!({"KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Encrypt", "DescribeKey"]});
+    vec![
+        ("GetKeyPolicy", of_key.clone()),
+        ("PutKeyPolicy", json!({"KeyId": id, "Policy": policy.to_string()})),
+        ("ListKeyPolicies", of_key.clone()),
+        ("CreateGrant", grant),
+        ("ListGrants", of_key),
+        ("ListRetirableGrants", json!({"RetiringPrincipal": ADMINISTRATOR})),
+        ("RetireGrant", json!({"KeyId": arn, "GrantId": grants[0]})),
+        ("RevokeGrant", json!({"KeyId": id, "GrantId": grants[1]})),
+    ]
+}
+
+fn of_key_stores() -> Vec<(&'static str, Value)> {
+    let store = json!({"CustomKeyStoreId": "cks-1234567890abcdef0"});
+    vec![
+        ("CreateCustomKeyStore", json!({"CustomKeyStoreName": "a store"})),
+        ("ConnectCustomKeyStore", store.clone()),
+        ("DescribeCustomKeyStores", json!({})),
+        ("UpdateCustomKeyStore", store.clone()),
+        ("DisconnectCustomKeyStore", store.clone()),
+        ("DeleteCustomKeyStore", store),
+    ]
+}
+
+fn of_other_kinds(id: &str) -> Vec<(&'static str, Value)> {
+    let pair = json!({"KeyId": id, "KeyPairSpec": "ECC_NIST_P256"});
+    let (message, mac, algorithm) = ("bWVzc2FnZQ==", "HMAC_SHA_256", "ECDSA_SHA_256");
+    vec![
+        ("GenerateDataKeyPair", pair.clone()),
+        ("GenerateDataKeyPairWithoutPlaintext", pair),
+        ("GenerateMac", json!({"KeyId": id, "Message": message, "MacAlgorithm": mac})),
+        ("VerifyMac", json!({"KeyId": id, "Message": message, "MacAlgorithm": mac, "Mac": message})),
+        ("Sign", json!({"KeyId": id, "Message": message, "SigningAlgorithm": algorithm})),
+        (
+            "Verify",
+            json!({"KeyId": id, "Message": message, "SigningAlgorithm": algorithm, "Signature": message}),
+        ),
+        ("GetPublicKey", json!({"KeyId": id})),
+        ("DeriveSharedSecret", json!({"KeyId": id, "KeyAgreementAlgorithm": "ECDH", "PublicKey": message})),
+        ("Encapsulate", json!({"KeyId": id, "EncapsulationAlgorithm": "ML_KEM"})),
+        (
+            "Decapsulate",
+            json!({
+                "KeyId": id, "EncapsulationAlgorithm": "ML_KEM", "SharedSecretCiphertextBlob": message,
+            }),
+        ),
+        (
+            "GetParametersForImport",
+            json!({
+                "KeyId": id, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_4096",
+            }),
+        ),
+        ("ImportKeyMaterial", json!({"KeyId": id, "ImportToken": message, "EncryptedKeyMaterial": message})),
+        ("DeleteImportedKeyMaterial", json!({"KeyId": id})),
+        ("ReplicateKey", json!({"KeyId": id, "ReplicaRegion": "eu-west-1"})),
+        ("UpdatePrimaryRegion", json!({"KeyId": id, "PrimaryRegion": "eu-west-1"})),
+    ]
+}
