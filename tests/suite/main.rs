@@ -20,6 +20,7 @@ mod kms_alias_permissions;
 mod kms_aliases;
 mod kms_backup;
 mod kms_crash;
+mod kms_at_once;
 mod kms_create_key;
 mod kms_data_keys;
 mod kms_deletion;
