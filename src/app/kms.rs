@@ -15,6 +15,7 @@ use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::gate::kms::{Kms, KmsParts, ResourceQuotas};
 use crate::identity::kms::{Declared, Directory, Registry, administer_json};
+use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
 use crate::kms::{self, QuotaClass, RequestQuotas};
@@ -192,6 +193,11 @@ impl KmsFace {
     /// Writes a consistent copy of the store to a new file.
     pub(super) async fn back_up(&self, to: &Path) -> Result<(), String> {
         self.store.back_up(to).await.map_err(|error| error.to_string())
+    }
+
+    /// The latest known health of each HSM that keys are used in.
+    pub(super) fn health(&self) -> Vec<MemberHealth> {
+        self.backing_keys.health()
     }
 
     /// Why keys cannot be used.

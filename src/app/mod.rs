@@ -272,6 +272,15 @@ impl Bound {
     }
 }
 
+/// What is wrong with HSMs of which one would be enough; nothing if one serves.
+fn outage(members: &[MemberHealth]) -> Vec<String> {
+    if members.iter().any(|member| member.state != HealthState::Unavailable) {
+        return Vec::new();
+    }
+    let reason = |member: &MemberHealth| member.reason.clone().unwrap_or_default();
+    members.iter().map(|member| format!("HSM {}: {}", member.id, reason(member))).collect()
+}
+
 impl Readiness for App {
     fn obstacles(&self) -> Vec<String> {
         let mut obstacles = Vec::new();
@@ -280,14 +289,12 @@ impl Readiness for App {
         }
         // A key store serves as long as one of its HSMs does.
         for store in self.server().key_stores().values() {
-            let members = store.key_store().health();
-            if members.iter().all(|member| member.state == HealthState::Unavailable) {
-                let reason = |member: &MemberHealth| member.reason.clone().unwrap_or_default();
-                obstacles
-                    .extend(members.iter().map(|member| format!("HSM {}: {}", member.id, reason(member))));
-            }
+            obstacles.extend(outage(&store.key_store().health()));
         }
-        obstacles.extend(self.kms().iter().flat_map(|face| face.obstacles()));
+        if let Some(face) = self.kms() {
+            obstacles.extend(outage(&face.health()));
+            obstacles.extend(face.obstacles());
+        }
         obstacles.sort();
         obstacles.dedup();
         obstacles

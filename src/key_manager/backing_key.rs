@@ -38,7 +38,7 @@ pub trait BackingKeys: Send + Sync {
     /// Removes unwrapped material from the HSM, after its key was deleted.
     fn forget(&self, material: &MaterialId);
 
-    /// Whether this kind of key can be made; if not, says what the HSM lacks.
+    /// Whether this kind of key can be made, if the HSM is well; if not, says what is lacking.
     fn supports(&self, spec: KeySpec) -> Result<(), String>;
 
     /// The latest known health of each HSM behind this; no I/O.

@@ -346,3 +346,43 @@ fn commands_need_the_running_daemon_and_say_so() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("no daemon is running"), "{text}");
 }
+
+#[test]
+fn policies_see_from_where_a_request_comes() {
+    let site = Site::start_with(&Setup::kms());
+    let from = |effect: &str, operator: &str, ranges: Value| {
+        json!({
+            "Effect": effect, "Principal": "*", "Action": "kms:Encrypt", "Resource": "*",
+            "Condition": {operator: {"aws:SourceIp": ranges}},
+        })
+    };
+    let id = site.create_kms_key();
+    let encrypt = json!({"KeyId": id, "Plaintext": "cGxhaW4="});
+    for (statement, is_allowed) in [
+        (from("Deny", "NotIpAddress", json!(["10.0.0.0/8", "192.0.2.0/24"])), false),
+        (from("Deny", "NotIpAddress", json!(["10.0.0.0/8", "127.0.0.0/8"])), true),
+        (from("Deny", "IpAddress", json!("127.0.0.1/32")), false),
+        (from("Deny", "IpAddress", json!("192.0.2.0/24")), true),
+        // There is no VPC: what is demanded of it is never there.
+        (
+            json!({
+                "Effect": "Deny", "Principal": "*", "Action": "kms:Encrypt", "Resource": "*",
+                "Condition": {"StringNotEquals": {"aws:SourceVpce": "vpce-1"}},
+            }),
+            false,
+        ),
+    ] {
+        let root = json!({
+            "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "kms:*",
+            "Resource": "*",
+        });
+        let policy = json!({"Version": "2012-10-17", "Statement": [root, statement]}).to_string();
+        site.kms("PutKeyPolicy", &json!({"KeyId": id, "Policy": policy})).ok();
+        let reply = site.kms("Encrypt", &encrypt);
+        if is_allowed {
+            reply.ok();
+        } else {
+            assert_eq!(reply.error().0, DENIED, "{policy}");
+        }
+    }
+}

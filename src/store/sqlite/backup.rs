@@ -30,7 +30,7 @@ pub struct BackupFacts {
 #[derive(Debug)]
 pub enum BackupError {
     /// It has errors: the first of them.
-    Damaged(String),
+    Damaged(PathBuf, String),
     /// Nothing is ever overwritten.
     Exists(PathBuf),
     /// A daemon runs on it.
@@ -100,12 +100,14 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
     let schema = |error| BackupError::Schema(path.to_owned(), error);
     let fault =
         file.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)).map_err(sql)?;
+    let damaged = |fault| BackupError::Damaged(path.to_owned(), fault);
     if fault != "ok" {
-        return Err(BackupError::Damaged(fault));
+        // A head line goes before it.
+        return Err(damaged(fault.lines().last().unwrap_or_default().to_owned()));
     }
     let orphan = file.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
     if let Some(table) = orphan.optional().map_err(sql)? {
-        return Err(BackupError::Damaged(format!("a row of `{table}` belongs to nothing")));
+        return Err(damaged(format!("a row of `{table}` belongs to nothing")));
     }
     let keys: i64 = file.query_row("SELECT count(*) FROM kms_key", [], |row| row.get(0)).map_err(sql)?;
     Ok(BackupFacts {
@@ -148,7 +150,7 @@ fn open(path: &Path) -> Result<Connection, BackupError> {
 impl fmt::Display for BackupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(fault) => write!(f, "the file is damaged: {fault}"),
+            Self::Damaged(path, fault) => write!(f, "{}: damaged: {fault}", path.display()),
             Self::Exists(path) => write!(f, "{} exists already", path.display()),
             Self::InUse(path) => write!(f, "{}: another process uses it", path.display()),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),

@@ -196,8 +196,18 @@ credentials_file = "credentials.toml"
 
     /// Starts the daemon without waiting for it.
     pub fn run(&self) {
+        self.run_as(&mut Command::new(env!("CARGO_BIN_EXE_holdfast")));
+    }
+
+    /// Starts the daemon in the surroundings that these shell commands make.
+    pub fn run_after(&self, commands: &str) {
+        let script = format!("{commands}; exec \"$0\" \"$@\"");
+        self.run_as(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_holdfast")]));
+    }
+
+    fn run_as(&self, command: &mut Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        let child = command
             .args(["serve", "--config"])
             .arg(self.path("holdfast.toml"))
             .stdin(Stdio::null())
