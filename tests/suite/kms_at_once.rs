@@ -19,7 +19,8 @@ fn at_once(site: &Site, requests: &[Vec<(&'static str, Value)>]) -> Vec<Vec<KmsR
             .map(|requests| {
                 let mut client = KmsClient::open(&site.runtime, site.kms_endpoint()).unwrap();
                 scope.spawn(move || {
-                    let call = |(operation, body): &(&'static str, Value)| client.call(operation, body).unwrap();
+                    let call =
+                        |(operation, body): &(&'static str, Value)| client.call(operation, body).unwrap();
                     requests.iter().map(call).collect()
                 })
             })
