@@ -60,8 +60,7 @@ struct New {
     #[command(flatten)]
     name: Name,
     /// The path in its ARN
-    // Without an id of its own it would be taken for the path of the configuration file.
-    #[arg(id = "identity_path", long = "path", value_name = "PATH", default_value = "/")]
+    #[arg(long, value_name = "PATH", default_value = "/")]
     path: String,
     /// A tag; may be repeated
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]

@@ -18,6 +18,7 @@ mod invocations;
 mod kill_switch;
 mod kms_alias_permissions;
 mod kms_aliases;
+mod kms_at_once;
 mod kms_backup;
 mod kms_crash;
 mod kms_create_key;
