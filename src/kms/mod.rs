@@ -4,7 +4,6 @@ mod accounting;
 mod alias;
 mod authentication;
 mod blob;
-mod data_key;
 mod encryption_algorithm;
 mod endpoint;
 mod error;

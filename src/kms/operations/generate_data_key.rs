@@ -1,34 +1,15 @@
 //! `GenerateDataKey`: fresh bytes, in the clear and under the key.
 
-use std::borrow::Cow;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use crate::domain::kms::{EncryptionContext, KeyAction};
-use crate::gate::kms::{Call, Use};
-use crate::kms::data_key::{DataKeySpec, data_key_bytes};
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::domain::kms::KeyAction;
+use crate::gate::kms::Call;
 use crate::kms::error::Error;
-use crate::kms::operations::{Blob, Operation, dry_run, refuse_recipient};
+use crate::kms::operations::data_key::{self, Request};
+use crate::kms::operations::{Blob, Operation, refuse_recipient};
 use crate::secret::SecretBytes;
-use serde::de::IgnoredAny;
 
 pub(super) struct GenerateDataKey;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Request<'b> {
-    #[serde(borrow)]
-    key_id: Cow<'b, str>,
-    #[serde(default)]
-    encryption_context: Option<EncryptionContext>,
-    number_of_bytes: Option<usize>,
-    key_spec: Option<DataKeySpec>,
-    #[serde(borrow, default)]
-    grant_tokens: Option<Vec<Cow<'b, str>>>,
-    recipient: Option<IgnoredAny>,
-    dry_run: Option<bool>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -45,20 +26,11 @@ impl<'b> Operation<'b> for GenerateDataKey {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         refuse_recipient(request.recipient.is_some())?;
-        let context = request.encryption_context.unwrap_or_default();
-        let usage = Use {
-            encryption_context: Some(&context),
-            grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
-            conditions: &[EncryptionAlgorithm::default().condition()],
-        };
-        let key = call.open(KeyAction::GenerateDataKey, &request.key_id, usage).await?;
-        let bytes = data_key_bytes(request.key_spec, request.number_of_bytes)?;
-        dry_run(request.dry_run)?;
-        let data_key = key.generate_data_key(bytes, &context).await?;
+        let (data_key, key_id) = data_key::generate(call, KeyAction::GenerateDataKey, request).await?;
         Ok(Response {
             ciphertext_blob: Blob(data_key.blob),
             plaintext: Blob(data_key.plaintext),
-            key_id: key.arn().to_owned(),
+            key_id,
             key_material_id: data_key.material_id.to_string(),
         })
     }

@@ -1,22 +1,14 @@
 //! `GetKeyLastUsage`: the last successful cryptographic operation with a key.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::domain::kms::{KeyAction, UnixMillis};
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
 use crate::kms::operations::Operation;
+use crate::kms::operations::of_key::OfKey;
 
 pub(super) struct GetKeyLastUsage;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Request<'b> {
-    #[serde(borrow)]
-    key_id: Cow<'b, str>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -29,10 +21,10 @@ pub(super) struct Response {
 }
 
 impl<'b> Operation<'b> for GetKeyLastUsage {
-    type Request = Request<'b>;
+    type Request = OfKey<'b>;
     type Response = Response;
 
-    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+    async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<Response, Error> {
         let key = call.open_own_key(KeyAction::GetKeyLastUsage, &request.key_id, Use::default()).await?;
         let last = key.last_usage().await?.map(|last| KeyLastUsage {
             operation: last.operation,

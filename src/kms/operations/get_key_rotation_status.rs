@@ -1,22 +1,14 @@
 //! `GetKeyRotationStatus`: whether, how often and when next the key rotates.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::domain::kms::{KeyAction, UnixMillis};
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
 use crate::kms::operations::Operation;
+use crate::kms::operations::of_key::OfKey;
 
 pub(super) struct GetKeyRotationStatus;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Request<'b> {
-    #[serde(borrow)]
-    key_id: Cow<'b, str>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -30,10 +22,10 @@ pub(super) struct Response {
 }
 
 impl<'b> Operation<'b> for GetKeyRotationStatus {
-    type Request = Request<'b>;
+    type Request = OfKey<'b>;
     type Response = Response;
 
-    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+    async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<Response, Error> {
         let key = call.open_key(KeyAction::GetKeyRotationStatus, &request.key_id, Use::default()).await?;
         // A key that waits for its deletion does not rotate.
         let rotation = key.key().rotation.filter(|_| key.key().deletion.is_none());

@@ -1,34 +1,18 @@
 //! `RotateKeyOnDemand`: new key material at once, whatever the schedule.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
-
 use crate::domain::kms::{KeyAction, RotationType};
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
 use crate::kms::operations::Operation;
+use crate::kms::operations::of_key::{NamesKey, OfKey};
 
 pub(super) struct RotateKeyOnDemand;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Request<'b> {
-    #[serde(borrow)]
-    key_id: Cow<'b, str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Response {
-    key_id: String,
-}
-
 impl<'b> Operation<'b> for RotateKeyOnDemand {
-    type Request = Request<'b>;
-    type Response = Response;
+    type Request = OfKey<'b>;
+    type Response = NamesKey;
 
-    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+    async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<NamesKey, Error> {
         let key = call.open_own_key(KeyAction::RotateKeyOnDemand, &request.key_id, Use::default()).await?;
         if key.key().on_demand_rotations() >= call.quotas().on_demand_rotations_per_key {
             return Err(Error::LimitExceeded(format!(
@@ -38,6 +22,6 @@ impl<'b> Operation<'b> for RotateKeyOnDemand {
             )));
         }
         key.rotate(RotationType::OnDemand).await?;
-        Ok(Response { key_id: key.key().id.to_string() })
+        Ok(NamesKey { key_id: key.key().id.to_string() })
     }
 }

@@ -1,0 +1,65 @@
+//! What the operations that make data keys have in common.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::domain::kms::{EncryptionContext, KeyAction, words};
+use crate::gate::kms::{Call, GeneratedDataKey, Use};
+use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::error::Error;
+use crate::kms::operations::dry_run;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Request<'b> {
+    #[serde(borrow)]
+    key_id: Cow<'b, str>,
+    #[serde(default)]
+    encryption_context: Option<EncryptionContext>,
+    number_of_bytes: Option<usize>,
+    key_spec: Option<DataKeySpec>,
+    #[serde(borrow, default)]
+    grant_tokens: Option<Vec<Cow<'b, str>>>,
+    pub(super) recipient: Option<IgnoredAny>,
+    dry_run: Option<bool>,
+}
+
+words! {
+    /// `DataKeySpec` of the service model.
+    pub(super) enum DataKeySpec {
+        Aes128 = "AES_128",
+        Aes256 = "AES_256",
+    }
+}
+
+/// A data key, and the ARN of the key that protects it.
+pub(super) async fn generate(
+    call: &Call<'_>,
+    action: KeyAction,
+    request: Request<'_>,
+) -> Result<(GeneratedDataKey, String), Error> {
+    let context = request.encryption_context.unwrap_or_default();
+    let usage = Use {
+        encryption_context: Some(&context),
+        grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+        conditions: &[EncryptionAlgorithm::default().condition()],
+    };
+    let key = call.open(action, &request.key_id, usage).await?;
+    let bytes = bytes(request.key_spec, request.number_of_bytes)?;
+    dry_run(request.dry_run)?;
+    Ok((key.generate_data_key(bytes, &context).await?, key.arn().to_owned()))
+}
+
+/// Exactly one of the two says how long the data key is to be.
+fn bytes(spec: Option<DataKeySpec>, number_of_bytes: Option<usize>) -> Result<usize, Error> {
+    match (spec, number_of_bytes) {
+        (Some(DataKeySpec::Aes128), None) => Ok(16),
+        (Some(DataKeySpec::Aes256), None) => Ok(32),
+        (None, Some(bytes)) => Ok(bytes),
+        (None, None) | (Some(_), Some(_)) => {
+            Err(Error::validation("Please specify either number of bytes or key spec."))
+        }
+    }
+}
