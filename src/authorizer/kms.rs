@@ -50,7 +50,35 @@ pub enum Denial {
 /// policies decide. From another account both must allow. Session policies cut down whatever a session gets from
 /// its role, but not what a resource policy grants to the session by its own name.
 pub fn rule<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -> Ruling {
-    let Question { caller, service, permission, resource, resource_account, resource_policy } = question;
+    judge(question, context, |verdicts, request| {
+        let is_own = question.caller.account == *question.resource_account;
+        match (question.resource_policy, is_own) {
+            (Some(policy), true) => own_denial(verdicts, policy, request),
+            (Some(_), false) => verdicts.foreign_denial(),
+            (None, true) => verdicts.identity_denial().or(verdicts.session_denial()),
+            // Nothing could let somebody else in.
+            (None, false) => Some(Denial::NoResourceAllows),
+        }
+    })
+}
+
+/// What is left to decide where a grant allows what policies do not: explicit denials, session policies, and in
+/// another account its identity policies.
+pub fn rule_with_grant<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -> Ruling {
+    judge(question, context, |verdicts, _| {
+        let is_own = question.caller.account == *question.resource_account;
+        let identity = if is_own { None } else { verdicts.identity_denial() };
+        identity.or(verdicts.session_denial())
+    })
+}
+
+/// An explicit deny, or else what `decide` finds to be missing.
+fn judge<'a>(
+    question: Question<'a>,
+    context: impl FnOnce() -> Context<'a>,
+    decide: impl FnOnce(&Verdicts, &Request<'_>) -> Option<Denial>,
+) -> Ruling {
+    let Question { caller, service, permission, resource, resource_policy, .. } = question;
     let mut buffer = [0; ACTION_BYTES_MAX];
     let Some(action) = service.action(permission, &mut buffer) else {
         return Ruling::Denied(Denial::NoIdentityAllows);
@@ -62,17 +90,7 @@ pub fn rule<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -
         session: session_verdict(caller, &request),
         resource: resource_policy.map(|policy| verdict(evaluate(&request, &[policy]))),
     };
-    if let Some(denial) = verdicts.explicit_denial() {
-        return Ruling::Denied(denial);
-    }
-    let is_own = caller.account == *resource_account;
-    let denial = match (resource_policy, is_own) {
-        (Some(policy), true) => own_denial(&verdicts, policy, &request),
-        (Some(_), false) => verdicts.foreign_denial(),
-        (None, true) => verdicts.identity_denial().or(verdicts.session_denial()),
-        // Nothing could let somebody else in.
-        (None, false) => Some(Denial::NoResourceAllows),
-    };
+    let denial = verdicts.explicit_denial().or_else(|| decide(&verdicts, &request));
     denial.map_or(Ruling::Allowed, Ruling::Denied)
 }
 

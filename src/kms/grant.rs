@@ -159,6 +159,16 @@ pub(super) struct GrantToken {
     id: GrantId,
 }
 
+/// The grant tokens of a request. A grant counts at once, so that a token has nothing to add; but what is no token
+/// is refused, as AWS KMS does.
+pub(super) fn checked_tokens<'t, 'b>(
+    tokens: Option<&'t [Cow<'b, str>]>,
+) -> Result<&'t [Cow<'b, str>], Error> {
+    let tokens = tokens.unwrap_or_default();
+    tokens.iter().try_for_each(|token| GrantToken::parse(token).map(drop))?;
+    Ok(tokens)
+}
+
 /// Tells our tokens, and their format, from other texts.
 const TOKEN_PREFIX: &str = "hgt1.";
 

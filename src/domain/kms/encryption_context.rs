@@ -14,6 +14,11 @@ impl EncryptionContext {
         self.0.is_empty()
     }
 
+    /// Whether all pairs of the other are among these.
+    pub fn includes(&self, other: &Self) -> bool {
+        other.0.iter().all(|(key, value)| self.0.get(key) == Some(value))
+    }
+
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }

@@ -65,6 +65,42 @@ impl Grant {
     }
 }
 
+impl Grant {
+    /// Whether it permits the operation, with this encryption context if the operation takes one.
+    pub fn permits(&self, operation: GrantOperation, context: Option<&EncryptionContext>) -> bool {
+        self.operations.contains(&operation) && context.is_none_or(|context| self.constraints.hold(context))
+    }
+
+    /// Whether its grantee may give this on: nothing that it does not have, and with constraints as tight.
+    pub fn covers(&self, operations: &[GrantOperation], constraints: &GrantConstraints) -> bool {
+        operations.iter().all(|operation| self.operations.contains(operation))
+            && self.constraints.cover(constraints)
+    }
+}
+
+impl GrantConstraints {
+    /// Requests say nothing of a source, so that a constraint on it never holds.
+    fn hold(&self, context: &EncryptionContext) -> bool {
+        self.source_arn.is_none()
+            && self.context_equals.as_ref().is_none_or(|equals| equals == context)
+            && self.context_subset.as_ref().is_none_or(|subset| context.includes(subset))
+    }
+
+    /// Whether whatever satisfies the others satisfies these.
+    fn cover(&self, others: &Self) -> bool {
+        let equals = |equals: &EncryptionContext| others.context_equals.as_ref() == Some(equals);
+        let subset = |subset: &EncryptionContext| {
+            [&others.context_equals, &others.context_subset]
+                .into_iter()
+                .flatten()
+                .any(|other| other.includes(subset))
+        };
+        (self.source_arn.is_none() || self.source_arn == others.source_arn)
+            && self.context_equals.as_ref().is_none_or(equals)
+            && self.context_subset.as_ref().is_none_or(subset)
+    }
+}
+
 impl GrantPrincipal {
     pub fn as_str(&self) -> &str {
         match self {

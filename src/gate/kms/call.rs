@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
             return Err(Refused::CiphertextKeyMissing);
         }
         let Some(key) = self.kms.find(&scope, id).await? else { return Err(Refused::CiphertextKeyMissing) };
-        self.admit(key, action, None, usage)
+        self.admit(key, action, None, usage).await
     }
 
     fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> Region {
@@ -202,7 +202,7 @@ impl<'a> Call<'a> {
     ) -> Result<OpenKey<'a>, Refused> {
         let (scope, id, alias) = self.resolve(text, accepts).await?;
         match self.kms.find(&scope, &id).await? {
-            Some(key) => self.admit(key, action, alias.as_ref().map(AliasName::as_str), usage),
+            Some(key) => self.admit(key, action, alias.as_ref().map(AliasName::as_str), usage).await,
             None => Err(self.missing(action, &scope, &id)),
         }
     }
@@ -244,7 +244,7 @@ impl<'a> Call<'a> {
     }
 
     /// Authorization first, so that nobody else learns of capabilities and states.
-    fn admit(
+    async fn admit(
         &'a self,
         key: Arc<CachedKey>,
         action: KeyAction,
@@ -254,9 +254,21 @@ impl<'a> Call<'a> {
         let aliases_max = self.kms.quotas.aliases_per_key;
         let context =
             || with_key(self.context(usage), &key.key, aliases_max).with_optional("kms:RequestAlias", alias);
-        let resource = (Some(key.arn.as_str()), &key.key.scope.account, Some(&key.policy));
-        self.allow(action.permission(), resource, context)?;
-        let open = OpenKey::new(self, key, action);
+        let question = Question {
+            caller: self.request.caller,
+            service: Service::Kms,
+            permission: action.permission(),
+            resource: &key.arn,
+            resource_account: &key.key.scope.account,
+            resource_policy: Some(&key.policy),
+        };
+        let granted_by = match self.ask(question, context) {
+            Ok(()) => None,
+            Err(refused) => {
+                Some(self.granted(refused, (&key.key, question), (action, usage), context).await?)
+            }
+        };
+        let open = OpenKey::new(self, Arc::clone(&key), action).granted_by(granted_by);
         check(open.key(), open.key().state, action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
     }
@@ -297,7 +309,22 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn forbidden(&self, permission: &'static str, resource: Option<&str>, denial: Denial) -> Refused {
+    /// Whether the policies allow this on a key.
+    fn ask<'c>(&self, question: Question<'c>, context: impl FnOnce() -> Context<'c>) -> Result<(), Refused> {
+        match rule(question, context) {
+            Ruling::Allowed => Ok(()),
+            Ruling::Denied(denial) => {
+                Err(self.forbidden(question.permission, Some(question.resource), denial))
+            }
+        }
+    }
+
+    /// A grantee hands on no more than it has.
+    pub(super) fn forbidden_to_hand_on(&self, key_arn: &str) -> Refused {
+        self.forbidden(KeyAction::CreateGrant.permission(), Some(key_arn), Denial::NoResourceAllows)
+    }
+
+    fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

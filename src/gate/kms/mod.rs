@@ -5,6 +5,7 @@ mod call;
 mod changes;
 mod due_work;
 mod facts;
+mod granted;
 mod key_cache;
 mod material;
 mod open_key;

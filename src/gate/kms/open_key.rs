@@ -19,6 +19,8 @@ pub struct OpenKey<'a> {
     call: &'a Call<'a>,
     cached: Arc<CachedKey>,
     action: KeyAction,
+    /// What permits it, if the policies do not.
+    granted_by: Option<Grant>,
 }
 
 /// What Encrypt answers with.
@@ -51,7 +53,11 @@ pub struct NewGrant {
 
 impl<'a> OpenKey<'a> {
     pub(super) fn new(call: &'a Call<'a>, cached: Arc<CachedKey>, action: KeyAction) -> Self {
-        Self { call, cached, action }
+        Self { call, cached, action, granted_by: None }
+    }
+
+    pub(super) fn granted_by(self, granted_by: Option<Grant>) -> Self {
+        Self { granted_by, ..self }
     }
 
     pub fn key(&self) -> &Key {
@@ -135,6 +141,9 @@ impl<'a> OpenKey<'a> {
     /// Adds a grant, or finds the one of the same name and content.
     pub async fn create_grant(&self, new: NewGrant) -> Result<GrantId, Refused> {
         let kms = self.call.kms;
+        if self.granted_by.as_ref().is_some_and(|grant| !grant.covers(&new.operations, &new.constraints)) {
+            return Err(self.call.forbidden_to_hand_on(&self.cached.arn));
+        }
         let id = MaterialId::new(random()?).to_string();
         let grant = Grant {
             scope: self.key().scope.clone(),

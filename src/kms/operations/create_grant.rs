@@ -51,7 +51,7 @@ impl<'b> Operation<'b> for CreateGrant {
         let constraints = request.constraints.unwrap_or_default().into();
         let conditions = grant::conditions(&request.operations, (&grantee, retiring.as_ref()), &constraints);
         let usage = Use {
-            grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+            grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &conditions,
             ..Use::default()
         };

@@ -9,6 +9,7 @@ use crate::domain::kms::{EncryptionContext, KeyAction, words};
 use crate::gate::kms::{Call, GeneratedDataKey, Use};
 use crate::kms::encryption_algorithm::EncryptionAlgorithm;
 use crate::kms::error::Error;
+use crate::kms::grant;
 use crate::kms::operations::dry_run;
 
 #[derive(Deserialize)]
@@ -43,7 +44,7 @@ pub(super) async fn generate(
     let context = request.encryption_context.unwrap_or_default();
     let usage = Use {
         encryption_context: Some(&context),
-        grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+        grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
         conditions: &[EncryptionAlgorithm::default().condition()],
     };
     let key = call.open(action, &request.key_id, usage).await?;

@@ -9,6 +9,7 @@ use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm::EncryptionAlgorithm;
 use crate::kms::error::Error;
+use crate::kms::grant;
 use crate::kms::operations::source::{self, DryRunModifiers, Source};
 use crate::kms::operations::{Blob, Operation, dry_run, refuse_recipient};
 use crate::secret::SecretBytes;
@@ -52,7 +53,7 @@ impl<'b> Operation<'b> for Decrypt {
         let algorithm = request.encryption_algorithm.unwrap_or_default();
         let usage = Use {
             encryption_context: Some(&context),
-            grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+            grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &[algorithm.condition()],
         };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };

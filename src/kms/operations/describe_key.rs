@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::kms::KeyAction;
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
+use crate::kms::grant;
 use crate::kms::operations::Operation;
 use crate::kms::operations::metadata::KeyMetadata;
 
@@ -32,7 +33,7 @@ impl<'b> Operation<'b> for DescribeKey {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let grant_tokens = request.grant_tokens.as_deref().unwrap_or_default();
+        let grant_tokens = grant::checked_tokens(request.grant_tokens.as_deref())?;
         let usage = Use { grant_tokens, ..Use::default() };
         let key = call.open(KeyAction::DescribeKey, &request.key_id, usage).await?;
         Ok(Response { key_metadata: KeyMetadata::of(key.key()) })

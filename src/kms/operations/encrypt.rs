@@ -9,6 +9,7 @@ use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm::EncryptionAlgorithm;
 use crate::kms::error::Error;
+use crate::kms::grant;
 use crate::kms::operations::{Blob, Operation, dry_run};
 
 pub(super) struct Encrypt;
@@ -44,7 +45,7 @@ impl<'b> Operation<'b> for Encrypt {
         let algorithm = request.encryption_algorithm.unwrap_or_default();
         let usage = Use {
             encryption_context: Some(&context),
-            grant_tokens: request.grant_tokens.as_deref().unwrap_or_default(),
+            grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &[algorithm.condition()],
         };
         let key = call.open(KeyAction::Encrypt, &request.key_id, usage).await?;

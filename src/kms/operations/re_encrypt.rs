@@ -9,6 +9,7 @@ use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm::EncryptionAlgorithm;
 use crate::kms::error::Error;
+use crate::kms::grant;
 use crate::kms::operations::source::{self, DryRunModifiers, Source};
 use crate::kms::operations::{Blob, Operation, dry_run};
 
@@ -52,7 +53,7 @@ impl<'b> Operation<'b> for ReEncrypt {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let grant_tokens = request.grant_tokens.as_deref().unwrap_or_default();
+        let grant_tokens = grant::checked_tokens(request.grant_tokens.as_deref())?;
         let source_context = request.source_encryption_context.unwrap_or_default();
         let source_algorithm = request.source_encryption_algorithm.unwrap_or_default();
         let source_usage = Use {

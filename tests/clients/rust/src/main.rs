@@ -70,8 +70,7 @@ async fn a_key_lives(kms: &Client) {
     assert!(refused.into_service_error().is_disabled_exception());
     kms.enable_key().key_id(&id).send().await.unwrap();
 
-    let scheduled =
-        kms.schedule_key_deletion().key_id(&id).pending_window_in_days(7).send().await.unwrap();
+    let scheduled = kms.schedule_key_deletion().key_id(&id).pending_window_in_days(7).send().await.unwrap();
     assert_eq!(scheduled.key_state, Some(KeyState::PendingDeletion));
     let refused = kms.encrypt().key_id(&id).plaintext(Blob::new("x")).send().await.unwrap_err();
     assert!(refused.into_service_error().is_kms_invalid_state_exception());
@@ -103,8 +102,9 @@ async fn a_role_has_what_a_grant_gives(configuration: &SdkConfig, kms: &Client) 
     let given = assumed.credentials.unwrap();
     let (secret, token) = (given.secret_access_key, Some(given.session_token));
     let credentials = Credentials::new(given.access_key_id, secret, token, None, "AssumeRole");
-    let as_role =
-        Client::from_conf(aws_sdk_kms::config::Builder::from(configuration).credentials_provider(credentials).build());
+    let as_role = Client::from_conf(
+        aws_sdk_kms::config::Builder::from(configuration).credentials_provider(credentials).build(),
+    );
 
     let id = kms.create_key().send().await.unwrap().key_metadata.unwrap().key_id;
     let encrypt = || as_role.encrypt().key_id(&id).plaintext(Blob::new("x"));
