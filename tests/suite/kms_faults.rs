@@ -131,9 +131,6 @@ fn a_session_or_login_that_was_lost_is_healed_within_the_request() {
     let site = Site::start_with(&setup(1));
     let subject = Subject::new(&site);
     for (operation, functions) in NEEDS {
-        // A key of its own each time: on-demand rotations are counted.
-        let subject =
-            if operation == "RotateKeyOnDemand" { Subject::new(&site) } else { Subject::new(&site) };
         for function in functions {
             for code in ["CKR_SESSION_HANDLE_INVALID", "CKR_SESSION_CLOSED", "CKR_USER_NOT_LOGGED_IN"] {
                 site.inject(&format!("{function} code={code} count=1"));

@@ -25,6 +25,7 @@ mod kms_create_key;
 mod kms_data_keys;
 mod kms_deletion;
 mod kms_disk;
+mod kms_dry_run;
 mod kms_encrypt;
 mod kms_faults;
 mod kms_identifiers;

@@ -320,7 +320,7 @@ fn a_root_key_whose_id_nobody_learned_is_not_used() {
             keys.wait_until("the root key", || keys.calls()["C_DestroyObject"] >= 2);
             assert_eq!(
                 generate(keys),
-                Err(HsmError::Unavailable("no HSM has the root key open to wrap keys with".to_owned()))
+                Err(HsmError::Unavailable("the root key has not been opened".to_owned()))
             );
             assert!(matches!(
                 keys.runtime.block_on(keys.group.random(1, deadline())).result,

@@ -163,7 +163,7 @@ impl Site {
                 .into_iter()
                 .map(|mut connection| {
                     let outgoing = outgoing.clone();
-                    tokio::spawn(async move { connection.send(outgoing).await.unwrap() })
+                    self.runtime.spawn(async move { connection.send(outgoing).await.unwrap() })
                 })
                 .collect();
             let mut replies = Vec::new();

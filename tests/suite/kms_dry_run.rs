@@ -1,0 +1,88 @@
+//! `DryRun`: everything is checked and nothing is done.
+
+use serde_json::{Value, json};
+
+use crate::support::{Setup, Site};
+
+const ADMINISTRATOR: &str = "arn:aws:iam::123456789012:user/admin";
+
+/// The operations that can be rehearsed and that there are, each as it would succeed.
+fn requests(site: &Site, id: &str) -> Vec<(&'static str, Value)> {
+    let blob = site.kms("Encrypt", &json!({"KeyId": id, "Plaintext": "cGxhaW4="})).text("CiphertextBlob");
+    let grant = json!({"KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Decrypt"]});
+    let grant_id = site.kms("CreateGrant", &grant).text("GrantId");
+    let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
+    vec![
+        ("CreateGrant", json!({"KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Encrypt"]})),
+        ("Decrypt", json!({"CiphertextBlob": blob, "KeyId": id})),
+        ("Encrypt", json!({"KeyId": id, "Plaintext": "cGxhaW4="})),
+        ("GenerateDataKey", json!({"KeyId": id, "KeySpec": "AES_256"})),
+        ("GenerateDataKeyWithoutPlaintext", json!({"KeyId": id, "KeySpec": "AES_256"})),
+        ("ReEncrypt", json!({"CiphertextBlob": blob, "DestinationKeyId": id})),
+        ("RetireGrant", json!({"KeyId": arn, "GrantId": grant_id})),
+        ("RevokeGrant", json!({"KeyId": id, "GrantId": grant_id})),
+    ]
+}
+
+fn rehearsed(body: &Value) -> Value {
+    crate::support::site::merged(body.clone(), json!({"DryRun": true}))
+}
+
+#[test]
+fn a_rehearsal_does_nothing_and_says_so() {
+    let site = Site::start_with(&Setup::kms());
+    let id = site.create_kms_key();
+    let grants = || site.kms("ListGrants", &json!({"KeyId": id})).ok()["Grants"].clone();
+    let last_usage = || site.kms("GetKeyLastUsage", &json!({"KeyId": id})).ok();
+    let requests = requests(&site, &id);
+    let (before, used) = (grants(), last_usage());
+    for (operation, body) in &requests {
+        let reply = site.kms(operation, &rehearsed(body));
+        assert_eq!(reply.0.status, 400, "{operation}");
+        reply.assert_error(
+            "DryRunOperationException",
+            "The request would have succeeded, but the DryRun option is set.",
+        );
+    }
+    assert_eq!((grants(), last_usage()), (before, used));
+    let in_the_log = || site.log().matches("\"DryRunOperationException\"").count();
+    site.wait_until("the lines of the log", || in_the_log() == requests.len());
+    // What is no rehearsal is done; retiring leaves nothing to revoke.
+    for (operation, body) in requests.iter().filter(|(operation, _)| *operation != "RevokeGrant") {
+        site.kms(operation, &crate::support::site::merged(body.clone(), json!({"DryRun": false}))).ok();
+    }
+}
+
+#[test]
+fn a_rehearsal_fails_as_the_request_would() {
+    let site = Site::start_with(&Setup::kms());
+    let id = site.create_kms_key();
+    let requests = requests(&site, &id);
+    let nobody = site.new_user(
+        "nobody",
+        &json!({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "*",
+        }}),
+    );
+    for (operation, body) in &requests {
+        let refused = site.kms_by(&nobody, operation, &rehearsed(body));
+        assert_eq!(refused.error().0, "AccessDeniedException", "{operation}");
+        for member in body.as_object().unwrap().keys() {
+            let mut wrong = body.clone();
+            wrong[member] = json!("");
+            if *member == "Operations" || *member == "GranteePrincipal" {
+                wrong[member] = json!([]);
+            }
+            let (real, rehearsal) = (site.kms(operation, &wrong), site.kms(operation, &rehearsed(&wrong)));
+            assert_eq!(real.error(), rehearsal.error(), "{operation} {member}");
+        }
+    }
+    site.kms("DisableKey", &json!({"KeyId": id})).ok();
+    for (operation, body) in &requests {
+        let expected = match *operation {
+            "RetireGrant" | "RevokeGrant" => "DryRunOperationException",
+            _ => "DisabledException",
+        };
+        assert_eq!(site.kms(operation, &rehearsed(body)).error().0, expected, "{operation}");
+    }
+}
