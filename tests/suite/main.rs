@@ -28,6 +28,7 @@ mod kms_disk;
 mod kms_dry_run;
 mod kms_encrypt;
 mod kms_faults;
+mod kms_grants;
 mod kms_identifiers;
 mod kms_identities;
 mod kms_key_states;
