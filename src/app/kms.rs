@@ -243,6 +243,8 @@ impl Development for KmsFace {
                 advanced.advance(by);
             }
             let done = kms_due_work::catch_up(&self.kms, &self.clock).await;
+            // What could not be done is tried again soon, and what is due next is another thing now.
+            self.kms.wake_due_work();
             done.map_err(|()| "not everything that is due could be done; the log says why".to_owned())
         })
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::changes::Reload;
 use crate::support::client::send_with;
+use crate::support::kms::ACCOUNT;
 use crate::support::site::{ACCESS_KEY_ID, PIN, SECRET_ACCESS_KEY};
 use crate::support::{Reply, Setup, Site, metadata};
 
@@ -68,8 +69,10 @@ fn traffic(site: &Site) {
 
 #[test]
 fn the_documented_metrics_are_the_metrics() {
-    let site = Site::start_with(&Setup::quiet(1));
+    let site = Site::start_with(&Setup { kms: Setup::kms().kms, ..Setup::quiet(1) });
     traffic(&site);
+    site.create_kms_key();
+    site.sts_by(&ACCOUNT.credentials(), "GetCallerIdentity", &[]);
     let (_, metrics) = site.admin("/metrics").unwrap();
     let mut found = types(&metrics);
     let process: Vec<_> = found.extract_if(.., |name, _| name.starts_with("process_")).collect();
@@ -121,7 +124,9 @@ fn a_request_is_one_line_with_the_documented_fields() {
     site.wait_until("five lines", || site.request_lines().len() >= 5);
 
     let document = document("logs.md");
-    let documented: BTreeSet<_> = rows(&document).iter().flat_map(|cells| code(cells[0])).collect();
+    // The lines of the KMS API have a table of their own behind it.
+    let (document, _) = document.split_once("Lines with `\"message\":\"kms request\"`").unwrap();
+    let documented: BTreeSet<_> = rows(document).iter().flat_map(|cells| code(cells[0])).collect();
     let lines = site.request_lines();
     let found: BTreeSet<_> =
         lines.iter().flat_map(|line| line.as_object().unwrap().keys().cloned()).collect();
@@ -230,4 +235,29 @@ fn send(site: &Site, versions: HttpVersions, path: &str, body: &Value) -> (Outgo
 fn signature(outgoing: &Outgoing) -> String {
     let authorization = outgoing.headers["authorization"].to_str().unwrap();
     authorization.rsplit_once("Signature=").unwrap().1.to_owned()
+}
+
+/// The table of the KMS API in the documentation of logs.
+#[test]
+fn a_request_to_the_kms_api_is_one_line_with_the_documented_fields() {
+    let site = Site::start_with(&Setup::kms());
+    let id = site.create_kms_key();
+    site.kms("Encrypt", &json!({"KeyId": id, "Plaintext": "cGxhaW4="})).ok();
+    site.kms("DescribeKey", &json!({"KeyId": "nobody"})).error();
+    site.sts_by(&ACCOUNT.credentials(), "GetCallerIdentity", &[]);
+    let lines = || -> Vec<Value> {
+        let log = site.log();
+        let parsed = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|line| line["message"] == "kms request" || line["message"] == "sts request").collect()
+    };
+    site.wait_until("four lines", || lines().len() >= 4);
+
+    let document = document("logs.md");
+    let (_, document) = document.split_once("Lines with `\"message\":\"kms request\"`").unwrap();
+    let documented: BTreeSet<_> = rows(document).iter().flat_map(|cells| code(cells[0])).collect();
+    let found: BTreeSet<_> = lines()
+        .iter()
+        .flat_map(|line| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(found, &documented | &BTreeSet::from(["message".to_owned()]));
 }

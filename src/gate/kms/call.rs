@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
 
     /// Something may be due earlier than was known.
     pub fn due_work_changed(&self) {
-        self.kms.due_work_changed.notify_one();
+        self.kms.wake_due_work();
     }
 
     pub(super) fn deadline(&self) -> Instant {

@@ -88,6 +88,11 @@ impl Kms {
         self.due_work_changed.notified().await;
     }
 
+    /// Something may have become due earlier than was known.
+    pub fn wake_due_work(&self) {
+        self.due_work_changed.notify_one();
+    }
+
     /// What time it is for keys.
     pub fn now(&self) -> UnixMillis {
         let since_epoch = self.clock.now().duration_since(std::time::SystemTime::UNIX_EPOCH);
