@@ -55,6 +55,12 @@ impl Body {
         Self { frames, connection, is_read }
     }
 
+    /// Whether the client announces no more than this; one that announces nothing does not.
+    pub fn is_at_most(&self, bytes: usize) -> bool {
+        let announced = self.frames.size_hint().upper();
+        announced.is_some_and(|announced| announced <= u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+
     /// All of it. Nothing is read of a body that announces more than `bytes_max`, and reading one that
     /// announces nothing stops there.
     pub async fn read(mut self, bytes_max: usize) -> Result<SecretBytes, BodyError> {

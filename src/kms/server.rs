@@ -29,6 +29,8 @@ const TARGET_PREFIX: &str = "TrentService.";
 const SERVICE: &str = "kms";
 /// An attestation document, a ciphertext, ten grant tokens and an encryption context of the greatest lengths.
 const BODY_BYTES_MAX: usize = 512 * 1024;
+/// Longer bodies are read only of who names an access key that there is: every connection could hold one.
+const BODY_BYTES_OF_STRANGERS_MAX: usize = 16 * 1024;
 /// What an operation reads where there was no body.
 const NO_MEMBERS: &[u8] = b"{}";
 
@@ -62,6 +64,20 @@ struct Head<'a> {
     arrival: Arrival<'a>,
 }
 
+impl<'a> Head<'a> {
+    /// The request as its signer saw it.
+    fn signed(&self, body: &'a [u8]) -> sigv4::Request<'a> {
+        sigv4::Request {
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            query: self.uri.query(),
+            authority: self.uri.authority().map(http::uri::Authority::as_str),
+            headers: self.headers,
+            body,
+        }
+    }
+}
+
 impl Server {
     /// Fails if the description of the API that is compiled in cannot be read.
     pub fn new(parts: ServerParts) -> Result<Self, String> {
@@ -79,6 +95,11 @@ impl Server {
         (body, record): (Body, &mut Record),
     ) -> Result<Bytes, Error> {
         let operation = operation?;
+        if !body.is_at_most(BODY_BYTES_OF_STRANGERS_MAX) {
+            let now_unix_seconds = self.parts.clock.unix_seconds();
+            let known = self.parts.directory.recognize(&head.signed(&[]), now_unix_seconds);
+            known.map_err(|why| Presented { headers: head.headers, now_unix_seconds }.error(why))?;
+        }
         let body = body.read(BODY_BYTES_MAX).await?;
         let body = body.expose();
         let caller = self.authenticate(head, body)?;
@@ -109,14 +130,7 @@ impl Server {
     }
 
     fn authenticate(&self, head: &Head<'_>, body: &[u8]) -> Result<Caller, Error> {
-        let signed = sigv4::Request {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query(),
-            authority: head.uri.authority().map(http::uri::Authority::as_str),
-            headers: head.headers,
-            body,
-        };
+        let signed = head.signed(body);
         let now_unix_seconds = self.parts.clock.unix_seconds();
         self.parts
             .directory

@@ -1,6 +1,9 @@
 //! The AWS JSON 1.1 protocol: what travels around the operations, whatever they are.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use http::Method;
 use proxy_api::client::{Endpoint, HttpVersions, TlsTrust};
@@ -188,6 +191,37 @@ fn a_body_above_the_cap_is_refused_and_one_below_it_is_read() {
         "the request body is larger than any request of this API",
     );
     site.kms("ListKeys", &json!({})).ok();
+}
+
+#[test]
+fn a_stranger_is_refused_before_a_long_body_is_read() {
+    let site = Site::prepare(&Setup::kms());
+    let [port] = free_ports();
+    let plain = format!("[[kms.listener]]\nname = \"plain\"\nlisten = \"127.0.0.1:{port}\"\n");
+    site.edit_configuration(|text| text + &plain);
+    site.run();
+    site.wait_ready();
+    // The head alone: the body that it announces never comes.
+    let answer = |access_key_id: &str, body_bytes: usize| {
+        let signature = "0".repeat(64);
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Date: 20261122T000000Z\r\nX-Amz-Target: TrentService.CreateKey\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential={access_key_id}/20261122/us-east-1/kms/aws4_request, \
+             SignedHeaders=host;x-amz-date;x-amz-target, Signature={signature}\r\nContent-Length: {body_bytes}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = vec![0; 1024];
+        stream.read(&mut answer).ok().map(|bytes| String::from_utf8_lossy(&answer[..bytes]).into_owned())
+    };
+    let refused = answer("AKIANOBODYNOBODYNOBO", 300_000).unwrap();
+    assert!(
+        refused.starts_with("HTTP/1.1 400 ") && refused.contains("UnrecognizedClientException"),
+        "{refused}"
+    );
+    assert_eq!(answer(ACCOUNT.access_key_id, 300_000), None);
+    assert_eq!(answer("AKIANOBODYNOBODYNOBO", 100), None);
 }
 
 #[test]

@@ -60,6 +60,23 @@ impl<'a> Presented<'a> {
 }
 
 impl Directory {
+    /// Whether the head of a request names an access key that there is, before anybody looks at its body: a stranger
+    /// shall not make us hold a long one. Nothing is proven by it.
+    pub fn recognize(&self, head: &Request<'_>, now_unix_seconds: u64) -> Result<(), Unauthenticated> {
+        let Presented { authorization, session_token } = Presented::of(head)?;
+        let (access_key_id, table) = (authorization.access_key_id, self.table.load());
+        match session_token.as_deref() {
+            Some(token) if access_key_id.starts_with(SESSION_PREFIX) => {
+                self.sessions.open(&table, (access_key_id, token), now_unix_seconds).map(drop)
+            }
+            Some(_) => Err(Unauthenticated::AccessKeyUnknown),
+            None => {
+                let key = table.access_key(access_key_id).filter(|key| key.active);
+                key.map(drop).ok_or(Unauthenticated::AccessKeyUnknown)
+            }
+        }
+    }
+
     /// Who signed `request` for this service (`kms` or `sts`).
     pub fn authenticate(
         &self,
