@@ -10,8 +10,10 @@ use crate::key_manager::external_key::ExternalKey;
 use crate::secret::SecretBytes;
 
 pub mod backing_key;
+pub mod cluster;
 pub mod external_key;
 pub mod pkcs11;
+pub mod xks_proxy;
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Done<T>> + Send + 'a>>;
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::kms::{AliasName, KeyId, MaterialId, Scope, UnixMillis, words};
+use crate::domain::kms::{
+    AliasName, CustomKeyStoreId, KeyId, MaterialId, Scope, UnixMillis, XksKeyId, words,
+};
 
 words! {
     /// What kind of key it is.
@@ -85,7 +87,9 @@ pub struct Key {
     pub spec: KeySpec,
     pub usage: KeyUsage,
     pub origin: Origin,
+    pub place: KeyPlace,
     pub multi_region: bool,
+    /// Of a key in a custom key store, what it is while the store is connected.
     pub state: KeyState,
     /// Present exactly while the state is `PendingDeletion`.
     pub deletion: Option<Deletion>,
@@ -99,6 +103,17 @@ pub struct Key {
     pub aliases: Vec<AliasName>,
     /// Every generation of key material, the current one last. Empty while the state is `PendingImport`.
     pub materials: Vec<Material>,
+}
+
+/// In which key store a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// The default key store: the HSM of the KMS API.
+    Default,
+    /// A token object of a cluster, labelled with the key id, computes.
+    CloudHsm { store: CustomKeyStoreId },
+    /// Material in the HSM of the KMS API and an external key compute, one after the other.
+    External { store: CustomKeyStoreId, xks_key_id: XksKeyId },
 }
 
 /// A deletion to come.
@@ -131,7 +146,15 @@ pub struct Material {
     pub rotation: Option<RotationType>,
     /// Encryptions made with it (NIST SP 800-38D, section 8.3), as last written down.
     pub encryptions: u64,
-    pub wrapped: Arc<WrappedKey>,
+    pub source: MaterialSource,
+}
+
+/// Where one generation of key material is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaterialSource {
+    /// In the cluster of the key's custom key store.
+    ClusterObject,
+    Wrapped(Arc<WrappedKey>),
 }
 
 /// Key material as it leaves the HSM: under the HSM's root key.
@@ -140,6 +163,16 @@ pub struct WrappedKey {
     /// The PKCS#11 mechanism that wrapped it and will unwrap it: numbers mean other things to other tokens.
     pub mechanism: u64,
     pub bytes: Vec<u8>,
+}
+
+impl KeyPlace {
+    /// The custom key store, if it is in one.
+    pub const fn custom_key_store(&self) -> Option<&CustomKeyStoreId> {
+        match self {
+            Self::Default => None,
+            Self::CloudHsm { store } | Self::External { store, .. } => Some(store),
+        }
+    }
 }
 
 impl Key {

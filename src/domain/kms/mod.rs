@@ -4,6 +4,8 @@ mod action;
 mod alias;
 mod capability;
 mod ciphertext;
+mod custom_key_store;
+mod double_encryption;
 mod encryption_context;
 mod grant;
 mod hex;
@@ -17,12 +19,20 @@ mod words;
 pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use alias::{Alias, AliasName};
 pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
-pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX};
+pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX, Layers};
+pub use custom_key_store::{
+    CloudHsmBacking, Connection, ConnectionErrorCode, ConnectionState, CustomKeyStore, CustomKeyStoreId,
+    CustomKeyStoreType, ExternalBacking, KeyStoreBacking, KeyStoreConflict, SealedSecret, VpcEndpointService,
+    XksKeyId, XksProxyConnectivity,
+};
+use double_encryption::outer_aad;
+pub use double_encryption::{InnerLayer, OuterLayer, inner_layer};
 pub use encryption_context::EncryptionContext;
 pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};
 pub use hex::Uuid;
 pub use key::{
-    Deletion, Key, KeySpec, KeyState, KeyUsage, Material, Origin, Rotation, RotationType, Tag, WrappedKey,
+    Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialSource, Origin, Rotation,
+    RotationType, Tag, WrappedKey,
 };
 pub use key_id::{KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId};
 pub use reference::KeyReference;

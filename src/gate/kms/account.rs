@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, KeySpec, KeyState, KeyUsage, Origin, Scope,
-    Tag,
+    Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage,
+    Origin, Scope, Tag,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::material::random;
@@ -59,6 +59,7 @@ impl<'a> Account<'a> {
             spec: new.spec,
             usage: new.usage,
             origin: new.origin,
+            place: KeyPlace::Default,
             multi_region: new.multi_region,
             state: KeyState::Enabled,
             deletion: None,

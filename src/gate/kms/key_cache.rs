@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::domain::kms::{AliasName, BlobStart, CiphertextHeader, Key, KeyId, Material, Scope};
+use crate::domain::kms::{
+    AliasName, BlobStart, CiphertextHeader, Key, KeyId, KeyPlace, Layers, Material, Scope,
+};
 use crate::policy::PolicyDocument;
 
 /// A key, and what is derived from it once.
@@ -24,6 +26,10 @@ pub(super) struct CachedKey {
 impl CachedKey {
     pub(super) fn new(key: Key, policy: PolicyDocument) -> Self {
         let header = |material: &Material| CiphertextHeader {
+            layers: match key.place {
+                KeyPlace::CloudHsm { .. } | KeyPlace::Default => Layers::One,
+                KeyPlace::External { .. } => Layers::Two,
+            },
             scope: key.scope.clone(),
             key_id: key.id.clone(),
             material_id: material.id,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::kms::{
-    AliasName, Key, KeyId, KeySpec, MATERIAL_ID_BYTES, Material, MaterialId, Rotation, RotationType, Scope,
-    UnixMillis,
+    AliasName, Key, KeyId, KeySpec, MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Rotation,
+    RotationType, Scope, UnixMillis,
 };
 use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::key_cache::CachedKey;
@@ -67,7 +67,7 @@ impl Kms {
             created: now,
             rotation: None,
             encryptions: 0,
-            wrapped: Arc::new(wrapped),
+            source: MaterialSource::Wrapped(Arc::new(wrapped)),
         })
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::kms::{
     BlobStart, Ciphertext, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation,
-    GrantPrincipal, Key, KeyAction, Material, MaterialId, Refusal, RotationType, StateRefusal,
+    GrantPrincipal, Key, KeyAction, Material, MaterialId, MaterialSource, Refusal, RotationType,
+    StateRefusal,
 };
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::material::random;
@@ -76,7 +77,7 @@ impl<'a> OpenKey<'a> {
     ) -> Result<Sealed, Refused> {
         let (material, blob_start) = self.sealing()?;
         let aad = blob_start.aad(context).ok_or(Refused::ContextTooLong)?;
-        let request = EncryptUnder { key: backing_key(material), plaintext, aad };
+        let request = EncryptUnder { key: backing_key(material)?, plaintext, aad };
         let encrypted = self.call.kms.backing_keys.encrypt(request, self.call.deadline()).await.result?;
         self.note(Some(material.id));
         let blob = blob_start.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag);
@@ -91,7 +92,7 @@ impl<'a> OpenKey<'a> {
     ) -> Result<GeneratedDataKey, Refused> {
         let (material, blob_start) = self.sealing()?;
         let aad = blob_start.aad(context).ok_or(Refused::ContextTooLong)?;
-        let request = DataKeyUnder { key: backing_key(material), bytes, aad };
+        let request = DataKeyUnder { key: backing_key(material)?, bytes, aad };
         let backing_keys = &self.call.kms.backing_keys;
         let data_key = backing_keys.generate_data_key(request, self.call.deadline()).await.result?;
         self.note(Some(material.id));
@@ -114,7 +115,7 @@ impl<'a> OpenKey<'a> {
         // A context that is too long was never encrypted with.
         let aad = ciphertext.aad(context).ok_or(Refused::InvalidCiphertext)?;
         let request = DecryptUnder {
-            key: backing_key(material),
+            key: backing_key(material)?,
             iv: ciphertext.iv.to_vec(),
             ciphertext_and_tag: ciphertext.sealed.to_vec(),
             aad,
@@ -231,6 +232,10 @@ const fn tracked_name(action: KeyAction) -> &'static str {
     }
 }
 
-fn backing_key(material: &Material) -> BackingKey {
-    BackingKey { id: material.id, wrapped: Arc::clone(&material.wrapped) }
+/// None for material that is in a cluster.
+fn backing_key(material: &Material) -> Result<BackingKey, Refused> {
+    match &material.source {
+        MaterialSource::ClusterObject => Err(Refused::InvalidCiphertext),
+        MaterialSource::Wrapped(wrapped) => Ok(BackingKey { id: material.id, wrapped: Arc::clone(wrapped) }),
+    }
 }

@@ -137,7 +137,8 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use crate::domain::kms::{
-        AccountId, Key, KeyId, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Region, Scope, UnixMillis,
+        AccountId, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, MaterialId, Origin, Region, Scope,
+        UnixMillis,
     };
     use crate::gate::kms::call::RequestId;
     use crate::gate::kms::usage_ledger::{UsageLedger, Used};
@@ -157,6 +158,7 @@ mod tests {
             spec: KeySpec::SymmetricDefault,
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::AwsKms,
+            place: KeyPlace::Default,
             multi_region: false,
             state: KeyState::Enabled,
             deletion: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Row, ToSql};
 
 use crate::domain::kms::{
-    Deletion, Key, KeyId, KeySpec, KeyState, KeyUsage, Origin, Rotation, Scope, Tag, UnixMillis,
+    Deletion, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Origin, Rotation, Scope, Tag, UnixMillis,
 };
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::numbers;
@@ -87,6 +87,7 @@ pub(super) fn read_key(row: &Row<'_>, scope: &Scope, id: &KeyId) -> Result<Key, 
         spec: word(row, "spec", KeySpec::parse)?,
         usage: word(row, "usage", KeyUsage::parse)?,
         origin: word(row, "origin", Origin::parse)?,
+        place: KeyPlace::Default,
         multi_region: row.get("multi_region")?,
         state: word(row, "state", KeyState::parse)?,
         deletion: deletion.map(|(due, window_days)| Deletion { due, window_days }),

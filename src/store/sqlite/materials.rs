@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row, params};
 
-use crate::domain::kms::{Material, MaterialId, RotationType, UnixMillis, WrappedKey};
+use crate::domain::kms::{Material, MaterialId, MaterialSource, RotationType, UnixMillis, WrappedKey};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::key_row::optional_word;
 use crate::store::sqlite::numbers;
@@ -29,20 +29,30 @@ pub(super) fn of_key(connection: &Connection, key_no: i64) -> Result<Vec<Materia
 }
 
 fn read(row: &Row<'_>) -> Result<Material, Fault> {
-    let wrapped =
-        WrappedKey { mechanism: row.get::<_, i64>("mechanism")?.cast_unsigned(), bytes: row.get("wrapped")? };
+    let mechanism = row.get::<_, i64>("mechanism")?.cast_unsigned();
+    let bytes: Vec<u8> = row.get("wrapped")?;
+    // What is in a cluster leaves it in no form.
+    let source = if bytes.is_empty() {
+        MaterialSource::ClusterObject
+    } else {
+        MaterialSource::Wrapped(Arc::new(WrappedKey { mechanism, bytes }))
+    };
     Ok(Material {
         id: MaterialId::new(row.get("id")?),
         created: UnixMillis(row.get("created")?),
         rotation: optional_word(row, "rotation", RotationType::parse)?,
         encryptions: numbers::read(row.get("encryptions")?, "encryptions")?,
-        wrapped: Arc::new(wrapped),
+        source,
     })
 }
 
 pub(super) fn insert(connection: &Connection, key_no: i64, materials: &[Material]) -> Result<(), Fault> {
     let mut insert = connection.prepare_cached(INSERT)?;
     for (position, material) in (0_i64..).zip(materials) {
+        let (mechanism, wrapped) = match &material.source {
+            MaterialSource::ClusterObject => (0, &[][..]),
+            MaterialSource::Wrapped(wrapped) => (wrapped.mechanism, wrapped.bytes.as_slice()),
+        };
         insert.execute(params![
             key_no,
             position,
@@ -50,8 +60,8 @@ pub(super) fn insert(connection: &Connection, key_no: i64, materials: &[Material
             material.created.0,
             material.rotation.map(RotationType::as_str),
             numbers::stored(material.encryptions, "encryptions")?,
-            material.wrapped.mechanism.cast_signed(),
-            material.wrapped.bytes,
+            mechanism.cast_signed(),
+            wrapped,
         ])?;
     }
     Ok(())

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use holdfast::domain::kms::{
     AccountId, Alias, AliasName, Deletion, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal,
-    Key, KeyId, KeySpec, KeyState, KeyUsage, Material, MaterialId, Origin, Region, Rotation, RotationType,
-    Scope, Tag, UnixMillis, WrappedKey,
+    Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialId, MaterialSource, Origin, Region,
+    Rotation, RotationType, Scope, Tag, UnixMillis, WrappedKey,
 };
 use holdfast::store::Store;
 
@@ -88,7 +88,10 @@ pub fn material(number: u8) -> Material {
         created: UnixMillis(i64::from(number)),
         rotation: (number > 1).then_some(RotationType::OnDemand),
         encryptions: 0,
-        wrapped: Arc::new(WrappedKey { mechanism: u64::MAX - 1, bytes: vec![number; 40] }),
+        source: MaterialSource::Wrapped(Arc::new(WrappedKey {
+            mechanism: u64::MAX - 1,
+            bytes: vec![number; 40],
+        })),
     }
 }
 
@@ -102,6 +105,7 @@ pub fn key(number: u32) -> Key {
         spec: KeySpec::SymmetricDefault,
         usage: KeyUsage::EncryptDecrypt,
         origin: Origin::AwsKms,
+        place: KeyPlace::Default,
         multi_region: false,
         state: KeyState::Enabled,
         deletion: None,
