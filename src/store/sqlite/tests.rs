@@ -16,8 +16,8 @@ use super::{SqliteStore, WRITE_QUEUE_LENGTH, aliases, due, grants, identities, k
 use super::{prepare, scopes, usage};
 use crate::domain::kms::{
     AccountId, Deletion, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal,
-    Key, KeyId, KeySpec, KeyState, KeyUsage, Material, MaterialId, Origin, Region, Rotation, RotationType,
-    Scope, Tag, UnixMillis, WrappedKey,
+    Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialId, MaterialSource, Origin, Region,
+    Rotation, RotationType, Scope, Tag, UnixMillis, WrappedKey,
 };
 use crate::store::{Setting, Store, StoreError, Stored};
 
@@ -39,7 +39,7 @@ fn material() -> impl Strategy<Value = Material> {
             created,
             rotation,
             encryptions,
-            wrapped: Arc::new(WrappedKey { mechanism, bytes }),
+            source: MaterialSource::Wrapped(Arc::new(WrappedKey { mechanism, bytes })),
         },
     )
 }
@@ -130,6 +130,7 @@ fn plain_key(number: u8) -> Key {
         spec: KeySpec::SymmetricDefault,
         usage: KeyUsage::EncryptDecrypt,
         origin: Origin::AwsKms,
+        place: KeyPlace::Default,
         multi_region: false,
         state: KeyState::Enabled,
         deletion: None,
