@@ -62,6 +62,7 @@ prop_compose! {
             revision,
             created,
             description,
+            place: KeyPlace::Default,
             spec,
             usage,
             origin,
