@@ -60,6 +60,11 @@ pub(super) fn explain(call: &Call<'_>, name: &AliasName, refused: Refused) -> Er
         }
         // Somebody else was faster.
         StoreError::Conflict | StoreError::Missing => Error::Conflict,
-        StoreError::Unavailable(_) => error.into(),
+        StoreError::KeyStoreConflict(_)
+        | StoreError::KeyStoreMissing
+        | StoreError::KeyStoreNotConnected
+        | StoreError::NotEmpty
+        | StoreError::Unavailable(_)
+        | StoreError::XksKeyInUse => error.into(),
     }
 }

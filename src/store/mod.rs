@@ -9,24 +9,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    AccountId, Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, MaterialId, Scope, UnixMillis,
+    AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, Key,
+    KeyId, KeyStoreConflict, MaterialId, Scope, UnixMillis,
 };
 
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Keys, aliases, grants, identities and settings. Nothing here blocks an async thread.
+/// Keys, aliases, grants, custom key stores, identities and settings. Nothing here blocks an async thread.
 ///
 /// Pages are in the order of their names, start behind `after` and have at most `limit` entries.
 pub trait Store: Send + Sync {
     /// Adds a key with its materials, policy and tags. `LimitExceeded` if its account and Region have
-    /// `keys_max` already.
+    /// `keys_max` already. A key in a custom key store: `KeyStoreMissing` if there is no such key store in the
+    /// account and Region, `KeyStoreNotConnected` if it is not connected, `XksKeyInUse` if another key of it has
+    /// the same external key.
     fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Stored<'_, ()>;
 
     /// A key with its tags, aliases and materials.
     fn key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId) -> Stored<'a, Option<Key>>;
 
-    /// Replaces a key by its next revision, with materials that are new; aliases are not touched. `Conflict` if
-    /// the stored revision is not the one before `key.revision`; `Missing` if there is no such key.
+    /// Replaces a key by its next revision, with materials that are new; its aliases and its place are not
+    /// touched. `Conflict` if the stored revision is not the one before `key.revision`; `Missing` if there is no such key.
     fn replace_key(&self, key: Arc<Key>) -> Stored<'_, ()>;
 
     /// Deletes a key of this revision with everything that belongs to it: materials, aliases, grants, usage.
@@ -38,6 +41,39 @@ pub trait Store: Send + Sync {
         scope: &'a Scope,
         after: Option<&'a KeyId>,
         limit: usize,
+    ) -> Stored<'a, Vec<KeyId>>;
+
+    /// Adds a custom key store. `KeyStoreConflict` if it shares with another what it must not,
+    /// `LimitExceeded` if its account and Region have `stores_max` already, `AlreadyExists` if the id is taken.
+    fn create_custom_key_store(&self, store: CustomKeyStore, stores_max: u64) -> Stored<'_, ()>;
+
+    fn custom_key_store<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+    ) -> Stored<'a, Option<CustomKeyStore>>;
+
+    /// Of one scope, or all, in the order of scopes and ids.
+    fn custom_key_stores<'a>(&'a self, scope: Option<&'a Scope>) -> Stored<'a, Vec<CustomKeyStore>>;
+
+    /// Replaces a custom key store by its next revision; it stays of its type. `Conflict` and `Missing` as for
+    /// keys, `KeyStoreConflict` as above.
+    fn replace_custom_key_store(&self, store: CustomKeyStore) -> Stored<'_, ()>;
+
+    /// Deletes a custom key store of this revision. `Conflict` and `Missing` as above; `NotEmpty` if keys are in
+    /// it, be it that their deletion is scheduled.
+    fn delete_custom_key_store<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+        revision: u64,
+    ) -> Stored<'a, ()>;
+
+    /// All keys in a custom key store, in the order of their ids; none if there is no such key store.
+    fn keys_of_custom_key_store<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
     ) -> Stored<'a, Vec<KeyId>>;
 
     fn alias<'a>(&'a self, scope: &'a Scope, name: &'a AliasName) -> Stored<'a, Option<Alias>>;
@@ -104,7 +140,7 @@ pub trait Store: Send + Sync {
     /// Writes a consistent copy of everything to a new file, while others go on reading and writing.
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()>;
 
-    /// Deletes all keys, aliases, grants and usage; identities and settings stay. For development.
+    /// Deletes all keys, aliases, grants, usage and custom key stores; identities and settings stay. For development.
     fn clear_keys(&self) -> Stored<'_, ()>;
 }
 
@@ -114,10 +150,18 @@ pub enum StoreError {
     AlreadyExists,
     /// Somebody else changed it first: look again.
     Conflict,
+    /// With another custom key store.
+    KeyStoreConflict(KeyStoreConflict),
+    KeyStoreMissing,
+    KeyStoreNotConnected,
     LimitExceeded,
     Missing,
+    /// Keys are in it.
+    NotEmpty,
     /// The database failed, is full, or is gone; says why, for the log.
     Unavailable(String),
+    /// Another key of the key store has this external key.
+    XksKeyInUse,
 }
 
 impl fmt::Display for StoreError {
@@ -125,9 +169,23 @@ impl fmt::Display for StoreError {
         match self {
             Self::AlreadyExists => f.write_str("it exists already"),
             Self::Conflict => f.write_str("it was changed meanwhile"),
+            Self::KeyStoreConflict(conflict) => {
+                let shared = match conflict {
+                    KeyStoreConflict::Cluster => "cluster",
+                    KeyStoreConflict::Name => "name",
+                    KeyStoreConflict::Uri => "URI",
+                    KeyStoreConflict::UriEndpoint => "URI endpoint",
+                    KeyStoreConflict::VpcEndpointService => "VPC endpoint service",
+                };
+                write!(f, "another custom key store has its {shared}")
+            }
+            Self::KeyStoreMissing => f.write_str("its custom key store does not exist"),
+            Self::KeyStoreNotConnected => f.write_str("its custom key store is not connected"),
             Self::LimitExceeded => f.write_str("there are as many as there may be"),
             Self::Missing => f.write_str("it does not exist"),
+            Self::NotEmpty => f.write_str("there are keys in it"),
             Self::Unavailable(reason) => f.write_str(reason),
+            Self::XksKeyInUse => f.write_str("another key has its external key"),
         }
     }
 }

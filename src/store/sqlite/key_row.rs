@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Row, ToSql};
 
 use crate::domain::kms::{
-    Deletion, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Origin, Rotation, Scope, Tag, UnixMillis,
+    CustomKeyStoreId, Deletion, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Origin, Rotation, Scope,
+    Tag, UnixMillis, XksKeyId,
 };
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::numbers;
@@ -87,7 +88,7 @@ pub(super) fn read_key(row: &Row<'_>, scope: &Scope, id: &KeyId) -> Result<Key, 
         spec: word(row, "spec", KeySpec::parse)?,
         usage: word(row, "usage", KeyUsage::parse)?,
         origin: word(row, "origin", Origin::parse)?,
-        place: KeyPlace::Default,
+        place: read_place(row)?,
         multi_region: row.get("multi_region")?,
         state: word(row, "state", KeyState::parse)?,
         deletion: deletion.map(|(due, window_days)| Deletion { due, window_days }),
@@ -97,6 +98,16 @@ pub(super) fn read_key(row: &Row<'_>, scope: &Scope, id: &KeyId) -> Result<Key, 
         aliases: Vec::new(),
         materials: Vec::new(),
     })
+}
+
+fn read_place(row: &Row<'_>) -> Result<KeyPlace, Fault> {
+    let store = optional_word(row, "store_id", CustomKeyStoreId::parse)?;
+    match (store, optional_word(row, "xks_key_id", XksKeyId::parse)?) {
+        (None, None) => Ok(KeyPlace::Default),
+        (Some(store), None) => Ok(KeyPlace::CloudHsm { store }),
+        (Some(store), Some(xks_key_id)) => Ok(KeyPlace::External { store, xks_key_id }),
+        (None, Some(_)) => Err(Fault::Value("xks_key_id")),
+    }
 }
 
 /// The id of a key from the column `id`.

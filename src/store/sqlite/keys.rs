@@ -1,27 +1,29 @@
 //! Keys: created, read, replaced by their next revision, deleted.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::domain::kms::{Key, KeyId, Scope};
 use crate::store::StoreError;
 use crate::store::sqlite::fault::{Fault, already_exists};
 use crate::store::sqlite::key_row::{KeyColumns, read_key, read_key_id};
 use crate::store::sqlite::statements::statements;
-use crate::store::sqlite::{aliases, materials, numbers, scopes};
+use crate::store::sqlite::{aliases, custom_key_stores, materials, numbers, scopes};
 
 statements! {
     FIND = "SELECT k.key_no, k.revision FROM scope AS s JOIN kms_key AS k ON k.scope_id = s.scope_id
         WHERE s.account = ?1 AND s.region = ?2 AND k.id = ?3";
     GET = "SELECT k.key_no, k.revision, k.created, k.description, k.spec, k.usage, k.origin, k.multi_region,
             k.state, k.deletion_due, k.deletion_window_days, k.rotation_next, k.rotation_period_days, k.tags,
-            k.policy
+            k.policy, k.xks_key_id, c.id AS store_id
         FROM scope AS s JOIN kms_key AS k ON k.scope_id = s.scope_id
+            LEFT JOIN custom_key_store AS c ON c.store_no = k.store_no
         WHERE s.account = ?1 AND s.region = ?2 AND k.id = ?3";
     INSERT = "INSERT INTO kms_key (scope_id, id, revision, created, description, spec, usage, origin,
             multi_region, state, deletion_due, deletion_window_days, rotation_next, rotation_period_days, tags,
-            policy)
+            policy, store_no, xks_key_id)
         VALUES (:place, :id, :revision, :created, :description, :spec, :usage, :origin, :multi_region, :state,
-            :deletion_due, :deletion_window_days, :rotation_next, :rotation_period_days, :tags, :policy)";
+            :deletion_due, :deletion_window_days, :rotation_next, :rotation_period_days, :tags, :policy,
+            :store_no, :xks_key_id)";
     UPDATE = "UPDATE kms_key SET id = :id, revision = :revision, created = :created, description = :description,
             spec = :spec, usage = :usage, origin = :origin, multi_region = :multi_region, state = :state,
             deletion_due = :deletion_due, deletion_window_days = :deletion_window_days,
@@ -55,11 +57,11 @@ pub(super) fn require(connection: &Connection, scope: &Scope, id: &KeyId) -> Res
 
 pub(super) fn create(connection: &Connection, key: &Key, keys_max: u64) -> Result<(), Fault> {
     let scope_id = scopes::ensure(connection, &key.scope)?;
+    let (store_no, xks_key_id) = custom_key_stores::place_of_new_key(connection, key)?;
+    let place: [(&str, &dyn ToSql); 2] = [(":store_no", &store_no), (":xks_key_id", &xks_key_id)];
     let columns = KeyColumns::of(key)?;
-    connection
-        .prepare_cached(INSERT)?
-        .execute(columns.params(&scope_id).as_slice())
-        .map_err(already_exists)?;
+    let columns = [columns.params(&scope_id).as_slice(), &place].concat();
+    connection.prepare_cached(INSERT)?.execute(columns.as_slice()).map_err(already_exists)?;
     let key_no = connection.last_insert_rowid();
     scopes::add_key(connection, scope_id, keys_max)?;
     materials::insert(connection, key_no, &key.materials)
@@ -113,5 +115,6 @@ pub(super) fn page(
 
 pub(super) fn clear(connection: &Connection) -> Result<(), Fault> {
     connection.prepare_cached(CLEAR)?.execute([])?;
+    custom_key_stores::clear(connection)?;
     scopes::clear(connection)
 }

@@ -3,6 +3,8 @@
 mod aliases;
 mod backup;
 mod connection;
+mod custom_key_store_row;
+mod custom_key_stores;
 mod due;
 mod fault;
 mod files;

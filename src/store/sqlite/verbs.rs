@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::domain::kms::{Alias, AliasName, Grant, GrantId, Key, KeyId, Scope, UnixMillis};
+use crate::domain::kms::{
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, Scope, UnixMillis,
+};
 use crate::store::sqlite::grants::{Page, PageOf};
-use crate::store::sqlite::{SqliteStore, aliases, due, grants, identities, keys, usage};
+use crate::store::sqlite::{SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, usage};
 use crate::store::{
     DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, LastUsage, Setting, Store, Stored,
     UsageRecord,
@@ -38,6 +40,47 @@ impl Store for SqliteStore {
     ) -> Stored<'a, Vec<KeyId>> {
         let (scope, after) = (scope.clone(), after.cloned());
         self.read(move |connection| keys::page(connection, &scope, after.as_ref(), limit))
+    }
+
+    fn create_custom_key_store(&self, store: CustomKeyStore, stores_max: u64) -> Stored<'_, ()> {
+        self.write(move |connection| custom_key_stores::create(connection, &store, stores_max))
+    }
+
+    fn custom_key_store<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+    ) -> Stored<'a, Option<CustomKeyStore>> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.read(move |connection| custom_key_stores::get(connection, &scope, &id))
+    }
+
+    fn custom_key_stores<'a>(&'a self, scope: Option<&'a Scope>) -> Stored<'a, Vec<CustomKeyStore>> {
+        let scope = scope.cloned();
+        self.read(move |connection| custom_key_stores::list(connection, scope.as_ref()))
+    }
+
+    fn replace_custom_key_store(&self, store: CustomKeyStore) -> Stored<'_, ()> {
+        self.write(move |connection| custom_key_stores::replace(connection, &store))
+    }
+
+    fn delete_custom_key_store<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+        revision: u64,
+    ) -> Stored<'a, ()> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.write(move |connection| custom_key_stores::delete(connection, &scope, &id, revision))
+    }
+
+    fn keys_of_custom_key_store<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+    ) -> Stored<'a, Vec<KeyId>> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.read(move |connection| custom_key_stores::keys_of(connection, &scope, &id))
     }
 
     fn alias<'a>(&'a self, scope: &'a Scope, name: &'a AliasName) -> Stored<'a, Option<Alias>> {

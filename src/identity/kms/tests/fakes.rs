@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::domain::kms::{
-    Alias, AliasName, Grant, GrantId, Key, KeyId, KeySpec, MaterialId, Scope, UnixMillis, WrappedKey,
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeySpec, MaterialId,
+    Scope, UnixMillis, WrappedKey,
 };
 use crate::key_manager::backing_key::{
     BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
@@ -74,6 +75,37 @@ impl Store for MemoryStore {
         unreachable!()
     }
     fn keys_page<'a>(&'a self, _: &'a Scope, _: Option<&'a KeyId>, _: usize) -> Stored<'a, Vec<KeyId>> {
+        unreachable!()
+    }
+    fn create_custom_key_store(&self, _: CustomKeyStore, _: u64) -> Stored<'_, ()> {
+        unreachable!()
+    }
+    fn custom_key_store<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: &'a CustomKeyStoreId,
+    ) -> Stored<'a, Option<CustomKeyStore>> {
+        unreachable!()
+    }
+    fn custom_key_stores<'a>(&'a self, _: Option<&'a Scope>) -> Stored<'a, Vec<CustomKeyStore>> {
+        unreachable!()
+    }
+    fn replace_custom_key_store(&self, _: CustomKeyStore) -> Stored<'_, ()> {
+        unreachable!()
+    }
+    fn delete_custom_key_store<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: &'a CustomKeyStoreId,
+        _: u64,
+    ) -> Stored<'a, ()> {
+        unreachable!()
+    }
+    fn keys_of_custom_key_store<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: &'a CustomKeyStoreId,
+    ) -> Stored<'a, Vec<KeyId>> {
         unreachable!()
     }
     fn alias<'a>(&'a self, _: &'a Scope, _: &'a AliasName) -> Stored<'a, Option<Alias>> {
