@@ -23,6 +23,8 @@ pub struct Metrics {
     pub kms_request_duration_seconds: HistogramVec,
     pub kms_requests_in_flight: IntGauge,
     pub sts_requests_total: IntCounterVec,
+    pub kms_xks_proxy_credential_associated_timestamp_seconds: IntGaugeVec,
+    pub kms_external_key_store_throttled_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
     pub credential_created_timestamp_seconds: IntGaugeVec,
     pub key_store_blocked: IntGaugeVec,
@@ -124,6 +126,16 @@ impl Metrics {
                 "sts_requests_total",
                 "STS API requests answered, by error code (`none` for success).",
                 &["operation", "error"],
+            )?,
+            kms_xks_proxy_credential_associated_timestamp_seconds: make.gauges(
+                "kms_xks_proxy_credential_associated_timestamp_seconds",
+                "When the key store was given its proxy credential; its age is time() minus this.",
+                &["custom_key_store_id"],
+            )?,
+            kms_external_key_store_throttled_total: make.counters(
+                "kms_external_key_store_throttled_total",
+                "Requests refused because the request quota of the key store is used up.",
+                &["custom_key_store_id", "kms_operation", "key_spec"],
             )?,
             kms_requests_in_flight: make.keep(IntGauge::with_opts(opts(
                 "kms_requests_in_flight",
@@ -277,6 +289,35 @@ impl Metrics {
             state: self.hsm_state.clone(),
             name: name.to_owned(),
         }
+    }
+}
+
+/// What is measured of custom key stores without asking anybody.
+#[derive(Clone)]
+pub struct KeyStoreMetrics {
+    credential_since: IntGaugeVec,
+    throttled: IntCounterVec,
+}
+
+impl KeyStoreMetrics {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            credential_since: metrics.kms_xks_proxy_credential_associated_timestamp_seconds.clone(),
+            throttled: metrics.kms_external_key_store_throttled_total.clone(),
+        }
+    }
+
+    pub fn credential_since(&self, custom_key_store_id: &str, unix_seconds: i64) {
+        self.credential_since.with_label_values(&[custom_key_store_id]).set(unix_seconds);
+    }
+
+    pub fn throttled(&self, custom_key_store_id: &str, kms_operation: &str, key_spec: &str) {
+        self.throttled.with_label_values(&[custom_key_store_id, kms_operation, key_spec]).inc();
+    }
+
+    /// The key store is gone.
+    pub fn forget(&self, custom_key_store_id: &str) {
+        let _ = self.credential_since.remove_label_values(&[custom_key_store_id]);
     }
 }
 

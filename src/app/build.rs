@@ -74,6 +74,7 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             request_log: server_parts.request_log.clone(),
+            clusters: Arc::new(crate::app::kms::NoClusters),
         };
         let kms = match &config.kms {
             Some(kms) => {

@@ -13,14 +13,15 @@ use crate::app::build::{Parts, start_hsms};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
-use crate::gate::kms::{Kms, KmsParts, ResourceQuotas};
+use crate::gate::kms::{KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas};
 use crate::identity::kms::{Declared, Directory, Registry, administer_json};
 use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
+use crate::key_manager::cluster::Clusters;
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
 use crate::kms::{self, QuotaClass, RequestQuotas};
 use crate::logging::LogSink;
-use crate::metrics::Metrics;
+use crate::metrics::{KeyStoreMetrics, Metrics};
 use crate::secret::SecretBytes;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Setting, Store};
@@ -36,6 +37,7 @@ const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
 pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
+    pub(super) key_store_health_interval: Duration,
     directory: Arc<Directory>,
     registry: Registry,
     /// The identities file, and the files that it names.
@@ -53,6 +55,7 @@ pub(super) struct Surroundings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) request_log: Option<LogSink>,
+    pub(super) clusters: Arc<dyn Clusters>,
 }
 
 impl KmsFace {
@@ -62,7 +65,7 @@ impl KmsFace {
         members: Vec<Arc<Hsm>>,
         surroundings: Surroundings,
     ) -> Result<Self, StartError> {
-        let Surroundings { clock, metrics, request_log } = surroundings;
+        let Surroundings { clock, metrics, request_log, clusters } = surroundings;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
         let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
@@ -73,6 +76,7 @@ impl KmsFace {
         let parts = KmsParts {
             store: Arc::clone(&store),
             backing_keys: Arc::clone(&backing_keys),
+            key_stores: key_stores(settings, clusters, &metrics),
             clock: kms_clock,
             quotas: resource_quotas(&settings.resource_quotas),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
@@ -101,6 +105,7 @@ impl KmsFace {
         );
         Ok(Self {
             registry,
+            key_store_health_interval: Duration::from_secs(60),
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
@@ -254,6 +259,39 @@ impl Development for KmsFace {
     }
 }
 
+/// What custom key stores are built on.
+fn key_stores(_settings: &config::Kms, clusters: Arc<dyn Clusters>, metrics: &Metrics) -> KeyStoreParts {
+    KeyStoreParts {
+        proxies: Arc::new(NoProxies),
+        clusters,
+        metrics: KeyStoreMetrics::new(metrics),
+        settings: KeyStoreSettings {
+            requests_per_second: std::num::NonZeroU32::new(1800).unwrap_or(std::num::NonZeroU32::MIN),
+            requests_per_second_by_id: std::collections::BTreeMap::new(),
+            vpc_endpoint_services: Vec::new(),
+        },
+    }
+}
+
+struct NoProxies;
+pub(super) struct NoClusters;
+
+impl crate::key_manager::xks_proxy::XksProxies for NoProxies {
+    fn open(
+        &self,
+        _: crate::key_manager::xks_proxy::XksProxyAddress,
+    ) -> Arc<dyn crate::key_manager::xks_proxy::XksProxy> {
+        unimplemented!()
+    }
+    fn forget(&self, _: &str) {}
+}
+
+impl Clusters for NoClusters {
+    fn find(&self, _: &str) -> Option<Arc<dyn crate::key_manager::cluster::Cluster>> {
+        None
+    }
+}
+
 /// Reads what the identities file declares.
 pub(super) fn read_identities(settings: &config::Kms) -> Result<Option<Declared>, String> {
     let read = |path| Declared::load(path).map_err(|error| error.to_string());
@@ -284,5 +322,6 @@ fn resource_quotas(config: &config::ResourceQuotas) -> ResourceQuotas {
         aliases_per_key: config.aliases_per_key,
         grants_per_key: config.grants_per_key,
         on_demand_rotations_per_key: config.on_demand_rotations_per_key,
+        custom_key_stores: config.custom_key_stores,
     }
 }

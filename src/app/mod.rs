@@ -28,6 +28,7 @@ use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
 use crate::tasks::kms_due_work;
+use crate::tasks::kms_key_stores;
 use crate::tasks::probes;
 
 pub use build::App;
@@ -148,6 +149,7 @@ async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     face.open_root_key().await;
     background.spawn(keep_kms_open(Arc::clone(&face)));
     background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
+    background.spawn(kms_key_stores::run(Arc::clone(&face.kms), app.clock(), face.key_store_health_interval));
     background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
 }
 

@@ -62,6 +62,7 @@ fn resource_quotas(review: &mut Review<'_>, raw: &schema::ResourceQuotas) -> Res
         keys: within("keys", raw.keys),
         aliases_per_key: within("aliases_per_key", raw.aliases_per_key),
         grants_per_key: within("grants_per_key", raw.grants_per_key),
+        custom_key_stores: within("custom_key_stores", raw.custom_key_stores),
         on_demand_rotations_per_key: raw.on_demand_rotations_per_key,
     }
 }

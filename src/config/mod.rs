@@ -179,6 +179,7 @@ pub struct ResourceQuotas {
     pub keys: u64,
     pub aliases_per_key: u64,
     pub grants_per_key: u64,
+    pub custom_key_stores: u64,
     pub on_demand_rotations_per_key: usize,
 }
 

@@ -180,11 +180,18 @@ pub(super) struct ResourceQuotas {
     pub(super) aliases_per_key: u64,
     pub(super) grants_per_key: u64,
     pub(super) on_demand_rotations_per_key: usize,
+    pub(super) custom_key_stores: u64,
 }
 
 impl Default for ResourceQuotas {
     fn default() -> Self {
-        Self { keys: 100_000, aliases_per_key: 50, grants_per_key: 50_000, on_demand_rotations_per_key: 25 }
+        Self {
+            keys: 100_000,
+            aliases_per_key: 50,
+            grants_per_key: 50_000,
+            on_demand_rotations_per_key: 25,
+            custom_key_stores: 10,
+        }
     }
 }
 

@@ -77,6 +77,9 @@ pub trait Cluster: Send + Sync {
     /// Bytes from the generator of an HSM (`C_GenerateRandom`).
     fn random(&self, bytes: usize, deadline: Instant) -> Answer<'_, SecretBytes>;
 
+    /// Whether the cluster keeps `kmsuser` out; no I/O.
+    fn is_user_locked_out(&self) -> bool;
+
     /// The latest known health of each HSM; no I/O.
     fn health(&self) -> Vec<MemberHealth>;
 }

@@ -6,6 +6,7 @@ use crate::domain::kms::{CapabilityRefusal, StateRefusal};
 use crate::gate::kms::Refused;
 use crate::http::BodyError;
 use crate::key_manager::HsmError;
+use crate::kms::key_store_error::KeyStoreException;
 use crate::store::StoreError;
 
 /// Why a request was not served. Texts are those that AWS KMS answers with, where they are known.
@@ -15,6 +16,11 @@ pub enum Error {
     AlreadyExists(String),
     BodyTimedOut,
     BodyTooLarge,
+    /// With a cause that is for the log.
+    Caused {
+        error: Box<Self>,
+        cause: String,
+    },
     /// The key was changed meanwhile: the request is tried again.
     Conflict,
     Disabled(String),
@@ -27,6 +33,8 @@ pub enum Error {
     IncorrectKey,
     /// Not one of ours: the caller gets no details.
     Internal(String),
+    /// `KMSInternalException` with a text that tells the caller what to do.
+    InternalWithText(&'static str),
     InvalidAliasName(String),
     InvalidArn(String),
     InvalidCiphertext,
@@ -36,6 +44,7 @@ pub enum Error {
     InvalidMarker(String),
     InvalidSignature(String),
     InvalidState(String),
+    KeyStore(KeyStoreException, String),
     KeyUnavailable(String),
     LimitExceeded(String),
     MalformedPolicyDocument(String),
@@ -87,6 +96,7 @@ impl Error {
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", BODY_TOO_LARGE)
             }
+            Self::Caused { error, .. } => return error.wire(),
             Self::Disabled(text) => (bad, "DisabledException", text.as_str()),
             Self::Disconnected => (bad, "RequestTimeoutException", "the request body ended early"),
             Self::DryRun => (bad, "DryRunOperationException", DRY_RUN),
@@ -95,6 +105,9 @@ impl Error {
             Self::IncorrectKey => (bad, "IncorrectKeyException", INCORRECT_KEY),
             Self::Conflict | Self::Internal(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "KMSInternalException", "internal error")
+            }
+            Self::InternalWithText(text) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "KMSInternalException", *text)
             }
             Self::InvalidAliasName(text) => (bad, "InvalidAliasNameException", text.as_str()),
             Self::InvalidArn(text) => (bad, "InvalidArnException", text.as_str()),
@@ -105,6 +118,7 @@ impl Error {
             Self::InvalidMarker(text) => (bad, "InvalidMarkerException", text.as_str()),
             Self::InvalidSignature(text) => (bad, "InvalidSignatureException", text.as_str()),
             Self::InvalidState(text) => (bad, "KMSInvalidStateException", text.as_str()),
+            Self::KeyStore(exception, text) => (bad, exception.as_str(), text.as_str()),
             Self::KeyUnavailable(text) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "KeyUnavailableException", text.as_str())
             }
@@ -134,7 +148,11 @@ impl Error {
 
     /// What the log says beyond the error name.
     pub fn reason(&self) -> String {
-        if let Self::Internal(reason) = self { reason.clone() } else { self.wire().message }
+        if let Self::Internal(reason) | Self::Caused { cause: reason, .. } = self {
+            reason.clone()
+        } else {
+            self.wire().message
+        }
     }
 
     pub(super) fn validation(text: impl Into<String>) -> Self {
@@ -158,6 +176,7 @@ impl From<Refused> for Error {
             Refused::InvalidCiphertext => Self::InvalidCiphertext,
             Refused::InvalidReference { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
             Refused::KeyManager(error) => error.into(),
+            Refused::KeyStore(refused) => refused.into(),
             Refused::KeyMissing { arn } => Self::NotFound(format!("Key '{arn}' does not exist")),
             Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
             Refused::State { arn, refusal } => state(&arn, refusal),

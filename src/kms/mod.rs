@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod grant;
 mod key_policy;
+mod key_store_error;
 mod model;
 mod operation;
 mod operations;

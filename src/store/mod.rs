@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::domain::kms::{
     AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, Key,
-    KeyId, KeyStoreConflict, MaterialId, Scope, UnixMillis,
+    KeyId, KeyStoreConflict, MaterialId, Scope, UnixMillis, XksKeyId,
 };
 
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -139,6 +139,14 @@ pub trait Store: Send + Sync {
 
     /// Writes a consistent copy of everything to a new file, while others go on reading and writing.
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()>;
+
+    /// Whether a key of this custom key store has the external key already.
+    fn is_xks_key_in_use<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+        xks_key_id: &'a XksKeyId,
+    ) -> Stored<'a, bool>;
 
     /// Deletes all keys, aliases, grants, usage and custom key stores; identities and settings stay. For development.
     fn clear_keys(&self) -> Stored<'_, ()>;

@@ -3,4 +3,5 @@
 pub mod file_watch;
 pub mod invocations;
 pub mod kms_due_work;
+pub mod kms_key_stores;
 pub mod probes;

@@ -104,6 +104,28 @@ impl KeyAction {
         if matches!(self, Self::UpdateAliasFrom) { Self::UpdateAlias.as_str() } else { self.as_str() }
     }
 
+    /// Whether key material is used.
+    pub const fn is_cryptographic(self) -> bool {
+        matches!(
+            self,
+            Self::Decapsulate
+                | Self::Decrypt
+                | Self::DeriveSharedSecret
+                | Self::Encapsulate
+                | Self::Encrypt
+                | Self::GenerateDataKey
+                | Self::GenerateDataKeyPair
+                | Self::GenerateDataKeyPairWithoutPlaintext
+                | Self::GenerateDataKeyWithoutPlaintext
+                | Self::GenerateMac
+                | Self::ReEncryptFrom
+                | Self::ReEncryptTo
+                | Self::Sign
+                | Self::Verify
+                | Self::VerifyMac
+        )
+    }
+
     /// The key state table (AWS KMS Developer Guide, Key states of AWS KMS keys). What origin and kind of a key
     /// forbid (its notes 6, 7 and 9) is in `capability` and comes first, but for a key that is being created.
     const fn row(self) -> Row {

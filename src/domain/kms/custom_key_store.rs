@@ -182,6 +182,14 @@ impl CustomKeyStore {
         }
     }
 
+    /// Does nothing to an external key store, which has no such password.
+    pub fn set_password(&mut self, password: SealedSecret) {
+        match &mut self.backing {
+            KeyStoreBacking::CloudHsm(backing) => backing.password = password,
+            KeyStoreBacking::External(_) => {}
+        }
+    }
+
     /// What this key store must not share with `other` but does (AWS KMS Developer Guide, Create an external key
     /// store and Create an AWS CloudHSM key store).
     pub fn conflict_with(&self, other: &Self) -> Option<KeyStoreConflict> {

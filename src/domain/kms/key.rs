@@ -189,6 +189,11 @@ impl Key {
         self.materials.iter().rev().find(|material| material.id == *id)
     }
 
+    /// Whether callers are told which generation of material was used: of symmetric keys in the default key store.
+    pub const fn has_material_ids(&self) -> bool {
+        matches!(self.spec, KeySpec::SymmetricDefault) && matches!(self.place, KeyPlace::Default)
+    }
+
     pub fn on_demand_rotations(&self) -> usize {
         let is_on_demand = |material: &&Material| material.rotation == Some(RotationType::OnDemand);
         self.materials.iter().filter(is_on_demand).count()

@@ -1,14 +1,12 @@
 //! What a caller may do in its account and Region that is not about one existing key.
 
-use std::sync::Arc;
-
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    Alias, AliasName, Grant, GrantId, GrantPrincipal, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage,
-    Origin, Scope, Tag,
+    Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyId, KeySpec, Scope,
 };
 use crate::gate::kms::changes::to_the_end;
-use crate::gate::kms::material::random;
+use crate::gate::kms::cipher::used;
+use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::{Call, OpenKey, Refused};
 use crate::policy::{Context, PolicyDocument};
 use crate::secret::SecretBytes;
@@ -20,21 +18,13 @@ pub struct Account<'a> {
     scope: Scope,
 }
 
-/// What a key is made from.
-#[derive(Debug)]
-pub struct NewKey {
-    pub description: String,
-    pub spec: KeySpec,
-    pub usage: KeyUsage,
-    pub origin: Origin,
-    pub multi_region: bool,
-    pub policy: Arc<str>,
-    pub tags: Vec<Tag>,
-}
-
 impl<'a> Account<'a> {
     pub(super) fn new(call: &'a Call<'a>, scope: Scope) -> Self {
         Self { call, scope }
+    }
+
+    pub(super) const fn call(&self) -> &'a Call<'a> {
+        self.call
     }
 
     pub fn scope(&self) -> &Scope {
@@ -44,42 +34,6 @@ impl<'a> Account<'a> {
     /// Why this kind of key cannot be made, if it cannot.
     pub fn supports(&self, spec: KeySpec) -> Result<(), String> {
         self.call.kms.backing_keys.supports(spec)
-    }
-
-    /// Makes the material in the HSM, and then the key in one transaction: it is there whole, or not at all.
-    pub async fn create_key(&self, new: NewKey) -> Result<Arc<Key>, Refused> {
-        let kms = self.call.kms;
-        let now = self.call.now();
-        let mut key = Key {
-            scope: self.scope.clone(),
-            id: KeyId::from_random(random()?, new.multi_region),
-            revision: 1,
-            created: now,
-            description: new.description,
-            spec: new.spec,
-            usage: new.usage,
-            origin: new.origin,
-            place: KeyPlace::Default,
-            multi_region: new.multi_region,
-            state: KeyState::Enabled,
-            deletion: None,
-            rotation: None,
-            policy: new.policy,
-            tags: new.tags,
-            aliases: Vec::new(),
-            materials: Vec::new(),
-        };
-        match new.origin {
-            Origin::AwsKms => {
-                key.materials.push(kms.new_material(key.spec, now, self.call.deadline()).await?)
-            }
-            Origin::AwsCloudHsm | Origin::External | Origin::ExternalKeyStore => {
-                key.state = KeyState::PendingImport;
-            }
-        }
-        let key = Arc::new(key);
-        kms.store.create_key(Arc::clone(&key), kms.quotas.keys).await?;
-        Ok(key)
     }
 
     pub async fn keys_page(&self, after: Option<&KeyId>, limit: usize) -> Result<Vec<KeyId>, Refused> {
@@ -109,6 +63,19 @@ impl<'a> Account<'a> {
 
     pub async fn random(&self, bytes: usize) -> Result<SecretBytes, Refused> {
         Ok(self.call.kms.backing_keys.random(bytes, self.call.deadline()).await.result?)
+    }
+
+    /// From the cluster of a CloudHSM key store.
+    pub async fn random_of_cluster(&self, id: &str, bytes: usize) -> Result<SecretBytes, Refused> {
+        let missing = || KeyStoreRefused::Missing { named: id.to_owned() };
+        let id = CustomKeyStoreId::parse(id).ok_or_else(missing)?;
+        let known = self.custom_key_store(&id).await?;
+        let cluster = self.call.kms.cluster_of(&known)?;
+        if known.store.connection != Connection::Connected {
+            return Err(KeyStoreRefused::ClusterNotConnected.into());
+        }
+        let random = cluster.random(bytes, self.call.deadline()).await.result;
+        random.map_err(|error| used(&*cluster, error))
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Region,
-    Scope, UnixMillis, Uuid, check,
+    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, Key, KeyAction, KeyId, KeyReference,
+    Region, Scope, UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::key_store_refused::KeyStoreRefused;
+use crate::gate::kms::key_stores::KnownKeyStore;
 use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
 use crate::identity::kms::Caller;
 use crate::policy::{Context, PolicyDocument};
@@ -268,9 +270,19 @@ impl<'a> Call<'a> {
                 Some(self.granted(refused, (&key.key, question), (action, usage), context).await?)
             }
         };
-        let open = OpenKey::new(self, Arc::clone(&key), action).granted_by(granted_by);
-        check(open.key(), open.key().state, action).map_err(|refusal| open.refused(refusal))?;
+        let key_store = self.key_store_of(&key.key).await?;
+        let open = OpenKey::new(self, key, action).granted_by(granted_by).in_key_store(key_store);
+        check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
+    }
+
+    /// The custom key store that a key is in, if it is in one.
+    async fn key_store_of(&self, key: &Key) -> Result<Option<Arc<KnownKeyStore>>, Refused> {
+        let Some(id) = key.place.custom_key_store() else { return Ok(None) };
+        match self.kms.find_key_store(&key.scope, id).await? {
+            Some(known) => Ok(Some(known)),
+            None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
+        }
     }
 
     fn context<'c>(&'c self, usage: Use<'c>) -> Context<'c> {

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::domain::kms::{Alias, AliasName, Key, KeyId, Scope};
+use crate::domain::kms::{Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Key, KeyId, Scope};
 use crate::gate::kms::key_cache::KeyCache;
+use crate::gate::kms::key_stores::KeyStores;
 use crate::store::{Store, StoreError};
 
 pub(super) struct Changes {
     pub(super) store: Arc<dyn Store>,
     pub(super) cache: Arc<KeyCache>,
+    pub(super) key_stores: Arc<KeyStores>,
 }
 
 /// Runs a change to its end, also when the request that wants it is dropped because its client went away. Otherwise
@@ -56,6 +58,27 @@ impl Changes {
     pub(super) async fn delete_alias(self, alias: Alias) -> Result<(), StoreError> {
         let result = self.store.delete_alias(&alias.scope, &alias.name).await;
         self.forget_alias(&alias.scope, &alias.name, &[&alias.target]);
+        result
+    }
+
+    pub(super) async fn replace_key_store(self, store: CustomKeyStore) -> Result<(), StoreError> {
+        let (scope, id) = (store.scope.clone(), store.id.clone());
+        let result = self.store.replace_custom_key_store(store).await;
+        self.key_stores.forget(&scope, &id);
+        result
+    }
+
+    pub(super) async fn delete_key_store(
+        self,
+        scope: Scope,
+        id: CustomKeyStoreId,
+        revision: u64,
+    ) -> Result<(), StoreError> {
+        let result = self.store.delete_custom_key_store(&scope, &id, revision).await;
+        match result {
+            Ok(()) => self.key_stores.forget_deleted(&scope, &id),
+            Err(_) => self.key_stores.forget(&scope, &id),
+        }
         result
     }
 

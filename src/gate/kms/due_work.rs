@@ -37,7 +37,7 @@ impl Kms {
             done.is_cut_short |= due.len() == BATCH_MAX;
             for (scope, id) in due {
                 let result = match work {
-                    DueWork::Deletion => self.delete_if_due(&scope, &id, now).await,
+                    DueWork::Deletion => self.delete_if_due((&scope, &id), now, deadline()).await,
                     DueWork::Rotation => self.rotate_if_due((&scope, &id), now, deadline()).await,
                 };
                 match (result, work) {
@@ -54,16 +54,22 @@ impl Kms {
         Ok(done)
     }
 
-    async fn delete_if_due(&self, scope: &Scope, id: &KeyId, now: UnixMillis) -> Result<bool, Refused> {
+    async fn delete_if_due(
+        &self,
+        (scope, id): (&Scope, &KeyId),
+        now: UnixMillis,
+        deadline: Instant,
+    ) -> Result<bool, Refused> {
         let Some(key) = self.store.key(scope, id).await? else { return Ok(false) };
         let is_due = |key: &Key| key.deletion.is_some_and(|deletion| deletion.due <= now);
         if key.state != KeyState::PendingDeletion || !is_due(&key) {
             return Ok(false);
         }
         let materials: Vec<_> = key.materials.iter().map(|material| material.id).collect();
-        to_the_end(self.changes().delete_key(key)).await?;
+        to_the_end(self.changes().delete_key(key.clone())).await?;
         materials.iter().for_each(|material| self.backing_keys.forget(material));
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
+        self.destroy_cluster_key(&key, deadline).await;
         Ok(true)
     }
 
@@ -102,9 +108,11 @@ impl Kms {
         Ok(result?)
     }
 
-    /// Deletes every key, alias and grant. For development.
+    /// Deletes every key, alias, grant and custom key store. For development.
     pub async fn clear(&self) -> Result<(), Refused> {
+        self.log_out_everywhere().await;
         self.store.clear_keys().await?;
+        self.key_stores.forget_everything();
         self.usage.clear();
         self.cache.forget_everything();
         Ok(())

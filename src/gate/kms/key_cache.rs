@@ -84,7 +84,7 @@ impl KeyCache {
     }
 }
 
-struct Shelf<K, V> {
+pub(super) struct Shelf<K, V> {
     entries: RwLock<HashMap<K, V>>,
     entries_max: usize,
     /// Goes up with every change, while `entries` is held.
@@ -92,16 +92,16 @@ struct Shelf<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Shelf<K, V> {
-    fn new(entries_max: usize) -> Self {
+    pub(super) fn new(entries_max: usize) -> Self {
         Self { entries: RwLock::default(), entries_max, changes: AtomicU64::new(0) }
     }
 
-    fn find(&self, name: &K) -> Result<V, Reading> {
+    pub(super) fn find(&self, name: &K) -> Result<V, Reading> {
         let entries = self.entries.read();
         entries.get(name).cloned().ok_or_else(|| Reading(self.changes.load(Ordering::Acquire)))
     }
 
-    fn keep(&self, reading: Reading, name: K, value: V) {
+    pub(super) fn keep(&self, reading: Reading, name: K, value: V) {
         let mut entries = self.entries.write();
         if self.changes.load(Ordering::Acquire) != reading.0 {
             return;
@@ -114,13 +114,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Shelf<K, V> {
         entries.insert(name, value);
     }
 
-    fn forget(&self, name: &K) {
+    pub(super) fn forget(&self, name: &K) {
         let mut entries = self.entries.write();
         self.changes.fetch_add(1, Ordering::AcqRel);
         entries.remove(name);
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         let mut entries = self.entries.write();
         self.changes.fetch_add(1, Ordering::AcqRel);
         entries.clear();

@@ -51,7 +51,11 @@ impl Kms {
 
     /// Every change of the store goes through this.
     pub(super) fn changes(&self) -> Changes {
-        Changes { store: Arc::clone(&self.store), cache: Arc::clone(&self.cache) }
+        Changes {
+            store: Arc::clone(&self.store),
+            cache: Arc::clone(&self.cache),
+            key_stores: Arc::clone(&self.key_stores),
+        }
     }
 
     /// Fresh material, generated in the HSM.

@@ -3,14 +3,23 @@
 mod account;
 mod call;
 mod changes;
+mod cipher;
+mod cluster_keys;
+mod connecting;
+mod custom_key_stores;
 mod due_work;
 mod facts;
 mod granted;
 mod key_cache;
+mod key_creation;
+mod key_store_refused;
+mod key_store_secrets;
+mod key_stores;
 mod material;
 mod open_key;
 mod refused;
 mod usage_ledger;
+mod vpc_endpoint_service;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -20,16 +29,27 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
+use crate::gate::kms::key_stores::KeyStores;
 use crate::gate::kms::usage_ledger::UsageLedger;
 use crate::key_manager::backing_key::BackingKeys;
 use crate::store::Store;
 
-pub use account::{Account, NewKey};
+pub use account::Account;
 pub use call::{Call, Request, RequestId, Use};
+pub use cluster_keys::{ClusterFindings, OrphanedKey};
+pub use connecting::{KeyStoreName, Resumed};
+pub use custom_key_stores::{
+    ClusterUpdate, CustomKeyStores, ExternalUpdate, KeyStoreUpdate, NewBacking, NewCustomKeyStore,
+    NewExternal, ProxyCredential,
+};
 pub use due_work::DueWorkDone;
 pub use facts::RequestFacts;
+pub use key_creation::NewKey;
+pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
+pub use key_stores::{KeyStoreParts, KeyStoreSettings};
 pub use open_key::{Decrypted, GeneratedDataKey, NewGrant, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
+pub use vpc_endpoint_service::DeclaredVpcEndpointService;
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +59,19 @@ pub struct ResourceQuotas {
     pub aliases_per_key: u64,
     pub grants_per_key: u64,
     pub on_demand_rotations_per_key: usize,
+    /// Custom key stores of one account and Region.
+    pub custom_key_stores: u64,
 }
 
 impl Default for ResourceQuotas {
     fn default() -> Self {
-        Self { keys: 100_000, aliases_per_key: 50, grants_per_key: 50_000, on_demand_rotations_per_key: 25 }
+        Self {
+            keys: 100_000,
+            aliases_per_key: 50,
+            grants_per_key: 50_000,
+            on_demand_rotations_per_key: 25,
+            custom_key_stores: 10,
+        }
     }
 }
 
@@ -54,6 +82,7 @@ pub struct Kms {
     /// KMS time: what rotation, deletion and expiry go by. Development can move it.
     clock: Arc<dyn Clock>,
     cache: Arc<KeyCache>,
+    key_stores: Arc<KeyStores>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
     due_work_changed: Notify,
@@ -62,6 +91,7 @@ pub struct Kms {
 pub struct KmsParts {
     pub store: Arc<dyn Store>,
     pub backing_keys: Arc<dyn BackingKeys>,
+    pub key_stores: KeyStoreParts,
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
     /// Keys whose metadata is kept in memory.
@@ -70,13 +100,14 @@ pub struct KmsParts {
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, clock, quotas, known_keys_max } = parts;
+        let KmsParts { store, backing_keys, key_stores, clock, quotas, known_keys_max } = parts;
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
             backing_keys,
             clock,
             cache,
+            key_stores: Arc::new(KeyStores::new(key_stores)),
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),

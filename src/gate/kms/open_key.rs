@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    BlobStart, Ciphertext, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation,
-    GrantPrincipal, Key, KeyAction, Material, MaterialId, MaterialSource, Refusal, RotationType,
-    StateRefusal,
+    Ciphertext, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Key,
+    KeyAction, KeyPlace, KeyState, Material, MaterialId, Refusal, RotationType, StateRefusal,
 };
+use crate::gate::kms::cipher::Sealing;
 use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
+use crate::gate::kms::key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::usage_ledger::Used;
 use crate::gate::kms::{Call, Refused};
-use crate::key_manager::backing_key::{BackingKey, DataKeyUnder, DecryptUnder, EncryptUnder};
 use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
 use crate::secret::SecretBytes;
 use crate::store::{GrantFilter, GrantQuery, LastUsage};
@@ -19,6 +20,8 @@ use crate::store::{GrantFilter, GrantQuery, LastUsage};
 pub struct OpenKey<'a> {
     call: &'a Call<'a>,
     cached: Arc<CachedKey>,
+    /// The custom key store that the key is in.
+    key_store: Option<Arc<KnownKeyStore>>,
     action: KeyAction,
     /// What permits it, if the policies do not.
     granted_by: Option<Grant>,
@@ -27,18 +30,18 @@ pub struct OpenKey<'a> {
 /// What Encrypt answers with.
 pub struct Sealed {
     pub blob: Vec<u8>,
-    pub material_id: MaterialId,
+    pub material_id: Option<MaterialId>,
 }
 
 pub struct Decrypted {
     pub plaintext: SecretBytes,
-    pub material_id: MaterialId,
+    pub material_id: Option<MaterialId>,
 }
 
 pub struct GeneratedDataKey {
     pub plaintext: SecretBytes,
     pub blob: Vec<u8>,
-    pub material_id: MaterialId,
+    pub material_id: Option<MaterialId>,
 }
 
 /// What a grant is made from.
@@ -54,7 +57,29 @@ pub struct NewGrant {
 
 impl<'a> OpenKey<'a> {
     pub(super) fn new(call: &'a Call<'a>, cached: Arc<CachedKey>, action: KeyAction) -> Self {
-        Self { call, cached, action, granted_by: None }
+        Self { call, cached, key_store: None, action, granted_by: None }
+    }
+
+    pub(super) fn in_key_store(self, key_store: Option<Arc<KnownKeyStore>>) -> Self {
+        Self { key_store, ..self }
+    }
+
+    pub(super) const fn call(&self) -> &'a Call<'a> {
+        self.call
+    }
+
+    pub(super) const fn action(&self) -> KeyAction {
+        self.action
+    }
+
+    pub(super) fn key_store(&self) -> Option<&KnownKeyStore> {
+        self.key_store.as_deref()
+    }
+
+    /// The state that the key shows: that of its key store counts too.
+    pub fn state(&self) -> KeyState {
+        let stored = self.key().state;
+        self.key_store.as_ref().map_or(stored, |known| known.store.connection.shown_state(stored))
     }
 
     pub(super) fn granted_by(self, granted_by: Option<Grant>) -> Self {
@@ -75,13 +100,10 @@ impl<'a> OpenKey<'a> {
         plaintext: SecretBytes,
         context: &EncryptionContext,
     ) -> Result<Sealed, Refused> {
-        let (material, blob_start) = self.sealing()?;
-        let aad = blob_start.aad(context).ok_or(Refused::ContextTooLong)?;
-        let request = EncryptUnder { key: backing_key(material)?, plaintext, aad };
-        let encrypted = self.call.kms.backing_keys.encrypt(request, self.call.deadline()).await.result?;
-        self.note(Some(material.id));
-        let blob = blob_start.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag);
-        Ok(Sealed { blob, material_id: material.id })
+        let sealing = self.sealing(context)?;
+        let blob = self.seal(sealing, plaintext).await?;
+        self.note(Some(sealing.material.id));
+        Ok(Sealed { blob, material_id: self.told_material(sealing.material) })
     }
 
     /// Fresh random bytes, in the clear and under the current material.
@@ -90,18 +112,10 @@ impl<'a> OpenKey<'a> {
         bytes: usize,
         context: &EncryptionContext,
     ) -> Result<GeneratedDataKey, Refused> {
-        let (material, blob_start) = self.sealing()?;
-        let aad = blob_start.aad(context).ok_or(Refused::ContextTooLong)?;
-        let request = DataKeyUnder { key: backing_key(material)?, bytes, aad };
-        let backing_keys = &self.call.kms.backing_keys;
-        let data_key = backing_keys.generate_data_key(request, self.call.deadline()).await.result?;
-        self.note(Some(material.id));
-        let encrypted = &data_key.encrypted;
-        Ok(GeneratedDataKey {
-            blob: blob_start.assemble(&encrypted.iv, &encrypted.ciphertext, &encrypted.tag),
-            plaintext: data_key.plaintext,
-            material_id: material.id,
-        })
+        let sealing = self.sealing(context)?;
+        let (plaintext, blob) = self.seal_fresh(sealing, bytes).await?;
+        self.note(Some(sealing.material.id));
+        Ok(GeneratedDataKey { plaintext, blob, material_id: self.told_material(sealing.material) })
     }
 
     /// Decrypts with the material that the ciphertext names.
@@ -110,19 +124,11 @@ impl<'a> OpenKey<'a> {
         ciphertext: &Ciphertext<'_>,
         context: &EncryptionContext,
     ) -> Result<Decrypted, Refused> {
-        let material_id = ciphertext.header.material_id;
-        let material = self.key().material(&material_id).ok_or(Refused::InvalidCiphertext)?;
-        // A context that is too long was never encrypted with.
-        let aad = ciphertext.aad(context).ok_or(Refused::InvalidCiphertext)?;
-        let request = DecryptUnder {
-            key: backing_key(material)?,
-            iv: ciphertext.iv.to_vec(),
-            ciphertext_and_tag: ciphertext.sealed.to_vec(),
-            aad,
-        };
-        let plaintext = self.call.kms.backing_keys.decrypt(request, self.call.deadline()).await.result?;
+        let material = self.key().material(&ciphertext.header.material_id);
+        let material = material.ok_or(Refused::InvalidCiphertext)?;
+        let plaintext = self.unseal(material, ciphertext, context).await?;
         self.note(None);
-        Ok(Decrypted { plaintext, material_id })
+        Ok(Decrypted { plaintext, material_id: self.told_material(material) })
     }
 
     /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
@@ -193,13 +199,20 @@ impl<'a> OpenKey<'a> {
     pub(super) fn refused(&self, refusal: Refusal) -> Refused {
         let arn = self.cached.arn.clone();
         match refusal {
+            // XKS v1, Error codes: the custom key store is not connected.
+            Refusal::State(StateRefusal::State(KeyState::Unavailable))
+                if self.action.is_cryptographic()
+                    && matches!(self.key().place, KeyPlace::External { .. }) =>
+            {
+                KeyStoreRefused::NotConnected { while_: ProxyUse::Cryptography }.into()
+            }
             Refusal::Capability(refusal) => Refused::Capability { arn, refusal },
             Refusal::State(refusal) => Refused::State { arn, refusal },
         }
     }
 
     /// The material that encrypts, if it still may, and what goes before its ciphertexts.
-    fn sealing(&self) -> Result<(&Material, &BlobStart), Refused> {
+    fn sealing<'k>(&'k self, context: &'k EncryptionContext) -> Result<Sealing<'k>, Refused> {
         let key = self.key();
         let arn = || self.cached.arn.clone();
         let (material, blob_start) = key
@@ -209,7 +222,12 @@ impl<'a> OpenKey<'a> {
         if material.encryptions + self.call.kms.usage.encryptions(key, &material.id) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::EncryptionsUsedUp { arn: arn() });
         }
-        Ok((material, blob_start))
+        Ok(Sealing { material, blob_start, context })
+    }
+
+    /// Callers learn of the material of keys in the default key store only.
+    fn told_material(&self, material: &Material) -> Option<MaterialId> {
+        self.key().has_material_ids().then_some(material.id)
     }
 
     fn note(&self, encrypted_with: Option<MaterialId>) {
@@ -224,18 +242,10 @@ impl<'a> OpenKey<'a> {
 }
 
 /// `KeyLastUsageTrackingOperation` of the service model.
-const fn tracked_name(action: KeyAction) -> &'static str {
+pub(super) const fn tracked_name(action: KeyAction) -> &'static str {
     if matches!(action, KeyAction::ReEncryptFrom | KeyAction::ReEncryptTo) {
         "ReEncrypt"
     } else {
         action.as_str()
-    }
-}
-
-/// None for material that is in a cluster.
-fn backing_key(material: &Material) -> Result<BackingKey, Refused> {
-    match &material.source {
-        MaterialSource::ClusterObject => Err(Refused::InvalidCiphertext),
-        MaterialSource::Wrapped(wrapped) => Ok(BackingKey { id: material.id, wrapped: Arc::clone(wrapped) }),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::authorizer::kms::Denial;
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
+use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::key_manager::HsmError;
 use crate::store::StoreError;
 
@@ -36,6 +37,8 @@ pub enum Refused {
         reference: String,
     },
     KeyManager(HsmError),
+    /// Of a custom key store.
+    KeyStore(KeyStoreRefused),
     KeyMissing {
         arn: String,
     },
@@ -86,6 +89,12 @@ impl fmt::Display for Forbidden {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         if error == StoreError::Conflict { Self::Conflict } else { Self::Store(error) }
+    }
+}
+
+impl From<KeyStoreRefused> for Refused {
+    fn from(refused: KeyStoreRefused) -> Self {
+        Self::KeyStore(refused)
     }
 }
 

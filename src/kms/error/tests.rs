@@ -8,6 +8,7 @@ use proxy_api::sigv4::Refusal;
 use crate::identity::kms::Unauthenticated;
 use crate::kms::authentication::Presented;
 use crate::kms::error::Error;
+use crate::kms::key_store_error::KeyStoreException;
 
 /// What varies from request to request.
 fn text() -> String {
@@ -20,7 +21,10 @@ fn next(error: &Error) -> Option<Error> {
         Error::AccessDenied(_) => Error::AlreadyExists(text()),
         Error::AlreadyExists(_) => Error::BodyTimedOut,
         Error::BodyTimedOut => Error::BodyTooLarge,
-        Error::BodyTooLarge => Error::Conflict,
+        Error::BodyTooLarge => {
+            Error::Caused { error: Box::new(Error::InvalidState(text())), cause: "for the log".to_owned() }
+        }
+        Error::Caused { .. } => Error::Conflict,
         Error::Conflict => Error::Disabled(text()),
         Error::Disabled(_) => Error::Disconnected,
         Error::Disconnected => Error::DryRun,
@@ -28,7 +32,8 @@ fn next(error: &Error) -> Option<Error> {
         Error::ExpiredToken => Error::IncompleteSignature(text()),
         Error::IncompleteSignature(_) => Error::IncorrectKey,
         Error::IncorrectKey => Error::Internal(text()),
-        Error::Internal(_) => Error::InvalidAliasName(text()),
+        Error::Internal(_) => Error::InternalWithText("<text>"),
+        Error::InternalWithText(_) => Error::InvalidAliasName(text()),
         Error::InvalidAliasName(_) => Error::InvalidArn(text()),
         Error::InvalidArn(_) => Error::InvalidCiphertext,
         Error::InvalidCiphertext => Error::InvalidGrantId(text()),
@@ -37,7 +42,11 @@ fn next(error: &Error) -> Option<Error> {
         Error::InvalidKeyUsage(_) => Error::InvalidMarker(text()),
         Error::InvalidMarker(_) => Error::InvalidSignature(text()),
         Error::InvalidSignature(_) => Error::InvalidState(text()),
-        Error::InvalidState(_) => Error::KeyUnavailable(text()),
+        Error::InvalidState(_) => Error::KeyStore(KeyStoreException::CloudHsmClusterInUse, text()),
+        Error::KeyStore(exception, _) => match KeyStoreException::ALL.iter().find(|next| *next > exception) {
+            Some(next) => Error::KeyStore(*next, text()),
+            None => Error::KeyUnavailable(text()),
+        },
         Error::KeyUnavailable(_) => Error::LimitExceeded(text()),
         Error::LimitExceeded(_) => Error::MalformedPolicyDocument(text()),
         Error::MalformedPolicyDocument(_) => Error::MissingAuthenticationToken(text()),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{AccountAction, KeySpec, KeyUsage, Origin};
+use crate::domain::kms::{AccountAction, CustomKeyStoreId, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId};
 use crate::gate::kms::{Call, NewKey, Refused, Use};
 use crate::kms::error::Error;
 use crate::kms::key_policy;
+use crate::kms::operations::Operation;
 use crate::kms::operations::metadata::KeyMetadata;
-use crate::kms::operations::{NO_CUSTOM_KEY_STORES, Operation};
 use crate::kms::tags;
 use crate::kms::tags::TagEntry;
 use crate::store::StoreError;
@@ -48,7 +48,10 @@ impl<'b> Operation<'b> for CreateKey {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let (spec, usage) = request.kind()?;
-        let (origin, multi_region) = request.place()?;
+        let (origin, multi_region) =
+            (request.origin.unwrap_or(Origin::AwsKms), request.multi_region.unwrap_or_default());
+        let place = request.place(origin)?;
+        refuse_in_custom_key_store(&place, spec, multi_region)?;
         let bypass = request.bypass_policy_lockout_safety_check;
         let tags = request.tags.unwrap_or_default();
         let mut conditions = tags::conditions(&tags);
@@ -79,12 +82,14 @@ impl<'b> Operation<'b> for CreateKey {
             spec,
             usage,
             origin,
+            place,
             multi_region,
             policy,
             tags: tags::merged(&[], tags)?,
         };
         let key = account.create_key(new).await.map_err(explain)?;
-        Ok(Response { key_metadata: KeyMetadata::of(&key) })
+        let key_store = account.custom_key_store_of(&key).await?;
+        Ok(Response { key_metadata: KeyMetadata::of(&key, key.state, key_store.as_ref()) })
     }
 }
 
@@ -117,18 +122,46 @@ impl Request<'_> {
         }
     }
 
-    /// Where the material comes from, and whether other Regions may have the key too.
-    fn place(&self) -> Result<(Origin, bool), Error> {
-        let origin = self.origin.unwrap_or(Origin::AwsKms);
-        let is_custom = match origin {
-            Origin::AwsCloudHsm | Origin::ExternalKeyStore => true,
-            Origin::AwsKms | Origin::External => false,
-        };
-        if is_custom || self.custom_key_store_id.is_some() || self.xks_key_id.is_some() {
-            return Err(Error::UnsupportedOperation(NO_CUSTOM_KEY_STORES.to_owned()));
+    /// In which key store the key is to be.
+    fn place(&self, origin: Origin) -> Result<KeyPlace, Error> {
+        let store = self.custom_key_store_id.as_deref().and_then(CustomKeyStoreId::parse);
+        let xks_key_id = self.xks_key_id.as_deref().and_then(XksKeyId::parse);
+        match (origin, store, xks_key_id) {
+            (Origin::AwsKms | Origin::External, None, None) => Ok(KeyPlace::Default),
+            (Origin::AwsCloudHsm, Some(store), None) => Ok(KeyPlace::CloudHsm { store }),
+            (Origin::ExternalKeyStore, Some(store), Some(xks_key_id)) => {
+                Ok(KeyPlace::External { store, xks_key_id })
+            }
+            (Origin::AwsCloudHsm | Origin::ExternalKeyStore, None, _) => {
+                Err(Error::validation(format!("CustomKeyStoreId is required when Origin is {origin}.")))
+            }
+            (Origin::ExternalKeyStore, Some(_), None) => {
+                Err(Error::validation("XksKeyId is required when Origin is EXTERNAL_KEY_STORE."))
+            }
+            (Origin::AwsKms | Origin::AwsCloudHsm | Origin::External, _, Some(_)) => {
+                Err(Error::validation("XksKeyId is valid only when Origin is EXTERNAL_KEY_STORE."))
+            }
+            (Origin::AwsKms | Origin::External, Some(_), None) => Err(Error::validation(
+                "CustomKeyStoreId is valid only when Origin is AWS_CLOUDHSM or EXTERNAL_KEY_STORE.",
+            )),
         }
-        Ok((origin, self.multi_region.unwrap_or_default()))
     }
+}
+
+/// AWS KMS Developer Guide, Custom key stores: symmetric encryption keys of one Region.
+fn refuse_in_custom_key_store(place: &KeyPlace, spec: KeySpec, multi_region: bool) -> Result<(), Error> {
+    if place.custom_key_store().is_none() {
+        return Ok(());
+    }
+    if spec != KeySpec::SymmetricDefault {
+        let text = format!("Custom key stores do not support KMS keys with the key spec {spec}.");
+        return Err(Error::UnsupportedOperation(text));
+    }
+    if multi_region {
+        let text = "Custom key stores do not support multi-Region keys.";
+        return Err(Error::UnsupportedOperation(text.to_owned()));
+    }
+    Ok(())
 }
 
 fn explain(refused: Refused) -> Error {

@@ -40,7 +40,8 @@ pub(super) struct Response {
     key_id: String,
     plaintext: Blob<SecretBytes>,
     encryption_algorithm: EncryptionAlgorithm,
-    key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_id: Option<String>,
 }
 
 impl<'b> Operation<'b> for Decrypt {
@@ -71,7 +72,7 @@ impl<'b> Operation<'b> for Decrypt {
             key_id: key.arn().to_owned(),
             plaintext: Blob(decrypted.plaintext),
             encryption_algorithm: algorithm,
-            key_material_id: decrypted.material_id.to_string(),
+            key_material_id: decrypted.material_id.map(|id| id.to_string()),
         })
     }
 }

@@ -36,6 +36,6 @@ impl<'b> Operation<'b> for DescribeKey {
         let grant_tokens = grant::checked_tokens(request.grant_tokens.as_deref())?;
         let usage = Use { grant_tokens, ..Use::default() };
         let key = call.open(KeyAction::DescribeKey, &request.key_id, usage).await?;
-        Ok(Response { key_metadata: KeyMetadata::of(key.key()) })
+        Ok(Response { key_metadata: KeyMetadata::of(key.key(), key.state(), key.custom_key_store()) })
     }
 }

@@ -17,7 +17,8 @@ pub(super) struct Response {
     ciphertext_blob: Blob<Vec<u8>>,
     plaintext: Blob<SecretBytes>,
     key_id: String,
-    key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_id: Option<String>,
 }
 
 impl<'b> Operation<'b> for GenerateDataKey {
@@ -31,7 +32,7 @@ impl<'b> Operation<'b> for GenerateDataKey {
             ciphertext_blob: Blob(data_key.blob),
             plaintext: Blob(data_key.plaintext),
             key_id,
-            key_material_id: data_key.material_id.to_string(),
+            key_material_id: data_key.material_id.map(|id| id.to_string()),
         })
     }
 }

@@ -15,7 +15,8 @@ pub(super) struct GenerateDataKeyWithoutPlaintext;
 pub(super) struct Response {
     ciphertext_blob: Blob<Vec<u8>>,
     key_id: String,
-    key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_id: Option<String>,
 }
 
 impl<'b> Operation<'b> for GenerateDataKeyWithoutPlaintext {
@@ -28,7 +29,7 @@ impl<'b> Operation<'b> for GenerateDataKeyWithoutPlaintext {
         Ok(Response {
             ciphertext_blob: Blob(data_key.blob),
             key_id,
-            key_material_id: data_key.material_id.to_string(),
+            key_material_id: data_key.material_id.map(|id| id.to_string()),
         })
     }
 }

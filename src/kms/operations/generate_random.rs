@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::kms::AccountAction;
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
-use crate::kms::operations::{Blob, NO_CUSTOM_KEY_STORES, Operation, refuse_recipient};
+use crate::kms::operations::{Blob, Operation, refuse_recipient};
 use crate::secret::SecretBytes;
 use serde::de::IgnoredAny;
 
@@ -35,10 +35,11 @@ impl<'b> Operation<'b> for GenerateRandom {
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         refuse_recipient(request.recipient.is_some())?;
         let account = call.account(AccountAction::GenerateRandom, Use::default())?;
-        if request.custom_key_store_id.is_some() {
-            return Err(Error::UnsupportedOperation(NO_CUSTOM_KEY_STORES.to_owned()));
-        }
         let bytes = request.number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
-        Ok(Response { plaintext: Blob(account.random(bytes).await?) })
+        let plaintext = match &request.custom_key_store_id {
+            Some(id) => account.random_of_cluster(id, bytes).await?,
+            None => account.random(bytes).await?,
+        };
+        Ok(Response { plaintext: Blob(plaintext) })
     }
 }

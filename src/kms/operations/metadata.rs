@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::domain::kms::{Key, KeySpec, KeyState, KeyUsage, Origin, UnixMillis};
+use crate::domain::kms::{
+    CustomKeyStore, Key, KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, Origin, UnixMillis,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -28,7 +30,19 @@ pub(super) struct KeyMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     multi_region_configuration: Option<MultiRegionConfiguration>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    custom_key_store_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud_hsm_cluster_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xks_key_configuration: Option<XksKeyConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     current_key_material_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct XksKeyConfiguration {
+    id: String,
 }
 
 #[derive(Serialize)]
@@ -47,7 +61,8 @@ struct MultiRegionKey {
 }
 
 impl KeyMetadata {
-    pub(super) fn of(key: &Key) -> Self {
+    /// Of a key that shows this state, and the custom key store that it is in.
+    pub(super) fn of(key: &Key, state: KeyState, key_store: Option<&CustomKeyStore>) -> Self {
         let primary = MultiRegionConfiguration {
             multi_region_key_type: "PRIMARY",
             primary_key: MultiRegionKey { arn: key.arn(), region: key.scope.region.to_string() },
@@ -58,10 +73,10 @@ impl KeyMetadata {
             key_id: key.id.to_string(),
             arn: key.arn(),
             creation_date: key.created,
-            enabled: key.state == KeyState::Enabled,
+            enabled: state == KeyState::Enabled,
             description: key.description.clone(),
             key_usage: key.usage,
-            key_state: key.state,
+            key_state: state,
             deletion_date: key.deletion.map(|deletion| deletion.due),
             origin: key.origin,
             key_manager: "CUSTOMER",
@@ -70,7 +85,16 @@ impl KeyMetadata {
             encryption_algorithms: encryption_algorithms(key),
             multi_region: key.multi_region,
             multi_region_configuration: key.multi_region.then_some(primary),
-            current_key_material_id: has_material_ids(key)
+            custom_key_store_id: key.place.custom_key_store().map(ToString::to_string),
+            cloud_hsm_cluster_id: key_store.and_then(cluster_id),
+            xks_key_configuration: match &key.place {
+                KeyPlace::External { xks_key_id, .. } => {
+                    Some(XksKeyConfiguration { id: xks_key_id.to_string() })
+                }
+                KeyPlace::CloudHsm { .. } | KeyPlace::Default => None,
+            },
+            current_key_material_id: key
+                .has_material_ids()
                 .then(|| key.current_material().map(|material| material.id.to_string()))
                 .flatten(),
         }
@@ -92,7 +116,9 @@ const fn encryption_algorithms(key: &Key) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Of symmetric keys whose material KMS holds.
-fn has_material_ids(key: &Key) -> bool {
-    key.spec == KeySpec::SymmetricDefault && matches!(key.origin, Origin::AwsKms | Origin::External)
+fn cluster_id(key_store: &CustomKeyStore) -> Option<String> {
+    match &key_store.backing {
+        KeyStoreBacking::CloudHsm(backing) => Some(backing.cluster_id.clone()),
+        KeyStoreBacking::External(_) => None,
+    }
 }

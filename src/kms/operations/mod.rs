@@ -1,15 +1,21 @@
 //! The operations of the KMS API, a file each, and the table that finds them.
 
 mod cancel_key_deletion;
+mod connect_custom_key_store;
 mod create_alias;
+mod create_custom_key_store;
 mod create_grant;
 mod create_key;
+mod custom_key_store;
 mod data_key;
 mod decrypt;
 mod delete_alias;
+mod delete_custom_key_store;
+mod describe_custom_key_stores;
 mod describe_key;
 mod disable_key;
 mod disable_key_rotation;
+mod disconnect_custom_key_store;
 mod enable_key;
 mod enable_key_rotation;
 mod encrypt;
@@ -38,6 +44,7 @@ mod source;
 mod tag_resource;
 mod untag_resource;
 mod update_alias;
+mod update_custom_key_store;
 mod update_key_description;
 
 use std::future::Future;
@@ -87,14 +94,19 @@ macro_rules! operations {
 
 operations! {
     CancelKeyDeletion => cancel_key_deletion,
+    ConnectCustomKeyStore => connect_custom_key_store,
     CreateAlias => create_alias,
+    CreateCustomKeyStore => create_custom_key_store,
     CreateGrant => create_grant,
     CreateKey => create_key,
     Decrypt => decrypt,
     DeleteAlias => delete_alias,
+    DeleteCustomKeyStore => delete_custom_key_store,
+    DescribeCustomKeyStores => describe_custom_key_stores,
     DescribeKey => describe_key,
     DisableKey => disable_key,
     DisableKeyRotation => disable_key_rotation,
+    DisconnectCustomKeyStore => disconnect_custom_key_store,
     EnableKey => enable_key,
     EnableKeyRotation => enable_key_rotation,
     Encrypt => encrypt,
@@ -120,6 +132,7 @@ operations! {
     TagResource => tag_resource,
     UntagResource => untag_resource,
     UpdateAlias => update_alias,
+    UpdateCustomKeyStore => update_custom_key_store,
     UpdateKeyDescription => update_key_description,
 }
 
@@ -154,8 +167,6 @@ fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
     }
     Ok(Bytes::from_owner(body))
 }
-
-const NO_CUSTOM_KEY_STORES: &str = "Holdfast does not support custom key stores yet.";
 
 /// `DryRunOperationException` for a request that would have succeeded, and is not meant to.
 fn dry_run(dry_run: Option<bool>) -> Result<(), Error> {

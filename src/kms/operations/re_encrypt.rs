@@ -44,8 +44,10 @@ pub(super) struct Response {
     key_id: String,
     source_encryption_algorithm: EncryptionAlgorithm,
     destination_encryption_algorithm: EncryptionAlgorithm,
-    source_key_material_id: String,
-    destination_key_material_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_key_material_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_key_material_id: Option<String>,
 }
 
 impl<'b> Operation<'b> for ReEncrypt {
@@ -94,8 +96,8 @@ impl<'b> Operation<'b> for ReEncrypt {
             key_id: key.arn().to_owned(),
             source_encryption_algorithm: source_algorithm,
             destination_encryption_algorithm: algorithm,
-            source_key_material_id: decrypted.material_id.to_string(),
-            destination_key_material_id: sealed.material_id.to_string(),
+            source_key_material_id: decrypted.material_id.map(|id| id.to_string()),
+            destination_key_material_id: sealed.material_id.map(|id| id.to_string()),
         })
     }
 }

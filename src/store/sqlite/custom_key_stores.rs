@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::domain::kms::{ConnectionState, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, Scope};
+use crate::domain::kms::{
+    ConnectionState, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, Scope, XksKeyId,
+};
 use crate::store::StoreError;
 use crate::store::sqlite::custom_key_store_row::{KeyStoreColumns, read_key_store};
 use crate::store::sqlite::fault::{Fault, already_exists};
@@ -66,6 +68,17 @@ fn find(connection: &Connection, scope: &Scope, id: &CustomKeyStoreId) -> Result
         state: word(row, "connection_state", ConnectionState::parse)?,
         is_cloud_hsm: row.get("is_cloud_hsm")?,
     }))
+}
+
+/// Whether a key of the store has the external key.
+pub(super) fn is_xks_key_in_use(
+    connection: &Connection,
+    (scope, id): (&Scope, &CustomKeyStoreId),
+    xks_key_id: &XksKeyId,
+) -> Result<bool, Fault> {
+    let Some(found) = find(connection, scope, id)? else { return Ok(false) };
+    let mut key = connection.prepare_cached(XKS_KEY)?;
+    Ok(key.exists(params![found.store_no, xks_key_id.as_str()])?)
 }
 
 pub(super) fn create(connection: &Connection, store: &CustomKeyStore, stores_max: u64) -> Result<(), Fault> {

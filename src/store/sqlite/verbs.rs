@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::kms::{
     Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, Scope, UnixMillis,
+    XksKeyId,
 };
 use crate::store::sqlite::grants::{Page, PageOf};
 use crate::store::sqlite::{SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, usage};
@@ -72,6 +73,18 @@ impl Store for SqliteStore {
     ) -> Stored<'a, ()> {
         let (scope, id) = (scope.clone(), id.clone());
         self.write(move |connection| custom_key_stores::delete(connection, &scope, &id, revision))
+    }
+
+    fn is_xks_key_in_use<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a CustomKeyStoreId,
+        xks_key_id: &'a XksKeyId,
+    ) -> Stored<'a, bool> {
+        let (scope, id, xks_key_id) = (scope.clone(), id.clone(), xks_key_id.clone());
+        self.read(move |connection| {
+            custom_key_stores::is_xks_key_in_use(connection, (&scope, &id), &xks_key_id)
+        })
     }
 
     fn keys_of_custom_key_store<'a>(

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::domain::kms::{
     Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeySpec, MaterialId,
-    Scope, UnixMillis, WrappedKey,
+    Scope, UnixMillis, WrappedKey, XksKeyId,
 };
 use crate::key_manager::backing_key::{
     BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
@@ -99,6 +99,14 @@ impl Store for MemoryStore {
         _: &'a CustomKeyStoreId,
         _: u64,
     ) -> Stored<'a, ()> {
+        unreachable!()
+    }
+    fn is_xks_key_in_use<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: &'a CustomKeyStoreId,
+        _: &'a XksKeyId,
+    ) -> Stored<'a, bool> {
         unreachable!()
     }
     fn keys_of_custom_key_store<'a>(

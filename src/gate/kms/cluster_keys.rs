@@ -1,0 +1,162 @@
+//! Key objects in the clusters of CloudHSM key stores: made and destroyed with their keys, and compared with them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::domain::kms::{Connection, CustomKeyStoreId, Key, KeyId, KeyPlace, KeyStoreBacking, Scope};
+use crate::gate::kms::key_store_refused::KeyStoreRefused;
+use crate::gate::kms::{Kms, Refused};
+use crate::key_manager::cluster::ClusterKey;
+
+/// What was found in the cluster of a key store.
+#[derive(Debug, Serialize)]
+pub struct ClusterFindings {
+    pub custom_key_store_id: String,
+    pub custom_key_store_name: String,
+    pub cluster_id: String,
+    /// Key objects that are of no KMS key of the key store: its key was deleted, or never came to be.
+    pub orphans: Vec<OrphanedKey>,
+    /// KMS keys whose key object is not in the cluster: they cannot be used.
+    pub missing: Vec<String>,
+    /// Why nothing could be found out.
+    pub failure: Option<String>,
+}
+
+/// A key object without a KMS key.
+#[derive(Debug, Serialize)]
+pub struct OrphanedKey {
+    pub label: String,
+    pub backing_key_id: String,
+    pub key_handle: String,
+}
+
+/// As a deletion record has it (AWS KMS Developer Guide, `DeleteKey` record).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletedBackingKey<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_handle: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backing_key_id: Option<&'a str>,
+    deletion_status: &'static str,
+}
+
+impl Kms {
+    /// Makes the key object of a new key, which has this id already.
+    pub(super) async fn create_cluster_key(
+        &self,
+        (scope, store): (&Scope, &CustomKeyStoreId),
+        key_id: &KeyId,
+        deadline: Instant,
+    ) -> Result<(), Refused> {
+        let known = self.find_key_store(scope, store).await?;
+        let known = known.ok_or_else(|| KeyStoreRefused::Missing { named: store.to_string() })?;
+        let cluster = self.cluster_of(&known)?;
+        let made = cluster.create_key(key_id.as_str(), deadline).await.map_err(KeyStoreRefused::from)?;
+        let ClusterKey { backing_key_id, key_handle, .. } = &made;
+        tracing::info!(
+            key.id = %key_id, key_store.id = %store, cluster.id = cluster.id(), backing_key.id = backing_key_id,
+            backing_key.handle = key_handle, "made the key object of key {key_id}"
+        );
+        Ok(())
+    }
+
+    /// Destroys the key object of a key that is gone, if that is possible now: what stays is an orphan (AWS KMS
+    /// Developer Guide, Delete KMS keys from an AWS CloudHSM key store).
+    pub(super) async fn destroy_cluster_key(&self, key: &Key, deadline: Instant) {
+        let KeyPlace::CloudHsm { store } = &key.place else { return };
+        let destroyed = self.try_destroy(&key.scope, store, (&key.id, deadline)).await;
+        let made = destroyed.as_ref().ok().and_then(Option::as_ref);
+        let deleted = DeletedBackingKey {
+            key_handle: made.map(|made| made.key_handle.as_str()),
+            backing_key_id: made.map(|made| made.backing_key_id.as_str()),
+            deletion_status: if destroyed.is_ok() { "SUCCESS" } else { "FAILURE" },
+        };
+        let status = serde_json::to_string(&[deleted]).unwrap_or_default();
+        match destroyed {
+            Ok(_) => tracing::info!(
+                key.id = %key.id, key_store.id = %store, backing_keys_deletion_status = status,
+                "destroyed the key object of key {}", key.id
+            ),
+            Err(refused) => tracing::warn!(
+                key.id = %key.id, key_store.id = %store, backing_keys_deletion_status = status, reason = ?refused,
+                "the key object of key {} is left in its cluster; `holdfast cluster orphans` finds it", key.id
+            ),
+        }
+    }
+
+    async fn try_destroy(
+        &self,
+        scope: &Scope,
+        store: &CustomKeyStoreId,
+        (key_id, deadline): (&KeyId, Instant),
+    ) -> Result<Option<ClusterKey>, Refused> {
+        let known = self.find_key_store(scope, store).await?;
+        let known = known.ok_or_else(|| KeyStoreRefused::Missing { named: store.to_string() })?;
+        if known.store.connection != Connection::Connected {
+            return Err(KeyStoreRefused::ClusterNotConnected.into());
+        }
+        let cluster = self.cluster_of(&known)?;
+        Ok(cluster.destroy_key(key_id.as_str(), deadline).await.map_err(KeyStoreRefused::from)?)
+    }
+
+    /// Compares the key objects of every connected cluster with the keys that should have one.
+    pub async fn compare_clusters(&self, deadline: Instant) -> Result<Vec<ClusterFindings>, Refused> {
+        let mut findings = Vec::new();
+        for store in self.store.custom_key_stores(None).await? {
+            let KeyStoreBacking::CloudHsm(backing) = &store.backing else { continue };
+            let mut found = ClusterFindings {
+                custom_key_store_id: store.id.to_string(),
+                custom_key_store_name: store.name.clone(),
+                cluster_id: backing.cluster_id.clone(),
+                orphans: Vec::new(),
+                missing: Vec::new(),
+                failure: None,
+            };
+            if store.connection == Connection::Connected {
+                if let Err(refused) = self.compare(&store.scope, &store.id, (&mut found, deadline)).await {
+                    found.failure = Some(format!("{refused:?}"));
+                }
+            } else {
+                found.failure = Some(format!("the key store is {}", store.connection.state()));
+            }
+            findings.push(found);
+        }
+        Ok(findings)
+    }
+
+    async fn compare(
+        &self,
+        scope: &Scope,
+        id: &CustomKeyStoreId,
+        (found, deadline): (&mut ClusterFindings, Instant),
+    ) -> Result<(), Refused> {
+        let cluster = self.key_stores.cluster(&found.cluster_id)?;
+        // The keys first: one that is made meanwhile has its object before it is a key.
+        let keys = self.store.keys_of_custom_key_store(scope, id).await?;
+        let objects = cluster.keys(deadline).await.map_err(KeyStoreRefused::from)?;
+        let later = self.store.keys_of_custom_key_store(scope, id).await?;
+        let mut objects: BTreeMap<_, _> =
+            objects.into_iter().map(|object| (object.label.clone(), object)).collect();
+        for key in keys {
+            if objects.remove(key.as_str()).is_none() {
+                found.missing.push(key.to_string());
+            }
+        }
+        for key in later {
+            objects.remove(key.as_str());
+        }
+        // Others may use the cluster too: what is named like no KMS key is theirs.
+        let orphans = objects.into_values().filter(|object| KeyId::parse(&object.label).is_some());
+        found.orphans = orphans
+            .map(|ClusterKey { label, backing_key_id, key_handle }| OrphanedKey {
+                label,
+                backing_key_id,
+                key_handle,
+            })
+            .collect();
+        Ok(())
+    }
+}

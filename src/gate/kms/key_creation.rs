@@ -1,0 +1,170 @@
+//! New keys: their material first, wherever it is to be, and then the key in one transaction.
+
+use std::sync::Arc;
+
+use crate::domain::kms::{
+    Connection, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage,
+    MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Origin, Tag, XksKeyId,
+};
+use crate::gate::kms::custom_key_stores::{HSMS_MIN, explained, require_hsms};
+use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
+use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::material::random;
+use crate::gate::kms::{Account, Refused};
+use crate::key_manager::xks_proxy::{ExternalKeyMetadata, Origin as RequestOrigin};
+use crate::store::StoreError;
+
+/// What a key is made from.
+#[derive(Debug)]
+pub struct NewKey {
+    pub description: String,
+    pub spec: KeySpec,
+    pub usage: KeyUsage,
+    pub origin: Origin,
+    pub place: KeyPlace,
+    pub multi_region: bool,
+    pub policy: Arc<str>,
+    pub tags: Vec<Tag>,
+}
+
+/// XKS v1, GetKeyMetadata: what the external key of a KMS key has to be.
+const EXTERNAL_KEY_SPEC: &str = "AES_256";
+const EXTERNAL_KEY_USAGES: [&str; 2] = ["ENCRYPT", "DECRYPT"];
+
+impl Account<'_> {
+    /// The key is there whole, or not at all. A crash can leave a key object in a cluster, where it can be found.
+    pub async fn create_key(&self, new: NewKey) -> Result<Arc<Key>, Refused> {
+        let kms = self.call().kms;
+        let (now, deadline) = (self.call().now(), self.call().deadline());
+        let place = new.place.clone();
+        if let Some(store) = place.custom_key_store() {
+            self.check_place(store, &place).await?;
+        }
+        let mut key = self.unmade(new)?;
+        match (&place, key.origin) {
+            (KeyPlace::CloudHsm { store }, _) => {
+                kms.create_cluster_key((self.scope(), store), &key.id, deadline).await?;
+                key.materials.push(Material {
+                    id: MaterialId::new(random::<MATERIAL_ID_BYTES>()?),
+                    created: now,
+                    rotation: None,
+                    encryptions: 0,
+                    source: MaterialSource::ClusterObject,
+                });
+            }
+            (KeyPlace::Default, Origin::External) => key.state = KeyState::PendingImport,
+            (KeyPlace::Default | KeyPlace::External { .. }, _) => {
+                key.materials.push(kms.new_material(key.spec, now, deadline).await?);
+            }
+        }
+        let key = Arc::new(key);
+        match kms.store.create_key(Arc::clone(&key), kms.quotas.keys).await {
+            Ok(()) => Ok(key),
+            Err(error) => {
+                kms.destroy_cluster_key(&key, deadline).await;
+                Err(match (error, &place) {
+                    (StoreError::KeyStoreNotConnected, KeyPlace::CloudHsm { .. }) => {
+                        KeyStoreRefused::ClusterNotConnected.into()
+                    }
+                    (error, _) => explained(error),
+                })
+            }
+        }
+    }
+
+    fn unmade(&self, new: NewKey) -> Result<Key, Refused> {
+        Ok(Key {
+            scope: self.scope().clone(),
+            id: KeyId::from_random(random()?, new.multi_region),
+            revision: 1,
+            created: self.call().now(),
+            description: new.description,
+            spec: new.spec,
+            usage: new.usage,
+            origin: new.origin,
+            place: new.place,
+            multi_region: new.multi_region,
+            state: KeyState::Enabled,
+            deletion: None,
+            rotation: None,
+            policy: new.policy,
+            tags: new.tags,
+            aliases: Vec::new(),
+            materials: Vec::new(),
+        })
+    }
+
+    /// Whether the key store takes a new key.
+    async fn check_place(&self, store: &CustomKeyStoreId, place: &KeyPlace) -> Result<(), Refused> {
+        let kms = self.call().kms;
+        let known = self.custom_key_store(store).await?;
+        match place {
+            KeyPlace::Default => Ok(()),
+            KeyPlace::CloudHsm { .. } => {
+                let cluster = kms.cluster_of(&known)?;
+                if known.store.connection != Connection::Connected {
+                    return Err(KeyStoreRefused::ClusterNotConnected.into());
+                }
+                require_hsms(&*cluster, HSMS_MIN, self.call().deadline()).await
+            }
+            KeyPlace::External { xks_key_id, .. } => {
+                if known.store.connection != Connection::Connected {
+                    return Err(KeyStoreRefused::NotConnected { while_: ProxyUse::CreateKey }.into());
+                }
+                // Before the proxy hears of it.
+                if kms.store.is_xks_key_in_use(self.scope(), store, xks_key_id).await? {
+                    return Err(KeyStoreRefused::XksKeyInUse.into());
+                }
+                self.check_external_key(&known, xks_key_id).await
+            }
+        }
+    }
+
+    /// The custom key store of a key that was made here.
+    pub async fn custom_key_store_of(&self, key: &Key) -> Result<Option<CustomKeyStore>, Refused> {
+        match key.place.custom_key_store() {
+            Some(id) => Ok(Some(self.custom_key_store(id).await?.store.clone())),
+            None => Ok(None),
+        }
+    }
+
+    /// A custom key store of the account and Region.
+    pub(super) async fn custom_key_store(
+        &self,
+        id: &CustomKeyStoreId,
+    ) -> Result<Arc<KnownKeyStore>, Refused> {
+        let known = self.call().kms.find_key_store(self.scope(), id).await?;
+        known.ok_or_else(|| KeyStoreRefused::Missing { named: id.to_string() }.into())
+    }
+
+    async fn check_external_key(&self, known: &KnownKeyStore, xks_key_id: &XksKeyId) -> Result<(), Refused> {
+        let call = self.call();
+        let proxy = call.kms.proxy_of(known, call.deadline()).await?;
+        let request_id = call.id().to_string();
+        let origin = RequestOrigin {
+            kms_operation: "CreateKey",
+            kms_request_id: &request_id,
+            aws_principal_arn: Some(&call.caller().arn),
+            kms_key_arn: None,
+        };
+        let failed = |failure| KeyStoreRefused::Proxy { while_: ProxyUse::CreateKey, failure };
+        let metadata = proxy.key_metadata(xks_key_id.as_str(), origin).await.map_err(failed)?;
+        check_metadata(&metadata).map_err(Refused::from)
+    }
+}
+
+fn check_metadata(metadata: &ExternalKeyMetadata) -> Result<(), KeyStoreRefused> {
+    let ExternalKeyMetadata { key_spec, key_usage, is_enabled } = metadata;
+    if key_spec != EXTERNAL_KEY_SPEC {
+        return Err(KeyStoreRefused::XksKeySpec { spec: key_spec.clone() });
+    }
+    if !is_enabled {
+        return Err(KeyStoreRefused::XksKeyNotEnabled);
+    }
+    let permits = |usage: &&str| key_usage.iter().any(|permitted| permitted == usage);
+    if EXTERNAL_KEY_USAGES.iter().all(permits) {
+        Ok(())
+    } else {
+        Err(KeyStoreRefused::XksKeyUsage { usage: key_usage.join(", ") })
+    }
+}
