@@ -141,7 +141,8 @@ pub trait Store: Send + Sync {
     /// Writes a consistent copy of everything to a new file, while others go on reading and writing.
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()>;
 
-    /// Deletes all keys, aliases, grants, usage and custom key stores; identities and settings stay. For development.
+    /// Deletes all keys, aliases, grants, usage and custom key stores; identities and settings stay. For
+    /// development.
     fn clear_keys(&self) -> Stored<'_, ()>;
 }
 
