@@ -29,7 +29,8 @@ pub trait Store: Send + Sync {
     fn key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId) -> Stored<'a, Option<Key>>;
 
     /// Replaces a key by its next revision, with materials that are new; its aliases and its place are not
-    /// touched. `Conflict` if the stored revision is not the one before `key.revision`; `Missing` if there is no such key.
+    /// touched. `Conflict` if the stored revision is not the one before `key.revision`; `Missing` if there is no
+    /// such key.
     fn replace_key(&self, key: Arc<Key>) -> Stored<'_, ()>;
 
     /// Deletes a key of this revision with everything that belongs to it: materials, aliases, grants, usage.
@@ -148,7 +149,8 @@ pub trait Store: Send + Sync {
         xks_key_id: &'a XksKeyId,
     ) -> Stored<'a, bool>;
 
-    /// Deletes all keys, aliases, grants, usage and custom key stores; identities and settings stay. For development.
+    /// Deletes all keys, aliases, grants, usage and custom key stores; identities and settings stay. For
+    /// development.
     fn clear_keys(&self) -> Stored<'_, ()>;
 }
 

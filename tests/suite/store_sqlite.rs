@@ -12,7 +12,8 @@ use holdfast::store::sqlite::{BackupError, OpenError, SchemaError, SqliteStore, 
 use holdfast::store::{Setting, StoreError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::store_conformance::{AnyStore, at_once, create_keys, key, key_id, scope};
+use crate::store_conformance::custom_key_stores::{cluster_key, cluster_store, external_key, external_store};
+use crate::store_conformance::{AnyStore, alias, at_once, create_keys, key, key_id, next_revision, scope};
 
 const FOLDER: &str = "STORE_TEST_FOLDER";
 
@@ -102,7 +103,7 @@ async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     assert_eq!(backup, Ok(()));
     assert!(writes.iter().all(Result::is_ok));
     let facts = inspect(&file).unwrap();
-    assert_eq!((facts.schema_version, &facts.root_key_id), (1, &Some(vec![4, 2])));
+    assert_eq!((facts.schema_version, &facts.root_key_id), (2, &Some(vec![4, 2])));
     assert!((200..=300).contains(&facts.keys), "{facts:?}");
     assert_eq!(mode(&file), 0o600);
     let names: Vec<_> =
@@ -123,6 +124,74 @@ async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     assert_eq!(restored.key(&scope(), &key_id(7)).await, Ok(Some(large(7))));
     assert_eq!(restored.create_key(Arc::new(key(5000)), facts.keys).await, Err(StoreError::LimitExceeded));
     assert_eq!(restored.create_key(Arc::new(key(5000)), facts.keys + 1).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_backup_has_the_custom_key_stores_and_which_key_is_in_which() {
+    let (folder, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path());
+    let keys = [key(1), cluster_key(2, 1), external_key(3, 2, "x")];
+    for key_store in [cluster_store(1), external_store(2)] {
+        store.create_custom_key_store(key_store, 10).await.unwrap();
+    }
+    for key in keys.clone() {
+        store.create_key(Arc::new(key), 10).await.unwrap();
+    }
+    let file = folder.path().join("backup.db");
+    store.back_up(&file).await.unwrap();
+    store.clear_keys().await.unwrap();
+    assert_eq!(restore(&file, restored.path()).unwrap().keys, 3);
+    let restored = open(restored.path());
+    assert_eq!(restored.custom_key_stores(None).await, Ok(vec![cluster_store(1), external_store(2)]));
+    for key in keys {
+        assert_eq!(restored.key(&scope(), &key.id).await, Ok(Some(key)));
+    }
+}
+
+/// A database as the first schema has it, with `key(1)` and an alias of it.
+fn write_first_schema(path: &Path) {
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.execute_batch(include_str!("../../src/store/sqlite/migrations/0001_keys.sql")).unwrap();
+    database.pragma_update(None, "application_id", 0x4846_7374).unwrap();
+    database.pragma_update(None, "user_version", 1).unwrap();
+    let scope =
+        "INSERT INTO scope (scope_id, account, region, keys) VALUES (1, '123456789012', 'eu-central-1', 1)";
+    database.execute(scope, []).unwrap();
+    let key = r#"INSERT INTO kms_key (key_no, scope_id, id, revision, created, description, spec, usage, origin,
+            multi_region, state, tags, policy)
+        VALUES (1, 1, ?1, 1, 1700000000000, 'for the tests', 'SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT', 'AWS_KMS',
+            0, 'Enabled', '[["a",""],["é","\""]]', '{"Version":"2012-10-17","Statement":[]}')"#;
+    database.execute(key, [key_id(1).as_str()]).unwrap();
+    let material = "INSERT INTO material (key_no, position, id, created, encryptions, mechanism, wrapped)
+        VALUES (1, 0, ?1, 1, 0, -2, ?2)";
+    database.execute(material, [[1_u8; 32].as_slice(), &[1; 40]]).unwrap();
+    let alias = "INSERT INTO alias (scope_id, name, key_no, created, updated) VALUES (1, 'alias/a', 1, 1, 2)";
+    database.execute(alias, []).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_in_it() {
+    let (folder, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("kms.db");
+    write_first_schema(&path);
+    let facts = inspect(&path).unwrap();
+    assert_eq!((facts.schema_version, facts.keys), (1, 1));
+    // An old backup too.
+    assert_eq!(restore(&path, restored.path()).unwrap(), facts);
+    for folder in [folder, restored] {
+        let store = open(folder.path());
+        let old = Key { aliases: vec![alias("a", 1).name], ..key(1) };
+        assert_eq!(store.key(&scope(), &key_id(1)).await, Ok(Some(old.clone())));
+        let next = next_revision(&old);
+        store.replace_key(Arc::new(next.clone())).await.unwrap();
+        store.create_custom_key_store(external_store(2), 1).await.unwrap();
+        store.create_key(Arc::new(external_key(3, 2, "x")), 2).await.unwrap();
+        drop(store);
+        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 2);
+        let store = open(folder.path());
+        assert_eq!(store.key(&scope(), &key_id(1)).await, Ok(Some(next)));
+        assert_eq!(store.key(&scope(), &key_id(3)).await, Ok(Some(external_key(3, 2, "x"))));
+    }
 }
 
 #[tokio::test]
@@ -147,7 +216,7 @@ async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
 /// Overwrites every page behind those that were there when nothing was stored yet.
 fn damage(file: &Path) {
     let length = fs::metadata(file).unwrap().len();
-    let first = 4096 * 24;
+    let first = 4096 * 29;
     assert!(length > first);
     let garbage = vec![0xa5; usize::try_from(length - first).unwrap()];
     fs::OpenOptions::new().write(true).open(file).unwrap().write_at(&garbage, first).unwrap();

@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::domain::kms::{
-    ConnectionState, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, Scope, XksKeyId,
+    ConnectionState, CustomKeyStore, CustomKeyStoreId, CustomKeyStoreType, Key, KeyId, KeyPlace, Scope,
+    XksKeyId,
 };
 use crate::store::StoreError;
 use crate::store::sqlite::custom_key_store_row::{KeyStoreColumns, read_key_store};
@@ -55,18 +56,23 @@ struct Found {
     store_no: i64,
     revision: u64,
     state: ConnectionState,
-    is_cloud_hsm: bool,
+    kind: CustomKeyStoreType,
 }
 
 fn find(connection: &Connection, scope: &Scope, id: &CustomKeyStoreId) -> Result<Option<Found>, Fault> {
     let mut find = connection.prepare_cached(FIND)?;
     let mut rows = find.query(params![scope.account.as_str(), scope.region.as_str(), id.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
+    let is_cloud_hsm = row.get("is_cloud_hsm")?;
     Ok(Some(Found {
         store_no: row.get("store_no")?,
         revision: numbers::read(row.get("revision")?, "revision")?,
         state: word(row, "connection_state", ConnectionState::parse)?,
-        is_cloud_hsm: row.get("is_cloud_hsm")?,
+        kind: if is_cloud_hsm {
+            CustomKeyStoreType::AwsCloudHsm
+        } else {
+            CustomKeyStoreType::ExternalKeyStore
+        },
     }))
 }
 
@@ -84,16 +90,16 @@ pub(super) fn is_xks_key_in_use(
 pub(super) fn create(connection: &Connection, store: &CustomKeyStore, stores_max: u64) -> Result<(), Fault> {
     let stored = list(connection, None)?;
     check_conflicts(store, &stored)?;
+    let neighbours = stored.iter().filter(|other| other.scope == store.scope).count();
+    if numbers::bound(neighbours) >= numbers::bound(stores_max) {
+        return Err(StoreError::LimitExceeded.into());
+    }
     let scope_id = scopes::ensure(connection, &store.scope)?;
     let columns = KeyStoreColumns::of(store)?;
     connection
         .prepare_cached(INSERT)?
         .execute(columns.params(&scope_id).as_slice())
         .map_err(already_exists)?;
-    let neighbours = stored.iter().filter(|other| other.scope == store.scope).count();
-    if numbers::bound(neighbours) >= numbers::bound(stores_max) {
-        return Err(StoreError::LimitExceeded.into());
-    }
     Ok(())
 }
 
@@ -127,6 +133,9 @@ pub(super) fn list(connection: &Connection, scope: Option<&Scope>) -> Result<Vec
 pub(super) fn replace(connection: &Connection, store: &CustomKeyStore) -> Result<(), Fault> {
     let before = store.revision.checked_sub(1).ok_or(StoreError::Conflict)?;
     let found = require_revision(connection, &store.scope, &store.id, before)?;
+    if found.kind != store.kind() {
+        return Err(Fault::Value("cluster_id"));
+    }
     check_conflicts(store, &list(connection, None)?)?;
     let columns = KeyStoreColumns::of(store)?;
     connection.prepare_cached(UPDATE)?.execute(columns.params(&found.store_no).as_slice())?;
@@ -182,14 +191,16 @@ pub(super) fn place_of_new_key<'k>(
     connection: &Connection,
     key: &'k Key,
 ) -> Result<(Option<i64>, Option<&'k str>), Fault> {
-    let (store, xks_key_id) = match &key.place {
+    let (store, kind, xks_key_id) = match &key.place {
         KeyPlace::Default => return Ok((None, None)),
-        KeyPlace::CloudHsm { store } => (store, None),
-        KeyPlace::External { store, xks_key_id } => (store, Some(xks_key_id.as_str())),
+        KeyPlace::CloudHsm { store } => (store, CustomKeyStoreType::AwsCloudHsm, None),
+        KeyPlace::External { store, xks_key_id } => {
+            (store, CustomKeyStoreType::ExternalKeyStore, Some(xks_key_id.as_str()))
+        }
     };
     let found = find(connection, &key.scope, store)?.ok_or(StoreError::KeyStoreMissing)?;
-    if found.is_cloud_hsm != xks_key_id.is_none() {
-        // A key store stays of its kind, so that whoever made this key did not look.
+    // A key store stays of its type: whoever made this key cannot have looked at it.
+    if found.kind != kind {
         return Err(Fault::Value("xks_key_id"));
     }
     if found.state != ConnectionState::Connected {

@@ -2,6 +2,7 @@
 #![expect(clippy::cognitive_complexity, reason = "a story is one function")]
 
 mod aliases;
+pub mod custom_key_stores;
 mod grants;
 mod keys;
 mod others;
@@ -40,6 +41,20 @@ mod sqlite {
             aliases_are_paged_by_key_and_by_scope
             of_many_who_create_one_alias_one_does
             of_many_who_point_one_alias_one_does;
+        custom_key_stores:
+            a_custom_key_store_is_created_read_replaced_and_deleted
+            every_connection_state_and_every_move_of_the_proxy_is_kept
+            custom_key_stores_are_listed_in_the_order_of_scopes_and_ids
+            what_two_custom_key_stores_must_not_share_is_refused
+            a_custom_key_store_stays_of_its_type
+            custom_key_stores_are_limited_for_each_scope
+            an_older_revision_of_a_custom_key_store_changes_nothing
+            of_many_who_create_or_change_custom_key_stores_one_does
+            a_key_goes_only_into_a_custom_key_store_that_is_there_and_connected
+            a_key_stays_where_it_was_made
+            an_external_key_is_behind_one_key_of_its_key_store
+            a_custom_key_store_with_keys_is_not_deleted
+            clearing_takes_custom_key_stores_with_their_keys;
         grants:
             a_grant_is_created_read_and_deleted
             the_same_grant_by_name_is_made_once
