@@ -20,8 +20,6 @@ use zeroize::Zeroizing;
 const REQUEST_BYTES_MAX: u64 = 128 * 1024;
 /// The longest answer: a list of many identities with their policies.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// What a request about identities starts with; JSON follows.
-const IDENTITY: &str = "identity ";
 /// What a request for a backup starts with; the path of the new file follows.
 const BACKUP: &str = "backup ";
 /// What the answer to one starts with; JSON follows.
@@ -87,7 +85,28 @@ pub fn back_up(socket: &Path, to: &Path) -> io::Result<Notified> {
     }
 }
 
-/// What came of a request about identities.
+/// What the daemon can be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// What is in the clusters of CloudHSM key stores.
+    Clusters,
+    /// Users, roles and access keys: reading and changing them.
+    Identity,
+}
+
+impl Topic {
+    const ALL: [Self; 2] = [Self::Clusters, Self::Identity];
+
+    /// What a request starts with; JSON follows.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Clusters => "clusters ",
+            Self::Identity => "identity ",
+        }
+    }
+}
+
+/// What came of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Asked {
     /// JSON; it may hold a secret.
@@ -96,9 +115,9 @@ pub enum Asked {
     Refused(String),
 }
 
-/// Asks the daemon behind `socket` about identities, in JSON of one line.
-pub fn ask(socket: &Path, request: &str) -> io::Result<Asked> {
-    let line = format!("{IDENTITY}{request}");
+/// Asks the daemon behind `socket`, in JSON of one line.
+pub fn ask(socket: &Path, topic: Topic, request: &str) -> io::Result<Asked> {
+    let line = format!("{}{request}", topic.word());
     if line.len() as u64 >= REQUEST_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request is too long"));
     }
@@ -142,13 +161,14 @@ pub trait Controlled: Send + Sync + 'static {
         )
     }
 
-    /// Answers a request about identities, both JSON of one line; refuses where none are kept.
-    fn administer(
+    /// Answers a request, both JSON of one line; refuses where there is no KMS API.
+    fn answer(
         &self,
+        topic: Topic,
         request: Zeroizing<String>,
     ) -> impl Future<Output = Result<Zeroizing<String>, String>> + Send {
         drop(request);
-        std::future::ready(Err("this daemon keeps no identities: it does not serve the KMS API".to_owned()))
+        std::future::ready(Err(format!("{topic:?}: this daemon does not serve the KMS API")))
     }
 }
 
@@ -200,9 +220,11 @@ async fn answer(stream: tokio::net::UnixStream, controlled: &impl Controlled) ->
     let mut request = Zeroizing::new(String::new());
     let mut reader = tokio::io::BufReader::new(reader.take(REQUEST_BYTES_MAX));
     tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut request)).await??;
-    if let Some(json) = request.strip_prefix(IDENTITY) {
+    let question =
+        Topic::ALL.into_iter().find_map(|topic| Some((topic, request.strip_prefix(topic.word())?)));
+    if let Some((topic, json)) = question {
         let json = Zeroizing::new(json.trim_end().to_owned());
-        let mut answer = match controlled.administer(json).await {
+        let mut answer = match controlled.answer(topic, json).await {
             Ok(json) => Zeroizing::new(format!("{ANSWERED}{}", *json)),
             Err(reason) => Zeroizing::new(reason.replace('\n', "; ")),
         };
@@ -235,7 +257,7 @@ mod tests {
 
     use zeroize::Zeroizing;
 
-    use super::{Asked, Change, Controlled, Notified, ask, bind, notify, serve};
+    use super::{Asked, Change, Controlled, Notified, Topic, ask, bind, notify, serve};
 
     struct Fussy;
 
@@ -295,7 +317,11 @@ mod tests {
             Ok(())
         }
 
-        async fn administer(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
+        async fn answer(
+            &self,
+            _topic: Topic,
+            request: Zeroizing<String>,
+        ) -> Result<Zeroizing<String>, String> {
             if request.contains("no") { Err("a\nreason".to_owned()) } else { Ok(request) }
         }
     }
@@ -309,14 +335,14 @@ mod tests {
         serving.spawn(serve(bind(&none).unwrap(), Arc::new(Fussy)));
         let ask = |socket: &Path, request: &str| {
             let (socket, request) = (socket.to_owned(), request.to_owned());
-            tokio::task::spawn_blocking(move || ask(&socket, &request).unwrap())
+            tokio::task::spawn_blocking(move || ask(&socket, Topic::Identity, &request).unwrap())
         };
         let long = "x".repeat(100_000);
         assert!(ask(&echo, &long).await.unwrap() == Asked::Answered(Zeroizing::new(long)));
         assert!(ask(&echo, "no").await.unwrap() == Asked::Refused("a; reason".to_owned()));
         assert!(matches!(ask(&none, "{}").await.unwrap(), Asked::Refused(_)));
         assert!(ask(&folder.path().join("x"), "{}").await.unwrap() == Asked::NotRunning);
-        assert!(super::ask(&echo, &"x".repeat(200_000)).is_err());
+        assert!(super::ask(&echo, Topic::Clusters, &"x".repeat(200_000)).is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]

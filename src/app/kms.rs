@@ -30,6 +30,8 @@ use crate::tasks::kms_due_work;
 
 /// How long the HSM may take to find or make the root key.
 const ROOT_KEY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to read the keys of all clusters.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sealed once, to know the root key by.
 const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
 
@@ -193,6 +195,15 @@ impl KmsFace {
             return Err(format!("identities cannot be read now: {reason}"));
         }
         administer_json(&self.registry, request).await
+    }
+
+    /// What `holdfast cluster orphans` shows, as JSON.
+    pub(super) async fn compare_clusters(&self) -> Result<String, String> {
+        let deadline = self.clock.instant() + CLUSTER_TIMEOUT;
+        let findings = self.kms.compare_clusters(deadline).await;
+        let findings =
+            findings.map_err(|refused| format!("the clusters cannot be looked at: {refused:?}"))?;
+        serde_json::to_string(&findings).map_err(|error| error.to_string())
     }
 
     /// Writes a consistent copy of the store to a new file.

@@ -323,10 +323,15 @@ impl control::Controlled for App {
         }
     }
 
-    async fn administer(&self, request: Zeroizing<String>) -> Result<Zeroizing<String>, String> {
-        match self.kms() {
-            Some(face) => face.administer(&request).await,
-            None => Err(NO_KMS.to_owned()),
+    async fn answer(
+        &self,
+        topic: control::Topic,
+        request: Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, String> {
+        let face = self.kms().ok_or_else(|| NO_KMS.to_owned())?;
+        match topic {
+            control::Topic::Clusters => face.compare_clusters().await.map(Zeroizing::new),
+            control::Topic::Identity => face.administer(&request).await,
         }
     }
 }

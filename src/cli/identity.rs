@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use zeroize::Zeroizing;
 
-use crate::admin::control::{self, Asked};
+use crate::admin::control::{self, Asked, Topic};
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::Config;
 use crate::config::credentials::rfc3339;
@@ -213,7 +213,7 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
 
 fn ask(config: &Config, request: &AdminRequest) -> Result<Zeroizing<String>, Box<dyn Error>> {
     let socket = &config.admin.control_socket;
-    let asked = control::ask(socket, &serde_json::to_string(request)?);
+    let asked = control::ask(socket, Topic::Identity, &serde_json::to_string(request)?);
     match asked
         .map_err(|error| format!("the running daemon cannot be asked ({}): {error}", socket.display()))?
     {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod cluster;
 mod config;
 mod credential;
 mod daemon;
@@ -41,6 +42,8 @@ enum Command {
     Backup(backup::Arguments),
     /// Check an XKS proxy for conformance, or measure it; exit status 1 if it is not ready
     Check(Box<Options>),
+    /// Compare the clusters of CloudHSM key stores with the keys in them
+    Cluster(cluster::Arguments),
     /// Check a configuration, or print the default one
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
@@ -91,6 +94,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
     let outcome = match cli.command {
         Command::Backup(arguments) => backup::run(&arguments, &mut world),
         Command::Check(options) => check::run(&options, &mut world),
+        Command::Cluster(arguments) => cluster::run(&arguments, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
         Command::Identity(arguments) => identity::run(&arguments, &mut world),

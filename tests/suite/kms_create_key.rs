@@ -135,9 +135,6 @@ fn kinds_of_keys_that_cannot_be_made_yet_are_refused_by_name_and_leave_nothing()
         json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}),
         json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}),
         json!({"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}),
-        json!({"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": "cks-1234567890abcdef0"}),
-        json!({"Origin": "EXTERNAL_KEY_STORE", "CustomKeyStoreId": "cks-1234567890abcdef0", "XksKeyId": "a"}),
-        json!({"Origin": "EXTERNAL_KEY_STORE"}),
     ] {
         let (name, _) = site.kms("CreateKey", &request).error();
         assert_eq!(name, "UnsupportedOperationException", "{request}");

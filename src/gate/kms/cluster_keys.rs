@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{Connection, CustomKeyStoreId, Key, KeyId, KeyPlace, KeyStoreBacking, Scope};
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
@@ -11,7 +11,7 @@ use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::cluster::ClusterKey;
 
 /// What was found in the cluster of a key store.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct ClusterFindings {
     pub custom_key_store_id: String,
     pub custom_key_store_name: String,
@@ -25,7 +25,7 @@ pub struct ClusterFindings {
 }
 
 /// A key object without a KMS key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct OrphanedKey {
     pub label: String,
     pub backing_key_id: String,
