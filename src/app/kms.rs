@@ -18,7 +18,8 @@ use crate::identity::kms::{Declared, Directory, Registry, administer_json};
 use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
-use crate::kms::{self, QuotaClass, RequestQuotas};
+use crate::key_manager::xks;
+use crate::kms::{self, EndpointPorts, QuotaClass, RequestQuotas};
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
 use crate::secret::SecretBytes;
@@ -44,6 +45,7 @@ pub(super) struct KmsFace {
     backing_keys: Arc<dyn BackingKeys>,
     clock: Arc<dyn Clock>,
     development: Option<Arc<AdvancedClock>>,
+    xks_proxies: Arc<xks::Proxies>,
     /// Why no key can be used, until the root key is open.
     obstacle: Mutex<Option<String>>,
 }
@@ -70,6 +72,8 @@ impl KmsFace {
             Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
             None => Arc::clone(&clock),
         };
+        let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
+        let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
             store: Arc::clone(&store),
             backing_keys: Arc::clone(&backing_keys),
@@ -90,6 +94,7 @@ impl KmsFace {
             request_log: request_log.clone(),
             request_deadline: settings.request_deadline,
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
+            endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
         let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
@@ -109,6 +114,7 @@ impl KmsFace {
             backing_keys,
             clock,
             development,
+            xks_proxies,
             obstacle: Mutex::new(Some("the root key is not open yet".to_owned())),
         })
     }
@@ -180,6 +186,11 @@ impl KmsFace {
 
     pub(super) fn declared_files(&self) -> Vec<PathBuf> {
         self.declared_files.lock().clone()
+    }
+
+    /// Reaches proxies by these TLS settings from now on.
+    pub(super) fn trust_proxies(&self, trust: xks::Trust) {
+        self.xks_proxies.set_trust(trust);
     }
 
     /// Answers a request of `holdfast identity`.
@@ -276,6 +287,15 @@ pub(super) fn request_quotas(config: &config::RequestQuotas) -> Result<RequestQu
     };
     let overrides = config.per_second.iter().map(class).collect::<Result<_, _>>()?;
     Ok(RequestQuotas::Aws { overrides })
+}
+
+const fn endpoint_ports(config: &config::ExternalKeyStores) -> EndpointPorts {
+    if config.allow_ports { EndpointPorts::Allowed } else { EndpointPorts::Refused }
+}
+
+/// The TLS settings for proxies, if there is a KMS API that needs them.
+pub(super) fn load_proxy_trust(config: &config::Config) -> Result<Option<xks::Trust>, String> {
+    config.kms.as_ref().map(|kms| xks::Trust::load(&kms.external_key_stores.tls)).transpose()
 }
 
 fn resource_quotas(config: &config::ResourceQuotas) -> ResourceQuotas {

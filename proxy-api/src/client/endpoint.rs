@@ -171,7 +171,9 @@ pub fn client_config(trust: &TlsTrust<'_>, offered: HttpVersions) -> Result<Clie
 fn roots(trust: &TlsTrust<'_>) -> Result<RootCertStore, InvalidTls> {
     let mut roots = RootCertStore::empty();
     if let Some(certificates) = trust.ca_der {
-        roots.add_parsable_certificates(certificates.iter().map(|certificate| certificate.clone().into_owned()));
+        roots.add_parsable_certificates(
+            certificates.iter().map(|certificate| certificate.clone().into_owned()),
+        );
         return if roots.is_empty() { Err(InvalidTls::CaCertificate) } else { Ok(roots) };
     }
     for certificate in certificates(trust.ca_pem).ok_or(InvalidTls::CaCertificate)? {

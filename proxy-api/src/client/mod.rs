@@ -101,10 +101,11 @@ impl Client {
         self.post(target, request, now_unix_seconds).await
     }
 
-    async fn post(
+    /// Any of the four, with the request of that one.
+    pub async fn post(
         &self,
         target: Target<'_>,
-        request: &impl Serialize,
+        request: &(impl Serialize + Sync),
         now_unix_seconds: u64,
     ) -> Result<Answer, Failure> {
         let path = format!("{}{target}", self.uri_path);
