@@ -100,10 +100,8 @@ impl Connection {
         };
         let connector = TlsConnector::from(Arc::clone(config));
         let tls = connector.connect(name.clone(), tcp).await.map_err(|error| {
-            match Failure::from_chain(&error) {
-                Failure::Closed(kind) => Failure::TlsClosed(kind),
-                failure => failure,
-            }
+            let failure = Failure::from_chain(&error);
+            if let Failure::Closed(kind) = failure { Failure::TlsClosed(kind) } else { failure }
         })?;
         let session = tls.get_ref().1;
         let is_http2 = match session.alpn_protocol() {

@@ -106,6 +106,8 @@ async fn serve(
             Then::Reset => {
                 let _ = tls.write_all(&bytes).await;
                 let _ = tls.flush().await;
+                // A reset overtakes what has not been read yet.
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 tls.get_ref().0.set_zero_linger().unwrap();
                 return;
             }
