@@ -3,7 +3,7 @@
 use divan::{Bencher, black_box};
 use holdfast::authorizer::{Authorizer, Question};
 use holdfast::domain::Action;
-use holdfast::kms::{Document, Model, OperationName};
+use holdfast::kms::{Document, EndpointPorts, Model, OperationName};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use proxy_api::sigv4::{
     self, Authorization, Credential, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE,
@@ -68,7 +68,7 @@ const KMS_BODY: &str = r#"{"KeyId":"1234abcd-12ab-34cd-56ef-1234567890ab","Plain
 
 #[divan::bench]
 fn check_kms_encrypt_request(bencher: Bencher) {
-    let model = Model::new().unwrap();
+    let model = Model::new(EndpointPorts::Refused).unwrap();
     bencher.bench(|| {
         let document = Document::parse(black_box(KMS_BODY.as_bytes())).unwrap();
         model.check(OperationName::Encrypt, &document).unwrap();
@@ -78,7 +78,7 @@ fn check_kms_encrypt_request(bencher: Bencher) {
 /// With the longest plaintext.
 #[divan::bench]
 fn check_kms_encrypt_request_4096(bencher: Bencher) {
-    let model = Model::new().unwrap();
+    let model = Model::new(EndpointPorts::Refused).unwrap();
     let body = format!(r#"{{"KeyId":"alias/a","Plaintext":"{}"}}"#, wire::encode_base64(&[7; 4096]));
     bencher.bench(|| {
         let document = Document::parse(black_box(body.as_bytes())).unwrap();
@@ -88,7 +88,7 @@ fn check_kms_encrypt_request_4096(bencher: Bencher) {
 
 #[divan::bench(args = [1024, 32_768])]
 fn check_kms_policy(bencher: Bencher, chars: usize) {
-    let model = Model::new().unwrap();
+    let model = Model::new(EndpointPorts::Refused).unwrap();
     let body = format!(r#"{{"KeyId":"a","Policy":"{}"}}"#, "a".repeat(chars));
     bencher.bench(|| {
         let document = Document::parse(black_box(body.as_bytes())).unwrap();

@@ -1,6 +1,8 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -12,6 +14,8 @@ const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
     0.1, 0.15, 0.2, 0.23, 0.25, 0.5,
 ];
 
+const CUSTOM_KEY_STORE_ID: &str = "custom_key_store_id";
+
 /// All metrics of one daemon. Fields are named after the metrics, without the `holdfast_` prefix.
 pub struct Metrics {
     registry: Registry,
@@ -22,9 +26,14 @@ pub struct Metrics {
     pub kms_requests_total: IntCounterVec,
     pub kms_request_duration_seconds: HistogramVec,
     pub kms_requests_in_flight: IntGauge,
-    pub sts_requests_total: IntCounterVec,
+    pub kms_xks_proxy_duration_seconds: HistogramVec,
+    pub kms_xks_proxy_requests_total: IntCounterVec,
+    pub kms_xks_proxy_certificate_not_after_timestamp_seconds: IntGaugeVec,
+    pub kms_xks_external_key_managers: IntGaugeVec,
     pub kms_xks_proxy_credential_associated_timestamp_seconds: IntGaugeVec,
     pub kms_external_key_store_throttled_total: IntCounterVec,
+    pub kms_key_material_expiration_timestamp_seconds: IntGaugeVec,
+    pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
     pub credential_created_timestamp_seconds: IntGaugeVec,
     pub key_store_blocked: IntGaugeVec,
@@ -51,6 +60,18 @@ pub struct Metrics {
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
     pub build_info: IntGaugeVec,
+}
+
+/// Removes what has the id as its label, whatever its other labels are.
+fn forget<T: MetricVecBuilder>(metrics: &MetricVec<T>, custom_key_store_id: &str) {
+    for metric in metrics.collect().iter().flat_map(|family| family.get_metric()) {
+        let labels: HashMap<_, _> =
+            metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+        if labels.get(CUSTOM_KEY_STORE_ID) == Some(&custom_key_store_id) {
+            // Gone already if another thread was faster.
+            let _ = metrics.remove(&labels);
+        }
+    }
 }
 
 /// Registers metrics one by one and remembers the first that could not be.
@@ -122,20 +143,52 @@ impl Metrics {
                 "Time from the request head to the answer.",
                 &["operation"],
             )?,
+            kms_xks_proxy_duration_seconds: make.latencies(
+                "kms_xks_proxy_duration_seconds",
+                "Time for the proxy of an external key store to answer, at most 250 ms an attempt.",
+                &[CUSTOM_KEY_STORE_ID, "kms_operation", "xks_operation", "key_spec"],
+            )?,
+            kms_xks_proxy_requests_total: make.counters(
+                "kms_xks_proxy_requests_total",
+                "Requests to the proxy of an external key store, by exception (`None` for success).",
+                &[
+                    CUSTOM_KEY_STORE_ID,
+                    "kms_operation",
+                    "xks_operation",
+                    "key_spec",
+                    "error_type",
+                    "exception_name",
+                ],
+            )?,
+            kms_xks_proxy_certificate_not_after_timestamp_seconds: make.gauges(
+                "kms_xks_proxy_certificate_not_after_timestamp_seconds",
+                "When the certificate of the proxy of an external key store expires.",
+                &[CUSTOM_KEY_STORE_ID, "certificate_name"],
+            )?,
+            kms_xks_external_key_managers: make.gauges(
+                "kms_xks_external_key_managers",
+                "External key managers behind the proxy by state: Active, Degraded or Unavailable.",
+                &[CUSTOM_KEY_STORE_ID, "state"],
+            )?,
+            kms_xks_proxy_credential_associated_timestamp_seconds: make.gauges(
+                "kms_xks_proxy_credential_associated_timestamp_seconds",
+                "When the credential for the proxy was given to the external key store.",
+                &[CUSTOM_KEY_STORE_ID],
+            )?,
+            kms_external_key_store_throttled_total: make.counters(
+                "kms_external_key_store_throttled_total",
+                "KMS requests refused because their external key store is above its request quota.",
+                &[CUSTOM_KEY_STORE_ID, "kms_operation", "key_spec"],
+            )?,
+            kms_key_material_expiration_timestamp_seconds: make.gauges(
+                "kms_key_material_expiration_timestamp_seconds",
+                "When imported key material expires.",
+                &["key_id"],
+            )?,
             sts_requests_total: make.counters(
                 "sts_requests_total",
                 "STS API requests answered, by error code (`none` for success).",
                 &["operation", "error"],
-            )?,
-            kms_xks_proxy_credential_associated_timestamp_seconds: make.gauges(
-                "kms_xks_proxy_credential_associated_timestamp_seconds",
-                "When the key store was given its proxy credential; its age is time() minus this.",
-                &["custom_key_store_id"],
-            )?,
-            kms_external_key_store_throttled_total: make.counters(
-                "kms_external_key_store_throttled_total",
-                "Requests refused because the request quota of the key store is used up.",
-                &["custom_key_store_id", "kms_operation", "key_spec"],
             )?,
             kms_requests_in_flight: make.keep(IntGauge::with_opts(opts(
                 "kms_requests_in_flight",
@@ -268,6 +321,16 @@ impl Metrics {
         Ok(text)
     }
 
+    /// Removes every series of an external key store.
+    pub fn forget_external_key_store(&self, id: &str) {
+        forget(&self.kms_xks_proxy_duration_seconds, id);
+        forget(&self.kms_xks_proxy_requests_total, id);
+        forget(&self.kms_xks_proxy_certificate_not_after_timestamp_seconds, id);
+        forget(&self.kms_xks_external_key_managers, id);
+        forget(&self.kms_xks_proxy_credential_associated_timestamp_seconds, id);
+        forget(&self.kms_external_key_store_throttled_total, id);
+    }
+
     pub fn hsm(&self, name: &str) -> HsmMetrics {
         let hsm = [name];
         HsmMetrics {
@@ -313,11 +376,6 @@ impl KeyStoreMetrics {
 
     pub fn throttled(&self, custom_key_store_id: &str, kms_operation: &str, key_spec: &str) {
         self.throttled.with_label_values(&[custom_key_store_id, kms_operation, key_spec]).inc();
-    }
-
-    /// The key store is gone.
-    pub fn forget(&self, custom_key_store_id: &str) {
-        let _ = self.credential_since.remove_label_values(&[custom_key_store_id]);
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+const CONNECTIONS_MAX: usize = 4;
 const NOW: u64 = 1_700_000_000;
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(50);
@@ -21,6 +22,9 @@ enum Behaviour {
     Answer(&'static str),
     AnswerAndClose(&'static str),
     Close,
+    /// Ends in the middle of the head, and of the body.
+    CutHead,
+    CutBody,
     Endless,
     Garbage,
     Silence,
@@ -57,7 +61,7 @@ impl Server {
 
 fn client(host: &str, total: Duration) -> Client {
     let endpoint = Endpoint::http(host, HttpVersions::Http1).unwrap();
-    let pool = Pool::new(endpoint, Deadlines { connect: total, total }, 4);
+    let pool = Pool::new(endpoint, Deadlines { connect: total, total }, CONNECTIONS_MAX);
     Client::new(pool, Signer::new("ABCDEFGHIJKLMNOP2345", "secret", "us-east-1"), "p")
 }
 
@@ -71,6 +75,14 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
         let (answer, status) = match behaviour {
             Behaviour::Answer(body) | Behaviour::AnswerAndClose(body) => (body, 200),
             Behaviour::Close => return,
+            Behaviour::CutHead => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-").await;
+                return;
+            }
+            Behaviour::CutBody => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{").await;
+                return;
+            }
             Behaviour::Garbage => ("", 0),
             Behaviour::Silence => continue,
             Behaviour::Endless => {
@@ -124,6 +136,32 @@ async fn a_connection_that_the_server_closed_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_burst_opens_no_more_connections_than_allowed_and_is_answered_nevertheless() {
+    let server = Server::start(Behaviour::Answer(HEALTHY)).await;
+    let client = Arc::new(server.client(LONG));
+    let mut burst = JoinSet::new();
+    for _ in 0..64 {
+        let client = Arc::clone(&client);
+        burst.spawn(async move { client.health(&request(), NOW).await.is_ok() });
+    }
+    assert!(burst.join_all().await.into_iter().all(|is_answered| is_answered));
+    assert!(server.connections.load(Ordering::SeqCst) <= CONNECTIONS_MAX);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_in_vain_fares_as_those_who_have_one() {
+    let server = Server::start(Behaviour::Silence).await;
+    let client = Arc::new(server.client(SHORT));
+    let mut burst = JoinSet::new();
+    for _ in 0..=CONNECTIONS_MAX {
+        let client = Arc::clone(&client);
+        burst.spawn(async move { client.health(&request(), NOW).await.unwrap_err() });
+    }
+    assert!(burst.join_all().await.iter().all(|failure| matches!(failure, Failure::AnswerTimeout)));
+    assert!(server.connections.load(Ordering::SeqCst) <= CONNECTIONS_MAX);
+}
+
+#[tokio::test]
 async fn an_error_of_the_api_is_an_answer() {
     let server = Server::start(Behaviour::Answer(r#"{"errorName":"ThrottlingException"}"#)).await;
     let answer = server.client(LONG).health(&request(), NOW).await.unwrap();
@@ -139,6 +177,8 @@ async fn each_way_to_give_no_answer_has_its_name() {
     };
     assert!(matches!(failure(Behaviour::Silence, SHORT).await, Failure::AnswerTimeout));
     assert!(matches!(failure(Behaviour::Close, LONG).await, Failure::Closed(_)));
+    assert!(matches!(failure(Behaviour::CutHead, LONG).await, Failure::Cut(_)));
+    assert!(matches!(failure(Behaviour::CutBody, LONG).await, Failure::Cut(_)));
     assert!(matches!(failure(Behaviour::Endless, LONG).await, Failure::AnswerTooLarge));
     assert!(matches!(failure(Behaviour::Garbage, LONG).await, Failure::Protocol(_)));
 }

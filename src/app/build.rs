@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::admin::Development;
 use crate::app::counters::ListenerCounters;
-use crate::app::kms::{KmsFace, Surroundings, read_identities, request_quotas};
+use crate::app::kms::{KmsFace, Surroundings, load_proxy_trust, read_identities, request_quotas};
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
@@ -345,6 +345,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     if let Some(kms) = &config.kms {
         request_quotas(&kms.request_quotas)?;
         read_identities(kms)?;
+        load_proxy_trust(config)?;
     }
     config.hsms.iter().try_for_each(|hsm| hsm.read_pin().map(drop)).map_err(|error| error.to_string())
 }

@@ -1,6 +1,6 @@
 //! Builds the KMS API: store, key material, door and identities, and opens the root key.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,13 +13,17 @@ use crate::app::build::{Parts, start_hsms};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
-use crate::gate::kms::{KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas};
+use crate::gate::kms::{
+    DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
+};
 use crate::identity::kms::{Declared, Directory, Registry, administer_json};
 use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::cluster::Clusters;
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
-use crate::kms::{self, QuotaClass, RequestQuotas};
+use crate::key_manager::xks;
+use crate::key_manager::xks_proxy::XksProxies;
+use crate::kms::{self, EndpointPorts, QuotaClass, RequestQuotas};
 use crate::logging::LogSink;
 use crate::metrics::{KeyStoreMetrics, Metrics};
 use crate::secret::SecretBytes;
@@ -48,6 +52,7 @@ pub(super) struct KmsFace {
     backing_keys: Arc<dyn BackingKeys>,
     clock: Arc<dyn Clock>,
     development: Option<Arc<AdvancedClock>>,
+    xks_proxies: Arc<xks::Proxies>,
     /// Why no key can be used, until the root key is open.
     obstacle: Mutex<Option<String>>,
 }
@@ -75,10 +80,17 @@ impl KmsFace {
             Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
             None => Arc::clone(&clock),
         };
+        let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
+        let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
             store: Arc::clone(&store),
             backing_keys: Arc::clone(&backing_keys),
-            key_stores: key_stores(settings, clusters, &metrics),
+            key_stores: key_stores(
+                &settings.external_key_stores,
+                Arc::clone(&xks_proxies) as Arc<dyn XksProxies>,
+                clusters,
+                &metrics,
+            ),
             clock: kms_clock,
             quotas: resource_quotas(&settings.resource_quotas),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
@@ -96,6 +108,7 @@ impl KmsFace {
             request_log: request_log.clone(),
             request_deadline: settings.request_deadline,
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
+            endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
         let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
@@ -107,7 +120,7 @@ impl KmsFace {
         );
         Ok(Self {
             registry,
-            key_store_health_interval: Duration::from_secs(60),
+            key_store_health_interval: settings.external_key_stores.health_interval,
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
@@ -116,6 +129,7 @@ impl KmsFace {
             backing_keys,
             clock,
             development,
+            xks_proxies,
             obstacle: Mutex::new(Some("the root key is not open yet".to_owned())),
         })
     }
@@ -187,6 +201,11 @@ impl KmsFace {
 
     pub(super) fn declared_files(&self) -> Vec<PathBuf> {
         self.declared_files.lock().clone()
+    }
+
+    /// Reaches proxies by these TLS settings from now on.
+    pub(super) fn trust_proxies(&self, trust: xks::Trust) {
+        self.xks_proxies.set_trust(trust);
     }
 
     /// Answers a request of `holdfast identity`.
@@ -271,31 +290,39 @@ impl Development for KmsFace {
 }
 
 /// What custom key stores are built on.
-fn key_stores(_settings: &config::Kms, clusters: Arc<dyn Clusters>, metrics: &Metrics) -> KeyStoreParts {
+fn key_stores(
+    config: &config::ExternalKeyStores,
+    proxies: Arc<dyn XksProxies>,
+    clusters: Arc<dyn Clusters>,
+    metrics: &Metrics,
+) -> KeyStoreParts {
+    // The configuration has them at one at least.
+    let rate = |rate: u32| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+    let by_id =
+        config.requests_per_second_by_id.iter().map(|(id, per_second)| (id.clone(), rate(*per_second)));
+    let service = |service: &config::VpcEndpointService| DeclaredVpcEndpointService {
+        name: service.name.clone(),
+        private_dns_name: service.private_dns_name.clone(),
+        private_dns_verified: service.private_dns_verified,
+        owner: service.owner.clone(),
+        acceptance_required: service.acceptance_required,
+        availability_zones: service.availability_zones,
+        has_network_load_balancer: service.load_balancer == config::LoadBalancer::Network,
+        allowed_principals: service.allowed_principals.clone(),
+    };
     KeyStoreParts {
-        proxies: Arc::new(NoProxies),
+        proxies,
         clusters,
         metrics: KeyStoreMetrics::new(metrics),
         settings: KeyStoreSettings {
-            requests_per_second: std::num::NonZeroU32::new(1800).unwrap_or(std::num::NonZeroU32::MIN),
-            requests_per_second_by_id: std::collections::BTreeMap::new(),
-            vpc_endpoint_services: Vec::new(),
+            requests_per_second: rate(config.requests_per_second),
+            requests_per_second_by_id: by_id.collect(),
+            vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
         },
     }
 }
 
-struct NoProxies;
 pub(super) struct NoClusters;
-
-impl crate::key_manager::xks_proxy::XksProxies for NoProxies {
-    fn open(
-        &self,
-        _: crate::key_manager::xks_proxy::XksProxyAddress,
-    ) -> Arc<dyn crate::key_manager::xks_proxy::XksProxy> {
-        unimplemented!()
-    }
-    fn forget(&self, _: &str) {}
-}
 
 impl Clusters for NoClusters {
     fn find(&self, _: &str) -> Option<Arc<dyn crate::key_manager::cluster::Cluster>> {
@@ -325,6 +352,15 @@ pub(super) fn request_quotas(config: &config::RequestQuotas) -> Result<RequestQu
     };
     let overrides = config.per_second.iter().map(class).collect::<Result<_, _>>()?;
     Ok(RequestQuotas::Aws { overrides })
+}
+
+const fn endpoint_ports(config: &config::ExternalKeyStores) -> EndpointPorts {
+    if config.allow_ports { EndpointPorts::Allowed } else { EndpointPorts::Refused }
+}
+
+/// The TLS settings for proxies, if there is a KMS API that needs them.
+pub(super) fn load_proxy_trust(config: &config::Config) -> Result<Option<xks::Trust>, String> {
+    config.kms.as_ref().map(|kms| xks::Trust::load(&kms.external_key_stores.tls)).transpose()
 }
 
 fn resource_quotas(config: &config::ResourceQuotas) -> ResourceQuotas {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::app::build::{App, load_tls};
-use crate::app::kms::read_identities;
+use crate::app::kms::{load_proxy_trust, read_identities};
 use crate::config::Config;
 
 impl App {
@@ -36,6 +36,7 @@ impl App {
         let tls = load_tls(&config, &self.clock)?;
         let key_stores = self.key_stores(&config)?;
         let identities = config.kms.as_ref().map(read_identities).transpose()?.flatten();
+        let proxy_trust = load_proxy_trust(&config)?;
         let mut pins = Vec::new();
         for hsm in &config.hsms {
             pins.push((hsm.name.clone(), hsm.read_pin().map_err(|error| error.to_string())?));
@@ -45,6 +46,9 @@ impl App {
         }
         self.kill_switch.reload().map_err(|error| error.to_string())?;
 
+        if let Some((face, trust)) = self.kms().zip(proxy_trust) {
+            face.trust_proxies(trust);
+        }
         self.server.set_key_stores(key_stores);
         for (name, settings) in tls {
             if let Some(switch) = self.tls.get(&name) {

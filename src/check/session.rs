@@ -19,7 +19,7 @@ use crate::check::finding::{Finding, mismatch};
 use crate::clock::Clock;
 use crate::secret::SecretBytes;
 
-const IDLE_CONNECTIONS_MAX: usize = 4;
+const CONNECTIONS_MAX: usize = 64;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Where systems keep the root certificates they trust: Debian, Red Hat, Alpine.
@@ -228,8 +228,8 @@ fn given(text: Option<&String>) -> Option<String> {
     text.filter(|text| !text.is_empty()).cloned()
 }
 
-const fn pool(endpoint: Endpoint, deadline: Duration) -> Pool {
-    Pool::new(endpoint, Deadlines { connect: deadline, total: deadline }, IDLE_CONNECTIONS_MAX)
+fn pool(endpoint: Endpoint, deadline: Duration) -> Pool {
+    Pool::new(endpoint, Deadlines { connect: deadline, total: deadline }, CONNECTIONS_MAX)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, InvalidOptions> {

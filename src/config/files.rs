@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Hsm;
 use crate::config::KeyStore;
+use crate::config::ProxyTls;
 use crate::config::TlsListener;
 use crate::config::credentials;
 use crate::config::private_file;
@@ -25,6 +26,9 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     for hsm in &config.hsms {
         check_hsm(&mut review, hsm);
     }
+    if let Some(kms) = &config.kms {
+        check_proxy_tls(&mut review, &kms.external_key_stores.tls);
+    }
     for key_store in &mut config.key_stores {
         read_key_store(&mut review, key_store);
     }
@@ -39,6 +43,19 @@ fn check_listener(review: &mut Review<'_>, listener: &TlsListener) {
     }
     if let Some(auth) = &listener.client_auth {
         check_readable(review, &format!("{table} client_auth"), "ca_file", &auth.ca_file);
+    }
+}
+
+fn check_proxy_tls(review: &mut Review<'_>, tls: &ProxyTls) {
+    const TABLE: &str = "kms.external_key_stores";
+    if let Some(path) = &tls.ca_file {
+        check_readable(review, TABLE, "ca_file", path);
+    }
+    if let Some((certificate, key)) = &tls.client_files {
+        check_readable(review, TABLE, "client_certificate_file", certificate);
+        if let Err(error) = private_file::read(key) {
+            review.refuse(TABLE, format_args!("`client_private_key_file` {error}"));
+        }
     }
 }
 

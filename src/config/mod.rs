@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod environment;
+mod external_key_stores;
 mod files;
 mod hsm;
 pub mod identities;
@@ -22,6 +23,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use external_key_stores::ExternalKeyStores;
+pub use external_key_stores::LoadBalancer;
+pub use external_key_stores::ProxyTls;
+pub use external_key_stores::VpcEndpointService;
 pub use review::ConfigError;
 pub use review::Problem;
 
@@ -80,8 +85,10 @@ impl Config {
             .key_stores
             .iter()
             .flat_map(|store| [Some(&store.credentials_file), store.policy_file.as_ref()]);
-        let identities = self.kms.iter().map(|kms| kms.identities_file.as_ref());
-        let named = listeners.chain(hsms).chain(key_stores).chain(identities).flatten();
+        let kms = self.kms.iter().flat_map(|kms| {
+            [kms.identities_file.as_ref()].into_iter().chain(kms.external_key_stores.tls.files().map(Some))
+        });
+        let named = listeners.chain(hsms).chain(key_stores).chain(kms).flatten();
         let files: BTreeSet<_> = std::iter::once(&self.path).chain(named).cloned().collect();
         files.into_iter().collect()
     }
@@ -156,6 +163,7 @@ pub struct Kms {
     pub http_listeners: Vec<HttpListener>,
     pub request_quotas: RequestQuotas,
     pub resource_quotas: ResourceQuotas,
+    pub external_key_stores: ExternalKeyStores,
 }
 
 /// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.

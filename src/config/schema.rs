@@ -140,6 +140,8 @@ pub(super) struct Kms {
     pub(super) request_quotas: RequestQuotas,
     #[serde(default)]
     pub(super) resource_quotas: ResourceQuotas,
+    #[serde(default)]
+    pub(super) external_key_stores: ExternalKeyStores,
 }
 
 fn default_kms_deadline_ms() -> u64 {
@@ -193,6 +195,68 @@ impl Default for ResourceQuotas {
             custom_key_stores: 10,
         }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ExternalKeyStores {
+    pub(super) allow_ports: bool,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) client_certificate_file: Option<PathBuf>,
+    pub(super) client_private_key_file: Option<PathBuf>,
+    pub(super) requests_per_second: u32,
+    pub(super) requests_per_second_by_id: BTreeMap<String, u32>,
+    pub(super) health_interval_seconds: u64,
+    pub(super) vpc_endpoint_service: Vec<VpcEndpointService>,
+}
+
+impl Default for ExternalKeyStores {
+    fn default() -> Self {
+        Self {
+            allow_ports: false,
+            ca_file: None,
+            client_certificate_file: None,
+            client_private_key_file: None,
+            requests_per_second: 1800,
+            requests_per_second_by_id: BTreeMap::new(),
+            health_interval_seconds: 60,
+            vpc_endpoint_service: Vec::new(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VpcEndpointService {
+    pub(super) name: String,
+    pub(super) private_dns_name: String,
+    pub(super) owner: Option<String>,
+    #[serde(default)]
+    pub(super) acceptance_required: bool,
+    #[serde(default = "default_availability_zones")]
+    pub(super) availability_zones: u32,
+    #[serde(default = "default_private_dns_verified")]
+    pub(super) private_dns_verified: bool,
+    #[serde(default)]
+    pub(super) load_balancer: LoadBalancer,
+    #[serde(default = "everything")]
+    pub(super) allowed_principals: Vec<String>,
+}
+
+fn default_availability_zones() -> u32 {
+    2
+}
+
+fn default_private_dns_verified() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LoadBalancer {
+    Gateway,
+    #[default]
+    Network,
 }
 
 #[derive(Default, Deserialize)]

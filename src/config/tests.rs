@@ -1,6 +1,7 @@
 //! The configuration file: defaults, what is refused and how it is told, arbitrary input.
 
 mod files;
+mod kms;
 
 use std::path::Path;
 use std::time::Duration;
@@ -126,6 +127,7 @@ fn the_printed_default_is_right_and_says_what_the_code_does() {
     );
     assert_eq!(printed_kms.request_quotas, kms.request_quotas);
     assert_eq!(printed_kms.resource_quotas, kms.resource_quotas);
+    assert_eq!(printed_kms.external_key_stores, kms.external_key_stores);
     assert_eq!(printed.dev, absent.dev);
     assert_eq!(printed.key_stores[0].keys, absent.key_stores[0].keys);
     assert_eq!(printed.key_stores[0].regions, absent.key_stores[0].regions);
@@ -136,7 +138,9 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
     let is_member = |line: &str| line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
     let uncommented: Vec<_> = DEFAULT
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| is_member(rest)).unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix("# ").filter(|rest| is_member(rest) || rest.starts_with("[[")).unwrap_or(line)
+        })
         .collect();
     parse(&uncommented.join("\n")).unwrap();
 
@@ -150,6 +154,8 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
         "[[kms.listener]]",
         "[kms.request_quotas]",
         "[kms.resource_quotas]",
+        "[kms.external_key_stores]",
+        "[[kms.external_key_stores.vpc_endpoint_service]]",
         "[dev]",
         "[limits]",
         "[health]",
@@ -447,54 +453,4 @@ proptest! {
             prop_assert!(error.lines().all(|line| line.starts_with("/etc/h.toml: ")), "{}", error);
         }
     }
-}
-
-#[test]
-fn the_kms_api_can_do_without_the_proxy() {
-    let config = parse(KMS_ONLY).unwrap();
-    assert!(config.listeners.is_empty() && config.key_stores.is_empty());
-    let kms = config.kms.unwrap();
-    assert_eq!((kms.tls_listeners.len(), kms.http_listeners.len()), (0, 1));
-    assert!(kms.request_quotas.enabled && !config.dev.clock_control);
-}
-
-#[test]
-fn kms_tables_are_checked() {
-    for (from, to, problem) in [
-        ("hsms = [\"token\"]", "hsms = [\"other\"]", "kms: `hsms` entry 1 is the name of no hsm"),
-        ("hsms = [\"token\"]", "hsms = []", "kms: `hsms` must name at least one hsm"),
-        (
-            "127.0.0.1:8443",
-            "0.0.0.0:8443",
-            "kms.listener `kms`: without a certificate, `listen` must be a loopback address: plaintext goes over it",
-        ),
-        (
-            "listen = \"127.0.0.1:8443\"",
-            "listen = \"127.0.0.1:8443\"\ncertificate_file = \"x\"",
-            "kms.listener `kms`: `certificate_file` and `private_key_file` go together",
-        ),
-        (
-            "127.0.0.1:8443",
-            "127.0.0.1:8444",
-            "kms.listener `kms`: `listen` is already taken by another table",
-        ),
-        (
-            "[kms]",
-            "[kms.request_quotas.per_second]\nCreateKey = 0.0\n[kms]",
-            "kms.request_quotas.per_second: `CreateKey` must be more than 0 requests a second",
-        ),
-    ] {
-        assert!(KMS_ONLY.contains(from), "{from}");
-        let error = parse(&KMS_ONLY.replace(from, to)).unwrap_err();
-        assert_eq!(error, format!("/etc/h.toml: {problem}"));
-    }
-}
-
-#[test]
-fn the_clock_is_moved_with_softhsm_only() {
-    let with_clock = format!("{KMS_ONLY}[dev]\nclock_control = true\n");
-    assert!(parse(&with_clock).unwrap().dev.clock_control);
-    let other = with_clock.replace("libsofthsm2.so", "libcloudhsm_pkcs11.so");
-    assert!(parse(&other).unwrap_err().contains("dev: `clock_control` is for SoftHSM only"));
-    assert!(parse(&format!("{other}with_any_module = true\n")).unwrap().dev.clock_control);
 }

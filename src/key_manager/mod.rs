@@ -13,6 +13,7 @@ pub mod backing_key;
 pub mod cluster;
 pub mod external_key;
 pub mod pkcs11;
+pub mod xks;
 pub mod xks_proxy;
 
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Done<T>> + Send + 'a>>;

@@ -18,7 +18,7 @@ pub trait XksProxies: Send + Sync {
     /// it is.
     fn open(&self, address: XksProxyAddress) -> Arc<dyn XksProxy>;
 
-    /// The gauges of a key store that is no longer connected go.
+    /// The metrics of a key store that is no longer connected go.
     fn forget(&self, custom_key_store_id: &str);
 }
 

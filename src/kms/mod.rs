@@ -22,7 +22,7 @@ mod tags;
 
 pub use endpoint::Endpoint;
 pub use error::Error;
-pub use model::{Document, Model};
+pub use model::{Document, EndpointPorts, Model};
 pub use operation::OperationName;
 pub use quota::{QuotaClass, RequestQuotas};
 pub use server::{Server, ServerParts};

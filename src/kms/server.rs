@@ -14,7 +14,7 @@ use crate::identity::kms::{Caller, Directory};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
 use crate::kms::authentication::Presented;
 use crate::kms::error::Error;
-use crate::kms::model::{Document, Model};
+use crate::kms::model::{Document, EndpointPorts, Model};
 use crate::kms::operation::OperationName;
 use crate::kms::quota::{RequestQuota, RequestQuotas};
 use crate::kms::request_id::RequestIds;
@@ -53,6 +53,7 @@ pub struct ServerParts {
     pub request_log: Option<LogSink>,
     pub request_deadline: Duration,
     pub request_quotas: RequestQuotas,
+    pub endpoint_ports: EndpointPorts,
 }
 
 /// A request whose head has arrived.
@@ -81,7 +82,7 @@ impl<'a> Head<'a> {
 impl Server {
     /// Fails if the description of the API that is compiled in cannot be read.
     pub fn new(parts: ServerParts) -> Result<Self, String> {
-        let model = Model::new()?;
+        let model = Model::new(parts.endpoint_ports)?;
         let quota = RequestQuota::new(&parts.request_quotas);
         let metrics = OperationMetrics::new(&parts.metrics);
         Ok(Self { parts, model, quota, metrics, request_ids: RequestIds::default() })

@@ -102,6 +102,11 @@ listen = "127.0.0.1:{kms_http}"
 [kms.request_quotas]
 enabled = false
 
+# External key stores: this proxy, or any other whose certificate is of this CA.
+[kms.external_key_stores]
+allow_ports = true
+ca_file = "tls/ca.pem"
+
 # A week in a second: POST /dev/clock?advance=8d on the admin address. Never where keys matter.
 [dev]
 clock_control = true

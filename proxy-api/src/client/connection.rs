@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -10,19 +11,21 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use super::heard::Heard;
 use super::{Answer, Endpoint, Failure, InvalidRequest};
 use crate::{sigv4, wire};
 
 /// Far above any answer that the API knows, far below what could hurt.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+const ANSWER_BYTES_MAX: usize = 128 * 1024;
 
 /// A request to be sent, the same for HTTP/1.1 and HTTP/2.
 #[derive(Clone, Debug)]
@@ -67,6 +70,9 @@ pub struct Connection {
     driver: Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>,
     /// How the connection ended, once it has.
     ended: Option<Result<(), Failure>>,
+    /// Whether something of the present answer came.
+    heard: Arc<AtomicBool>,
+    peer_certificate: Option<Vec<u8>>,
 }
 
 enum Sender {
@@ -77,19 +83,40 @@ enum Sender {
 impl Connection {
     /// TCP, TLS if the endpoint has it, and the HTTP version that was agreed on. Has no deadline of its own.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let tcp = TcpStream::connect(endpoint.address()).await.map_err(Failure::Connect)?;
-        // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
-        tcp.set_nodelay(true).map_err(Failure::Connect)?;
+        let tcp = connect(endpoint).await?;
+        Self::over(tcp, endpoint).await
+    }
+
+    /// The same, with an end that says how far it came.
+    pub(super) async fn open_until(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Failure> {
+        let connected = timeout_at(deadline, connect(endpoint)).await;
+        let tcp = connected.map_err(|_| Failure::ConnectTimeout)??;
+        timeout_at(deadline, Self::over(tcp, endpoint)).await.map_err(|_| Failure::TlsTimeout)?
+    }
+
+    async fn over(tcp: TcpStream, endpoint: &Endpoint) -> Result<Self, Failure> {
         let Some((config, name)) = endpoint.tls() else {
             return handshake(tcp, endpoint.is_http2_unless_negotiated(), Scheme::HTTP).await;
         };
         let connector = TlsConnector::from(Arc::clone(config));
-        let tls = connector.connect(name.clone(), tcp).await.map_err(|error| Failure::from_chain(&error))?;
-        let is_http2 = match tls.get_ref().1.alpn_protocol() {
+        let tls = connector.connect(name.clone(), tcp).await.map_err(|error| {
+            let failure = Failure::from_chain(&error);
+            if let Failure::Closed(kind) = failure { Failure::TlsClosed(kind) } else { failure }
+        })?;
+        let session = tls.get_ref().1;
+        let is_http2 = match session.alpn_protocol() {
             Some(protocol) => protocol == b"h2",
             None => endpoint.is_http2_unless_negotiated(),
         };
-        handshake(tls, is_http2, Scheme::HTTPS).await
+        let leaf = session.peer_certificates().and_then(<[_]>::first).map(|leaf| leaf.to_vec());
+        let connection = handshake(tls, is_http2, Scheme::HTTPS).await?;
+        Ok(Self { peer_certificate: leaf, ..connection })
+    }
+
+    /// What the server showed, in DER.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.peer_certificate.as_deref()
     }
 
     /// Whether HTTP/2 was agreed on.
@@ -110,15 +137,17 @@ impl Connection {
 
     /// Sends one request and reads the whole answer. After a failure the connection is of no more use.
     pub async fn send(&mut self, outgoing: Outgoing) -> Result<Answer, Failure> {
+        self.heard.store(false, Ordering::Relaxed);
+        let heard = Arc::clone(&self.heard);
         let mut exchange: Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
             Sender::Http1(sender) => {
                 let response = sender.send_request(http1_request(outgoing));
-                Box::pin(async move { read(response.await).await })
+                Box::pin(async move { read(response.await, &heard).await })
             }
             Sender::Http2(sender, scheme) => {
                 let request = http2_request(outgoing, scheme).map_err(Failure::Request)?;
                 let response = sender.send_request(request);
-                Box::pin(async move { read(response.await).await })
+                Box::pin(async move { read(response.await, &heard).await })
             }
         };
         let result = std::future::poll_fn(|context| {
@@ -130,13 +159,17 @@ impl Connection {
             exchange.as_mut().poll(context)
         })
         .await;
-        match (result, self.ended.take()) {
+        let result = match (result, self.ended.take()) {
             // The driver saw the cause; the exchange only that there was one.
             (Err(_), Some(Err(failure))) => Err(failure),
             (result, ended) => {
                 self.ended = ended;
                 result
             }
+        };
+        match result {
+            Err(Failure::Closed(kind)) if self.heard.load(Ordering::Relaxed) => Err(Failure::Cut(kind)),
+            result => result,
         }
     }
 
@@ -162,19 +195,30 @@ impl Connection {
     }
 }
 
+async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+    let tcp = TcpStream::connect(endpoint.address()).await.map_err(Failure::Connect)?;
+    // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
+    tcp.set_nodelay(true).map_err(Failure::Connect)?;
+    Ok(tcp)
+}
+
 async fn handshake<I>(io: I, is_http2: bool, scheme: Scheme) -> Result<Connection, Failure>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let io = TokioIo::new(io);
     let failed = |error| Failure::from_chain(&error);
-    if is_http2 {
-        let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.map_err(failed)?;
-        Ok(Connection { sender: Sender::Http2(sender, scheme), driver: Box::pin(driver), ended: None })
+    let heard = Arc::new(AtomicBool::new(false));
+    let (sender, driver): (_, Pin<Box<dyn Future<Output = _> + Send>>) = if is_http2 {
+        // Frames come for many reasons here: `read` notes the answer.
+        let (sender, driver) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.map_err(failed)?;
+        (Sender::Http2(sender, scheme), Box::pin(driver))
     } else {
-        let (sender, driver) = http1::handshake(io).await.map_err(failed)?;
-        Ok(Connection { sender: Sender::Http1(sender), driver: Box::pin(driver), ended: None })
-    }
+        let io = Heard::new(io, Arc::clone(&heard));
+        let (sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(failed)?;
+        (Sender::Http1(sender), Box::pin(driver))
+    };
+    Ok(Connection { sender, driver, ended: None, heard, peer_certificate: None })
 }
 
 fn http1_request(outgoing: Outgoing) -> Request<Full<Bytes>> {
@@ -198,10 +242,16 @@ fn http2_request(mut outgoing: Outgoing, scheme: &Scheme) -> Result<Request<Full
     Ok(request)
 }
 
-async fn read(response: Result<Response<Incoming>, hyper::Error>) -> Result<Answer, Failure> {
+async fn read(
+    response: Result<Response<Incoming>, hyper::Error>,
+    heard: &AtomicBool,
+) -> Result<Answer, Failure> {
     let (head, body) = response.map_err(|error| Failure::from_chain(&error))?.into_parts();
+    heard.store(true, Ordering::Relaxed);
+    let bytes_said = usize::try_from(body.size_hint().lower()).unwrap_or(ANSWER_BYTES_MAX);
     let mut body = Limited::new(body, ANSWER_BYTES_MAX);
-    let mut bytes = Zeroizing::new(Vec::new());
+    // At once as large as it will be: a plaintext leaves no copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_said.min(ANSWER_BYTES_MAX)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             if error.is::<LengthLimitError>() {

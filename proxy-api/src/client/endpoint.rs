@@ -39,6 +39,8 @@ pub enum HttpVersions {
 pub struct TlsTrust<'a> {
     /// Certificates of the accepted roots.
     pub ca_pem: &'a [u8],
+    /// Instead of `ca_pem`: those of a system, among which some may be unreadable.
+    pub ca_der: Option<&'a [CertificateDer<'a>]>,
     /// For mTLS.
     pub identity: Option<ClientIdentity<'a>>,
     /// Empty: all that rustls has.
@@ -50,7 +52,7 @@ pub struct TlsTrust<'a> {
 impl<'a> TlsTrust<'a> {
     #[must_use]
     pub const fn new(ca_pem: &'a [u8]) -> Self {
-        Self { ca_pem, identity: None, tls_versions: &[], cipher_suites: &[] }
+        Self { ca_pem, ca_der: None, identity: None, tls_versions: &[], cipher_suites: &[] }
     }
 }
 
@@ -75,12 +77,16 @@ pub enum InvalidTls {
 impl Endpoint {
     /// `host` is `<name>[:<port>]`, exactly as it shall be in the `Host` header.
     pub fn https(host: &str, trust: &TlsTrust<'_>, versions: HttpVersions) -> Result<Self, InvalidTls> {
+        let config = client_config(trust, versions)?;
+        Ok(Self { versions, ..Self::https_with(host, Arc::new(config))? })
+    }
+
+    /// The same with what [`client_config`] made, which several endpoints may share.
+    pub fn https_with(host: &str, config: Arc<ClientConfig>) -> Result<Self, InvalidTls> {
         let (name, port) = split_host(host, PORT_HTTPS)?;
         let server_name = ServerName::try_from(name.clone()).map_err(|_| InvalidTls::Host)?;
-        let mut config = client_config(trust)?;
-        config.alpn_protocols = versions.alpn();
-        let tls = Some((Arc::new(config), server_name));
-        Ok(Self { host: host.to_owned(), name, port, tls, versions })
+        let tls = Some((config, server_name));
+        Ok(Self { host: host.to_owned(), name, port, tls, versions: HttpVersions::default() })
     }
 
     /// Without TLS, for tests.
@@ -139,11 +145,8 @@ fn split_host(host: &str, default_port: u16) -> Result<(String, u16), InvalidTls
     Ok((name.to_owned(), port))
 }
 
-fn client_config(trust: &TlsTrust<'_>) -> Result<ClientConfig, InvalidTls> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(trust.ca_pem).ok_or(InvalidTls::CaCertificate)? {
-        roots.add(certificate).map_err(|_| InvalidTls::CaCertificate)?;
-    }
+/// The TLS settings of a client.
+pub fn client_config(trust: &TlsTrust<'_>, offered: HttpVersions) -> Result<ClientConfig, InvalidTls> {
     let versions = if trust.tls_versions.is_empty() { rustls::ALL_VERSIONS } else { trust.tls_versions };
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     if !trust.cipher_suites.is_empty() {
@@ -152,11 +155,31 @@ fn client_config(trust: &TlsTrust<'_>) -> Result<ClientConfig, InvalidTls> {
     let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .map_err(InvalidTls::Rejected)?
-        .with_root_certificates(roots);
-    let Some(identity) = trust.identity else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates(identity.certificate_pem).ok_or(InvalidTls::ClientCertificate)?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key_pem).map_err(|_| InvalidTls::ClientKey)?;
-    builder.with_client_auth_cert(chain, key).map_err(InvalidTls::Rejected)
+        .with_root_certificates(roots(trust)?);
+    let mut config = match trust.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let chain = certificates(identity.certificate_pem).ok_or(InvalidTls::ClientCertificate)?;
+            let key = PrivateKeyDer::from_pem_slice(identity.key_pem).map_err(|_| InvalidTls::ClientKey)?;
+            builder.with_client_auth_cert(chain, key).map_err(InvalidTls::Rejected)?
+        }
+    };
+    config.alpn_protocols = offered.alpn();
+    Ok(config)
+}
+
+fn roots(trust: &TlsTrust<'_>) -> Result<RootCertStore, InvalidTls> {
+    let mut roots = RootCertStore::empty();
+    if let Some(certificates) = trust.ca_der {
+        roots.add_parsable_certificates(
+            certificates.iter().map(|certificate| certificate.clone().into_owned()),
+        );
+        return if roots.is_empty() { Err(InvalidTls::CaCertificate) } else { Ok(roots) };
+    }
+    for certificate in certificates(trust.ca_pem).ok_or(InvalidTls::CaCertificate)? {
+        roots.add(certificate).map_err(|_| InvalidTls::CaCertificate)?;
+    }
+    Ok(roots)
 }
 
 /// At least one.
@@ -174,7 +197,7 @@ impl fmt::Debug for Endpoint {
 impl fmt::Display for InvalidTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CaCertificate => f.write_str("the CA file holds no usable PEM certificate"),
+            Self::CaCertificate => f.write_str("there is no usable certificate of a CA"),
             Self::ClientCertificate => f.write_str("the client certificate file holds no PEM certificate"),
             Self::ClientKey => f.write_str("the client key file holds no PEM private key"),
             Self::Host => f.write_str("the host is not `<name>` or `<name>:<port>`"),

@@ -6,25 +6,31 @@ use std::io;
 
 use super::InvalidRequest;
 
-/// Why there is no answer. Time-outs are two, because AWS KMS retries the one and not the other.
+/// Why there is no answer. Time-outs are kept apart, because AWS KMS retries one and not the others.
 #[derive(Debug)]
 pub enum Failure {
     /// Connected, but the answer did not come in time.
     AnswerTimeout,
     /// The answer is larger than any that a proxy has reason to send.
     AnswerTooLarge,
-    /// The connection ended before the answer was complete.
+    /// The connection ended before anything of an answer came.
     Closed(io::ErrorKind),
     /// Name resolution or TCP failed.
     Connect(io::Error),
-    /// No connection in time.
+    /// No TCP connection in time.
     ConnectTimeout,
+    /// The connection ended in the middle of an answer.
+    Cut(io::ErrorKind),
     /// What came is not HTTP.
     Protocol(String),
     /// The request cannot be sent at all; nothing reached the network.
     Request(InvalidRequest),
     /// TLS failed, on either side.
     Tls(rustls::Error),
+    /// The connection ended in the middle of the TLS handshake.
+    TlsClosed(io::ErrorKind),
+    /// Connected, but TLS was not agreed on in time.
+    TlsTimeout,
 }
 
 impl Failure {
@@ -36,8 +42,12 @@ impl Failure {
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return Self::Tls(tls.clone());
             }
-            let io = error.downcast_ref::<io::Error>();
-            closed = closed.or(io.map(io::Error::kind)).or_else(|| closed_http(error));
+            let http2 = error.downcast_ref::<h2::Error>();
+            let io = http2.and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
+            closed = closed
+                .or(io.map(io::Error::kind))
+                .or_else(|| closed_http(error))
+                .or_else(|| http2.and_then(closed_http2));
             // An `io::Error` made of another error hides it from `source`.
             cause = io.and_then(io::Error::get_ref).map(|inner| inner as _).or_else(|| error.source());
         }
@@ -51,6 +61,15 @@ fn closed_http(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
         .then_some(io::ErrorKind::UnexpectedEof)
 }
 
+/// The server says that it has not looked at the request (RFC 9113, 6.8 and 8.7).
+fn closed_http2(error: &h2::Error) -> Option<io::ErrorKind> {
+    let is_untouched = match error.reason() {
+        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+        reason => reason == Some(h2::Reason::REFUSED_STREAM),
+    };
+    is_untouched.then_some(io::ErrorKind::ConnectionAborted)
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,9 +78,12 @@ impl fmt::Display for Failure {
             Self::Closed(kind) => write!(f, "the connection ended without an answer: {kind}"),
             Self::Connect(error) => write!(f, "cannot connect: {error}"),
             Self::ConnectTimeout => f.write_str("no connection in time"),
+            Self::Cut(kind) => write!(f, "the connection ended in the middle of the answer: {kind}"),
             Self::Protocol(error) => write!(f, "not an HTTP answer: {error}"),
             Self::Request(error) => write!(f, "{error}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::TlsClosed(kind) => write!(f, "the connection ended during the TLS handshake: {kind}"),
+            Self::TlsTimeout => f.write_str("no TLS connection in time"),
         }
     }
 }

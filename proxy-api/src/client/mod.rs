@@ -7,24 +7,27 @@ mod answer;
 mod connection;
 mod endpoint;
 mod failure;
+mod heard;
 mod pool;
 mod sealed;
 mod signer;
 
 pub use answer::{Answer, Rejection};
 pub use connection::{Connection, Outgoing};
-pub use endpoint::{ClientIdentity, Endpoint, HttpVersions, InvalidTls, TlsTrust};
+pub use endpoint::{ClientIdentity, Endpoint, HttpVersions, InvalidTls, TlsTrust, client_config};
 pub use failure::Failure;
 pub use pool::{Deadlines, Pool};
 pub use sealed::{FormatFault, Sealed};
 pub use signer::{InvalidRequest, Signer};
+
+use std::sync::Arc;
 
 use http::Method;
 use http::uri::PathAndQuery;
 use serde::Serialize;
 
 use crate::wire::{
-    DecryptRequest, EncryptRequest, HealthRequest, KeyOperation, MetadataRequest, Route, Target,
+    DecryptRequest, EncryptRequest, HealthRequest, KeyOperation, MetadataRequest, Target, URI_PATH_BASE,
 };
 
 /// One external key store: an endpoint, the path prefix of the store, and a credential for it.
@@ -32,14 +35,28 @@ use crate::wire::{
 pub struct Client {
     pool: Pool,
     signer: Signer,
-    prefix: String,
+    uri_path: String,
 }
 
 impl Client {
     /// `prefix` is what stands before `/kms/xks/v1`, without slashes at either end; may be empty.
     #[must_use]
-    pub fn new(pool: Pool, signer: Signer, prefix: impl Into<String>) -> Self {
-        Self { pool, signer, prefix: prefix.into() }
+    pub fn new(pool: Pool, signer: Signer, prefix: &str) -> Self {
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        Self::with_uri_path(pool, signer, format!("{slash}{prefix}{URI_PATH_BASE}"))
+    }
+
+    /// `uri_path` is what stands before `/health` and `/keys/`. A version that the proxy does not have is the
+    /// proxy's to refuse.
+    #[must_use]
+    pub fn with_uri_path(pool: Pool, signer: Signer, uri_path: impl Into<String>) -> Self {
+        Self { pool, signer, uri_path: uri_path.into() }
+    }
+
+    /// As of [`Pool::peer_certificate`].
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<Arc<[u8]>> {
+        self.pool.peer_certificate()
     }
 
     /// GetHealthStatus.
@@ -84,13 +101,14 @@ impl Client {
         self.post(target, request, now_unix_seconds).await
     }
 
-    async fn post(
+    /// Any of the four, with the request of that one.
+    pub async fn post(
         &self,
         target: Target<'_>,
-        request: &impl Serialize,
+        request: &(impl Serialize + Sync),
         now_unix_seconds: u64,
     ) -> Result<Answer, Failure> {
-        let path = Route { prefix: &self.prefix, target }.to_string();
+        let path = format!("{}{target}", self.uri_path);
         let path = PathAndQuery::try_from(path).map_err(|_| Failure::Request(InvalidRequest))?;
         let body = serde_json::to_vec(request).map_err(|_| Failure::Request(InvalidRequest))?;
         let mut outgoing = Outgoing::new(Method::POST, path, self.pool.endpoint().host(), body.into());

@@ -1,34 +1,57 @@
 //! Kept connections to one proxy, and the deadlines of an exchange over them.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, Connection, Endpoint, Failure, Outgoing};
+
+/// Below the time after which load balancers and firewalls forget a silent connection without telling us.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// TCP and TLS of a new connection.
     pub connect: Duration,
-    /// Everything, a new connection included.
+    /// Everything, a new connection and the wait for a free one included.
     pub total: Duration,
 }
 
-/// Connections to one endpoint, kept between requests.
+/// Connections to one endpoint, kept between requests, one request at a time on each.
 pub struct Pool {
     endpoint: Endpoint,
     deadlines: Deadlines,
-    idle_max: usize,
-    idle: Mutex<Vec<Connection>>,
+    /// One for each connection that may be open. A new one is only opened where none is idle, so that no more are.
+    places: Semaphore,
+    /// The last used at the back.
+    idle: Mutex<VecDeque<Idle>>,
+    /// Whether TCP worked when it was tried last.
+    is_reachable: AtomicBool,
+    peer_certificate: Mutex<Option<Arc<[u8]>>>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
 }
 
 impl Pool {
-    /// Keeps at most `idle_max` connections that are not in use.
+    /// Opens at most `connections_max` connections; more requests wait for one.
     #[must_use]
-    pub const fn new(endpoint: Endpoint, deadlines: Deadlines, idle_max: usize) -> Self {
-        Self { endpoint, deadlines, idle_max, idle: Mutex::new(Vec::new()) }
+    pub fn new(endpoint: Endpoint, deadlines: Deadlines, connections_max: usize) -> Self {
+        Self {
+            endpoint,
+            deadlines,
+            places: Semaphore::new(connections_max),
+            idle: Mutex::default(),
+            is_reachable: AtomicBool::new(true),
+            peer_certificate: Mutex::default(),
+        }
     }
 
     /// Where the connections lead.
@@ -37,9 +60,16 @@ impl Pool {
         &self.endpoint
     }
 
+    /// What the proxy showed when a connection was last opened, in DER; another pointer after each time.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<Arc<[u8]>> {
+        lock(&self.peer_certificate).clone()
+    }
+
     /// Sends over a kept connection, or a new one.
     pub async fn exchange(&self, outgoing: Outgoing) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.deadlines.total;
+        let _place = self.place(deadline).await?;
         if let Some(connection) = self.kept() {
             match self.send(connection, outgoing.clone(), deadline).await {
                 // The proxy may have closed it just now: that says nothing about this request.
@@ -47,11 +77,31 @@ impl Pool {
                 result => return result,
             }
         }
-        let connect = self.deadlines.connect.min(self.deadlines.total);
-        let connection = timeout(connect, Connection::open(&self.endpoint))
-            .await
-            .map_err(|_| Failure::ConnectTimeout)??;
+        let connection = self.open(deadline).await?;
         self.send(connection, outgoing, deadline).await
+    }
+
+    /// Who waits for a place in vain waits for those who have one: as they fare, so does it.
+    async fn place(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Failure> {
+        match timeout_at(deadline, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(if self.is_reachable.load(Ordering::Relaxed) {
+                Failure::AnswerTimeout
+            } else {
+                Failure::ConnectTimeout
+            }),
+        }
+    }
+
+    async fn open(&self, deadline: Instant) -> Result<Connection, Failure> {
+        let deadline = deadline.min(Instant::now() + self.deadlines.connect);
+        let opened = Connection::open_until(&self.endpoint, deadline).await;
+        let is_reachable = !matches!(opened, Err(Failure::Connect(_) | Failure::ConnectTimeout));
+        self.is_reachable.store(is_reachable, Ordering::Relaxed);
+        if let Ok(connection) = &opened {
+            *lock(&self.peer_certificate) = connection.peer_certificate().map(Arc::from);
+        }
+        opened
     }
 
     async fn send(
@@ -67,9 +117,9 @@ impl Pool {
     }
 
     fn kept(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(mut connection) = idle.pop() {
-            if connection.is_open() {
+        let mut idle = lock(&self.idle);
+        while let Some(Idle { mut connection, since }) = idle.pop_back() {
+            if since.elapsed() < IDLE_TIME_MAX && connection.is_open() {
                 return Some(connection);
             }
         }
@@ -77,11 +127,18 @@ impl Pool {
     }
 
     fn keep(&self, mut connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.idle_max && connection.is_open() {
-            idle.push(connection);
+        let mut idle = lock(&self.idle);
+        while idle.front().is_some_and(|idle| idle.since.elapsed() >= IDLE_TIME_MAX) {
+            idle.pop_front();
+        }
+        if connection.is_open() {
+            idle.push_back(Idle { connection, since: Instant::now() });
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Pool {

@@ -123,10 +123,16 @@ impl fmt::Display for Route<'_> {
         if !self.prefix.is_empty() {
             write!(f, "/{}", self.prefix)?;
         }
-        f.write_str(URI_PATH_BASE)?;
-        match self.target {
-            Target::Health => f.write_str("/health"),
-            Target::Key { external_key_id, operation } => {
+        write!(f, "{URI_PATH_BASE}{}", self.target)
+    }
+}
+
+/// What follows `/kms/xks/v1`.
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Health => f.write_str("/health"),
+            Self::Key { external_key_id, operation } => {
                 write!(f, "/keys/{external_key_id}/{}", operation.segment())
             }
         }

@@ -220,7 +220,7 @@ async fn http_2_is_spoken_where_both_sides_know_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_shakes_hands_is_a_connection_that_timed_out() {
+async fn a_server_that_never_shakes_hands_is_a_time_out_of_tls() {
     let pki = Pki::new();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("localhost:{}", silent.local_addr().unwrap().port());
@@ -229,7 +229,7 @@ async fn a_server_that_never_shakes_hands_is_a_connection_that_timed_out() {
     let pool = Pool::new(endpoint, Deadlines { connect: Duration::from_millis(50), ..DEADLINES }, 1);
     let client = Client::new(pool, Signer::new(ACCESS_KEY_ID, SECRET, "eu-west-1"), PREFIX);
     let failure = client.health(&parse_body(HEALTH).unwrap(), SystemClock.unix_seconds()).await;
-    assert!(matches!(failure, Err(Failure::ConnectTimeout)));
+    assert!(matches!(failure, Err(Failure::TlsTimeout)));
 }
 
 #[tokio::test]

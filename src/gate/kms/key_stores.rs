@@ -78,7 +78,6 @@ impl KeyStores {
         self.forget(scope, id);
         self.quotas.write().remove(id);
         self.parts.proxies.forget(id.as_str());
-        self.parts.metrics.forget(id.as_str());
     }
 
     pub(super) fn forget_everything(&self) {
@@ -86,7 +85,6 @@ impl KeyStores {
         let ids: Vec<_> = self.quotas.write().drain().map(|(id, _)| id).collect();
         for id in ids {
             self.parts.proxies.forget(id.as_str());
-            self.parts.metrics.forget(id.as_str());
         }
     }
 

@@ -9,6 +9,8 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use crate::kms::error::Error;
 use crate::kms::model::json::Value;
 use crate::kms::model::shape::{BadLine, Shapes};
@@ -30,10 +32,26 @@ pub struct Document<'b> {
 /// The description, compared with the service model of AWS by a test.
 const DESCRIPTION: &str = include_str!("api.model");
 
+/// Whether the endpoint of an external key store may have a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointPorts {
+    Allowed,
+    /// As AWS KMS does.
+    Refused,
+}
+
+/// What the pattern of `XksProxyUriEndpoint` ends with, and what it ends with where ports are allowed.
+const ENDPOINT_END: [&str; 2] = ["~ ^https://[a-zA-Z0-9.-]+$", "~ ^https://[a-zA-Z0-9.-]+(:[0-9]{1,5})?$"];
+
 impl Model {
     /// Nothing if the description cannot be read, which a test excludes.
-    pub fn new() -> Result<Self, String> {
-        Shapes::parse(DESCRIPTION).map(|shapes| Self { shapes }).map_err(|BadLine(line)| line)
+    pub fn new(endpoint_ports: EndpointPorts) -> Result<Self, String> {
+        let [without_port, with_port] = ENDPOINT_END;
+        let description = match endpoint_ports {
+            EndpointPorts::Allowed => Cow::Owned(DESCRIPTION.replace(without_port, with_port)),
+            EndpointPorts::Refused => Cow::Borrowed(DESCRIPTION),
+        };
+        Shapes::parse(&description).map(|shapes| Self { shapes }).map_err(|BadLine(line)| line)
     }
 
     /// Whether `document` is what `operation` takes: types, required members, lengths, ranges, patterns, words.

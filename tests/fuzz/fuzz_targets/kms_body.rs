@@ -4,11 +4,12 @@
 use std::sync::LazyLock;
 
 use holdfast::kms::Document;
-use holdfast::kms::Model;
+use holdfast::kms::{EndpointPorts, Model};
 use holdfast::kms::OperationName;
 use libfuzzer_sys::fuzz_target;
 
-static MODEL: LazyLock<Model> = LazyLock::new(|| Model::new().expect("the description can be read"));
+static MODEL: LazyLock<Model> =
+    LazyLock::new(|| Model::new(EndpointPorts::Refused).expect("the description can be read"));
 
 fuzz_target!(|input: &[u8]| {
     let Ok(document) = Document::parse(input) else { return };
