@@ -27,6 +27,7 @@ mod kms_deletion;
 mod kms_disk;
 mod kms_dry_run;
 mod kms_encrypt;
+mod kms_external_key_stores;
 mod kms_faults;
 mod kms_grants;
 mod kms_identifiers;

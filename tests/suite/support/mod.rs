@@ -3,6 +3,7 @@
 pub mod at_once;
 pub mod changes;
 pub mod client;
+pub mod external_key_stores;
 pub mod faults;
 pub mod kms;
 pub mod kms_callers;
@@ -12,6 +13,7 @@ pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
 pub mod requests;
+pub mod rogue_proxy;
 pub mod second_hsm;
 pub mod site;
 pub mod tls;
