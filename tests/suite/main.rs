@@ -33,6 +33,7 @@ mod kms_grants;
 mod kms_identifiers;
 mod kms_identities;
 mod kms_key_states;
+mod kms_key_store_faults;
 mod kms_lists;
 mod kms_protocol;
 mod kms_quotas;

@@ -59,7 +59,7 @@ pub type Came = (String, Value);
 
 pub struct RogueProxy {
     pub port: u16,
-    pki: Pki,
+    pki: Arc<Pki>,
     foreign: Pki,
     truth: Endpoint,
     came: Arc<Mutex<Vec<Came>>>,
@@ -70,14 +70,14 @@ pub struct RogueProxy {
 }
 
 impl RogueProxy {
-    /// Before the proxy of this site. Its certificates are of `pki`.
-    pub fn start(truth: &Site, pki: Pki) -> Self {
+    /// Before the proxy of this site, with a certificate of the same authority.
+    pub fn start(truth: &Site) -> Self {
         let [port] = free_ports();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut rogue = Self {
             port,
-            pki,
+            pki: Arc::clone(&truth.pki),
             foreign: Pki::new("Another CA"),
             truth: truth.caller().endpoint,
             came: Arc::default(),

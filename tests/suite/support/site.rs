@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::clock::{Clock, SystemClock};
@@ -49,7 +50,7 @@ pub struct Site {
     pub mtls_port: u16,
     pub admin_port: u16,
     pub kms_port: u16,
-    pub pki: Pki,
+    pub pki: Arc<Pki>,
     pub runtime: Runtime,
     daemon: RefCell<Option<Child>>,
 }
@@ -73,7 +74,7 @@ impl Site {
         let [port, mtls_port, admin_port, kms_port] = free_ports();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let pki = Pki::new("Test CA");
+        let pki = Arc::new(Pki::new("Test CA"));
         let daemon = RefCell::new(None);
         let site = Self { folder, port, mtls_port, admin_port, kms_port, pki, runtime, daemon };
         site.write_files(setup);
