@@ -123,13 +123,15 @@ impl From<KeyStoreRefused> for Error {
                 }
                 ProxyUse::Cryptography => Self::InvalidState(NOT_CONNECTED.to_owned()),
             },
+            KeyStoreRefused::OtherType(wanted) => Self::UnsupportedOperation(format!(
+                "The custom key store is not of the type {wanted}, which this request needs."
+            )),
             KeyStoreRefused::Parameters(text) => Self::validation(text),
             KeyStoreRefused::Proxy { while_, failure } => {
                 Self::Caused { error: Box::new(proxy(while_, &failure)), cause: failure.to_string() }
             }
             KeyStoreRefused::ProxyUnhealthy => of(E::XksProxyUriUnreachable, UNHEALTHY),
             KeyStoreRefused::Throttled => Self::Throttling(THROTTLED.to_owned()),
-            KeyStoreRefused::Unsupported(text) => Self::UnsupportedOperation(text.to_owned()),
             KeyStoreRefused::VpcEndpointService(VpcEndpointServiceRefused::InvalidConfiguration(rule)) => of(
                 E::XksProxyVpcEndpointServiceInvalidConfiguration,
                 format!("The VPC endpoint service: {rule}."),

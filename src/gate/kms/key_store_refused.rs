@@ -1,6 +1,6 @@
 //! Why something about a custom key store, or a key in one, is refused.
 
-use crate::domain::kms::{ConnectionState, KeyStoreConflict};
+use crate::domain::kms::{ConnectionState, CustomKeyStoreType, KeyStoreConflict};
 use crate::key_manager::HsmError;
 use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::xks_proxy::ProxyFailure;
@@ -25,6 +25,8 @@ pub enum KeyStoreRefused {
     ClusterNotConnected,
     /// What the proxy decrypted is not what this key made.
     InnerLayer,
+    /// Only key stores of this type can do this.
+    OtherType(CustomKeyStoreType),
     /// While this was done.
     Proxy {
         while_: ProxyUse,
@@ -36,8 +38,6 @@ pub enum KeyStoreRefused {
     Throttled,
     /// `ValidationException`: what is wrong with the members of the request.
     Parameters(&'static str),
-    /// A key of this kind of key store cannot do this.
-    Unsupported(&'static str),
     VpcEndpointService(VpcEndpointServiceRefused),
     XksKeyInUse,
     XksKeyNotEnabled,

@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::domain::kms::{
-    CustomKeyStore, CustomKeyStoreId, ExternalBacking, KeyAction, KeySpec, KeyStoreBacking, Scope,
+    CustomKeyStore, CustomKeyStoreId, CustomKeyStoreType, ExternalBacking, KeyAction, KeySpec,
+    KeyStoreBacking, Scope,
 };
 use crate::gate::kms::key_cache::Shelf;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
@@ -166,7 +167,7 @@ impl Kms {
         deadline: Instant,
     ) -> Result<Arc<dyn XksProxy>, Refused> {
         let KeyStoreBacking::External(backing) = &known.store.backing else {
-            return Err(KeyStoreRefused::Unsupported("it has no external key store proxy").into());
+            return Err(KeyStoreRefused::OtherType(CustomKeyStoreType::ExternalKeyStore).into());
         };
         let of = SecretOf::store(&known.store);
         let open = || async {
@@ -181,7 +182,7 @@ impl Kms {
         match &known.store.backing {
             KeyStoreBacking::CloudHsm(backing) => Ok(self.key_stores.cluster(&backing.cluster_id)?),
             KeyStoreBacking::External(_) => {
-                Err(KeyStoreRefused::Unsupported("it has no AWS CloudHSM cluster").into())
+                Err(KeyStoreRefused::OtherType(CustomKeyStoreType::AwsCloudHsm).into())
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proxy_api::error::ErrorName;
 
-use crate::domain::kms::{ConnectionState, KeyStoreConflict};
+use crate::domain::kms::{ConnectionState, CustomKeyStoreType, KeyStoreConflict};
 use crate::gate::kms::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 use crate::key_manager::HsmError;
 use crate::key_manager::cluster::ClusterError;
@@ -70,7 +70,7 @@ fn others() -> Vec<KeyStoreRefused> {
         KeyStoreRefused::Parameters("<text>"),
         KeyStoreRefused::ProxyUnhealthy,
         KeyStoreRefused::Throttled,
-        KeyStoreRefused::Unsupported("<text>"),
+        KeyStoreRefused::OtherType(CustomKeyStoreType::AwsCloudHsm),
         KeyStoreRefused::VpcEndpointService(VpcEndpointServiceRefused::InvalidConfiguration(text())),
         KeyStoreRefused::VpcEndpointService(VpcEndpointServiceRefused::NotFound { name: text() }),
         KeyStoreRefused::XksKeyInUse,
