@@ -152,10 +152,7 @@ fn use_key(kms: &Site, key: &str) -> String {
         "CiphertextBlob": blob, "SourceEncryptionContext": context, "DestinationKeyId": plain,
     });
     let moved = kms.kms("ReEncrypt", &to_plain).ok();
-    assert_eq!(
-        (&moved["SourceKeyId"], &moved["KeyId"]),
-        (&json!(key_arn(key)), &json!(key_arn(&plain)))
-    );
+    assert_eq!((&moved["SourceKeyId"], &moved["KeyId"]), (&json!(key_arn(key)), &json!(key_arn(&plain))));
     assert_eq!(kms.kms_decrypt(moved["CiphertextBlob"].as_str().unwrap())["Plaintext"], PLAINTEXT);
     let back = json!({"CiphertextBlob": moved["CiphertextBlob"], "DestinationKeyId": key});
     let back = kms.kms("ReEncrypt", &back).text("CiphertextBlob");
@@ -236,7 +233,8 @@ fn end(kms: &Site, store: &str, key: &str) {
         "The connection state of the custom key store is CONNECTED. Disconnect it first.",
     );
     kms.disconnect_store(store);
-    let has_keys = "The custom key store contains KMS keys. Schedule their deletion, and delete it when they are gone.";
+    let has_keys =
+        "The custom key store contains KMS keys. Schedule their deletion, and delete it when they are gone.";
     kms.of_store("DeleteCustomKeyStore", store).assert_error("CustomKeyStoreHasCMKsException", has_keys);
     kms.kms("ScheduleKeyDeletion", &json!({"KeyId": key, "PendingWindowInDays": 7})).ok();
     assert_eq!(state_of(kms, key), "PendingDeletion");
@@ -437,7 +435,8 @@ fn the_same_request_once_more_is_the_same_key_store() {
     let request = new_external_store("story", &site.proxy_endpoint());
     let store = site.create_store(&request);
     assert_eq!(site.create_store(&request), store);
-    let in_use = "The custom key store name is in use by another custom key store in this account and Region.";
+    let in_use =
+        "The custom key store name is in use by another custom key store in this account and Region.";
     let mut other = request.clone();
     other["XksProxyAuthenticationCredential"] = proxy_credential(SECOND_ID, SECOND_SECRET);
     site.kms("CreateCustomKeyStore", &other).assert_error("CustomKeyStoreNameInUseException", in_use);

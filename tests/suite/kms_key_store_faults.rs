@@ -397,7 +397,10 @@ fn a_member_that_is_missing_or_out_of_bounds_is_not_interpreted() {
     for (member, values) in [
         ("xksProxyFleetSize", vec![Value::Null, json!(0)]),
         ("ekmVendor", vec![Value::Null]),
-        ("ekmFleetDetails", vec![Value::Null, json!([]), json!([{"id": "1", "model": "m", "healthStatus": "FINE"}])]),
+        (
+            "ekmFleetDetails",
+            vec![Value::Null, json!([]), json!([{"id": "1", "model": "m", "healthStatus": "FINE"}])],
+        ),
     ] {
         for value in values {
             scene.assert_refused(&golden, &set(member, value.clone()), "UpdateCustomKeyStore");
@@ -414,8 +417,11 @@ fn set(member: &'static str, value: Value) -> Fault {
 
 #[test]
 fn a_plaintext_that_kms_never_encrypted_is_not_handed_out() {
-    let (mut scene, text) = (Scene::new(), "The ciphertext that the external key store proxy submitted for decryption, \
-                                            or the encryption context, is corrupted, missing, or otherwise invalid.");
+    let (mut scene, text) = (
+        Scene::new(),
+        "The ciphertext that the external key store proxy submitted for decryption, \
+                                            or the encryption context, is corrupted, missing, or otherwise invalid.",
+    );
     for place in [0, 1, 12, 13, 20, 40] {
         let fault = change(move |body| {
             let mut value = decode_base64(body["plaintext"].as_str().unwrap()).unwrap();
@@ -436,7 +442,8 @@ fn an_external_key_of_the_wrong_kind_is_refused_with_what_it_is() {
     let spec = "The key spec of the external key must be AES_256. The key spec of specified external key is";
     let usage = "The key usage of the external key must include ENCRYPT and DECRYPT. The key use of specified external \
                  key is";
-    let status = "The status of the external key must be ENABLED. The status of specified external key is DISABLED.";
+    let status =
+        "The status of the external key must be ENABLED. The status of specified external key is DISABLED.";
     for (member, value, message) in [
         ("keySpec", json!("AES_128"), format!("{spec} AES_128.")),
         ("keySpec", json!("RSA_2048"), format!("{spec} RSA_2048.")),

@@ -84,7 +84,9 @@ impl Site {
         self.wait_until("the end of connecting", || !self.connection_state(id).ends_with("ING"));
         let store = self.store(id);
         let state = store["ConnectionState"].as_str().unwrap();
-        store["ConnectionErrorCode"].as_str().map_or_else(|| state.to_owned(), |code| format!("{state} {code}"))
+        store["ConnectionErrorCode"]
+            .as_str()
+            .map_or_else(|| state.to_owned(), |code| format!("{state} {code}"))
     }
 
     /// Asks for a connection: what came of it.
@@ -122,18 +124,11 @@ impl Site {
 
     /// The requests of KMS in the log of this proxy, each with the id of the KMS request behind it.
     pub fn proxy_requests(&self) -> Vec<(String, String)> {
-        let text = |line: &Value, member: &str| line["requestMetadata"][member].as_str().unwrap_or_default().to_owned();
+        let text = |line: &Value, member: &str| {
+            line["requestMetadata"][member].as_str().unwrap_or_default().to_owned()
+        };
         let lines = self.request_lines().into_iter();
         lines.map(|line| (text(&line, "kmsOperation"), text(&line, "kmsRequestId"))).collect()
-    }
-
-    /// No key of the account is pending in the key store: all are deleted, and KMS time has moved on.
-    #[track_caller]
-    pub fn delete_keys(&self, keys: &[&str]) {
-        for key in keys {
-            self.kms("ScheduleKeyDeletion", &json!({"KeyId": key, "PendingWindowInDays": 7})).ok();
-        }
-        self.advance_clock("8d");
     }
 }
 

@@ -111,8 +111,7 @@ impl RogueProxy {
         if matches!(fault, Fault::BlackHole) {
             // The kernel drops what asks for a connection while too many wait to be accepted.
             let brief = Duration::from_millis(100);
-            self.queued
-                .extend(std::iter::from_fn(|| StdTcpStream::connect_timeout(&address, brief).ok()));
+            self.queued.extend(std::iter::from_fn(|| StdTcpStream::connect_timeout(&address, brief).ok()));
             self.tasks.spawn_on(keep(listener), self.runtime.handle());
             return;
         }
@@ -235,7 +234,8 @@ impl Served {
     /// The true answer.
     async fn ask(&self, truth: &mut Option<Connection>, asked: Asked) -> Option<(u16, Vec<u8>)> {
         if asked.path.contains("/keys/spare-") && asked.path.ends_with("/metadata") {
-            let key = json!({"keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED"});
+            let key =
+                json!({"keySpec": "AES_256", "keyUsage": ["ENCRYPT", "DECRYPT"], "keyStatus": "ENABLED"});
             return Some((200, key.to_string().into_bytes()));
         }
         if !truth.as_mut().is_some_and(Connection::is_open) {
