@@ -38,7 +38,8 @@ impl App {
         let identities = config.kms.as_ref().map(read_identities).transpose()?.flatten();
         let mut pins = Vec::new();
         for hsm in &config.hsms {
-            pins.push((hsm.name.clone(), hsm.read_pin().map_err(|error| error.to_string())?));
+            let pin = hsm.read_pin().map_err(|error| error.to_string())?;
+            pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
         }
         if let Some(face) = self.kms() {
             face.declare(identities)?;
@@ -103,6 +104,7 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
     };
     [
         ("`[admin]`", before.admin == after.admin),
+        ("`[[cluster]]` and its trust anchor", before.clusters == after.clusters),
         ("`[[hsm]]`", before.hsms == after.hsms),
         ("`[health]`", before.health == after.health),
         ("`[limits]`", before.limits == after.limits),

@@ -164,7 +164,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         module: module.to_owned(),
         token_label: TOKEN_LABEL.into(),
         token_serial: None,
-        pin_file: folder.pin(),
+        pin_file: Some(folder.pin()),
         sessions: 1,
         queue_length_max: 1,
         cached_keys_max: 1,
