@@ -57,7 +57,7 @@ fn a_configuration_is_read_with_the_files_it_names() {
     let config = installation.load().unwrap();
     assert_eq!(config.key_stores[0].credentials.len(), 1);
     assert_eq!(config.key_stores[0].policy.as_deref(), Some("{}"));
-    assert_eq!(config.hsms[0].read_pin().unwrap().expose(), b"1234");
+    assert_eq!(config.hsms[0].read_pin().unwrap().unwrap().expose(), b"1234");
     let watched = ["credentials.toml", "holdfast.toml", "pin", "policy.json", "server.key", "server.pem"];
     assert_eq!(config.watched_files(), watched.map(|name| installation.path(name)));
 }
