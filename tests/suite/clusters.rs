@@ -208,8 +208,9 @@ fn with_one_member_keys_are_used_and_none_is_made() {
                 members.states() == [HealthState::Active; 2]
             });
         }
-        members.inject("one", DOWN);
-        members.inject("two", DOWN);
+        for down in ["one", "two"] {
+            members.inject(down, &format!("{DOWN}\nC_EncryptInit code=CKR_DEVICE_ERROR"));
+        }
         members.probe();
         assert_eq!(members.active(), 0);
         assert!(members.encrypt(KEY).is_err());

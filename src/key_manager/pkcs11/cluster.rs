@@ -125,8 +125,8 @@ impl HsmCluster {
     }
 
     /// From here on nothing uses a session; the first error of those who were to end them.
-    async fn disconnect(&self) -> Result<(), ClusterError> {
-        let deadline = self.clock.instant() + LOG_OUT_TIMEOUT;
+    async fn disconnect(&self, deadline: Instant) -> Result<(), ClusterError> {
+        let deadline = deadline.min(self.clock.instant() + LOG_OUT_TIMEOUT);
         self.members.iter().for_each(|member| member.disconnect());
         let orders: Vec<_> = self.members.iter().map(|member| member.order(Order::LogOut)).collect();
         let mut result = Ok(());
@@ -254,11 +254,11 @@ impl Cluster for HsmCluster {
             let _alone = self.connecting(deadline).await?;
             if self.members.iter().any(|member| member.is_connected()) {
                 // Else the HSMs would not look at the password.
-                let _ = self.disconnect().await;
+                let _ = self.disconnect(deadline).await;
             }
             let result = self.connect(&passwords, deadline).await;
             if result.is_err() {
-                let _ = self.disconnect().await;
+                let _ = self.disconnect(deadline).await;
             }
             result
         })
@@ -274,7 +274,7 @@ impl Cluster for HsmCluster {
     fn log_out(&self) -> Managed<'_, ()> {
         Box::pin(async move {
             let _alone = self.connecting.lock().await;
-            self.disconnect().await
+            self.disconnect(self.clock.instant() + LOG_OUT_TIMEOUT).await
         })
     }
 

@@ -224,8 +224,8 @@ impl Members {
 
     pub fn calls_of(&self, member: &str, function: &str) -> u64 {
         let counts = std::fs::read_to_string(self.folder.join(format!("{member}-counts"))).unwrap();
-        let mut lines = counts.lines().filter_map(|line| line.strip_prefix(function));
-        lines.find_map(|count| count.strip_prefix(' ')).map_or(0, |count| count.parse().unwrap())
+        let mut lines = counts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.find(|words| words.first() == Some(&function)).map_or(0, |words| words[1].parse().unwrap())
     }
 
     /// Another program on the token that the members share.
