@@ -69,8 +69,7 @@ fn first(folder: &Folder, ports: Ports, module: &str) -> String {
     let Ports { xks, xks_mtls, kms, kms_http, admin } = ports;
     let (module, softhsm_variable) = (string(module), string(&folder.softhsm_variable().1));
     let (token_label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
-    let cluster_label = softhsm::CLUSTER_TOKEN_LABEL;
-    let client_subject = tls::CLIENT_SUBJECT;
+    let (cluster, client_subject) = (cluster(&module), tls::CLIENT_SUBJECT);
     format!(
         r#"# The quick start's configuration; `holdfast config default` prints one that explains every member.
 # Changes last: a later quick start only moves ports and paths.
@@ -131,7 +130,22 @@ health_key = "{health_key}"
 [hsm.environment]
 SOFTHSM2_CONF = {softhsm_variable}
 
-# For custom key stores of the type AWS_CLOUDHSM: one token stands for two HSMs.
+{cluster}
+[[key_store]]
+name = "quickstart"
+uri_path_prefix = "{URI_PREFIX}"
+hsms = ["{SOFTHSM}"]
+credentials_file = "credentials.toml"
+keys = ["*"]
+"#
+    )
+}
+
+/// One token stands for two HSMs; `module` is text of TOML.
+fn cluster(module: &str) -> String {
+    let token_label = softhsm::CLUSTER_TOKEN_LABEL;
+    format!(
+        r#"# For custom key stores of the type AWS_CLOUDHSM: one token stands for two HSMs.
 [[cluster]]
 id = "{CLUSTER_ID}"
 trust_anchor_file = "tls/cluster-ca.pem"
@@ -139,18 +153,11 @@ module = {module}
 
 [[cluster.member]]
 name = "cluster-1"
-token_label = "{cluster_label}"
+token_label = "{token_label}"
 
 [[cluster.member]]
 name = "cluster-2"
-token_label = "{cluster_label}"
-
-[[key_store]]
-name = "quickstart"
-uri_path_prefix = "{URI_PREFIX}"
-hsms = ["{SOFTHSM}"]
-credentials_file = "credentials.toml"
-keys = ["*"]
+token_label = "{token_label}"
 "#
     )
 }

@@ -8,6 +8,7 @@ use holdfast::key_manager::external_key::KeySpec;
 use holdfast::key_manager::{HealthState, HsmError, Lookup};
 use holdfast::secret::SecretBytes;
 
+use crate::support::changes::Reload;
 use crate::support::clusters::{Members, PLAINTEXT, apart, deadline, password, story, twins, within};
 use crate::support::site::PIN;
 
@@ -328,4 +329,22 @@ fn one_softhsm_token_can_stand_for_two_members() {
         assert!(members.destroy(KEY).unwrap().is_some());
         assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
     });
+}
+
+#[test]
+fn a_cluster_that_nobody_connected_is_no_trouble_of_the_daemon() {
+    let site = twins();
+    site.run();
+    site.wait_ready();
+    let state = |member: &str| format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"UNAVAILABLE\"}}");
+    assert_eq!((site.metric(&state("one")), site.metric(&state("two"))), (Some(1.0), Some(1.0)));
+    assert_eq!(site.admin_status("/readyz"), Some(200));
+    site.holdfast_ok(&["key", "create", "another", "--hsm", "softhsm"]);
+    site.edit_configuration(|text| text.replace("cluster-1a23b4cdefg", "cluster-1a23b4cdefh"));
+    site.wait_until("a refused reload", || site.reloads(Reload::Refused) > 0.0);
+    let log = site.log();
+    let of_cluster = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+    let troubles: Vec<_> = log.lines().filter(of_cluster).collect();
+    assert!(troubles.iter().all(|line| line.contains("`[[cluster]]` and its trust anchor")), "{troubles:?}");
+    assert_eq!(site.stop().code(), Some(0));
 }

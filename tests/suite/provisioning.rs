@@ -245,6 +245,24 @@ fn a_key_that_was_deleted_is_made_again_and_the_others_are_kept() {
 }
 
 #[test]
+fn a_folder_from_before_there_were_clusters_stays_without() {
+    let folder = Provisioned::new();
+    let text = folder.read("holdfast.toml");
+    let (before, rest) = text.split_once("# For custom key stores of the type AWS_CLOUDHSM").unwrap();
+    let (_, after) = rest.split_once("[[key_store]]").unwrap();
+    fs::write(folder.path("holdfast.toml"), format!("{before}[[key_store]]{after}")).unwrap();
+    for name in ["cluster-pin", "tls/cluster-ca.pem", "tls/cluster-ca.key"] {
+        fs::remove_file(folder.path(name)).unwrap();
+    }
+    let keys = folder.keys();
+    folder.run_ok(&[]);
+    assert_eq!(folder.keys(), keys);
+    assert!(!folder.path("cluster-pin").exists());
+    assert!(folder.variables().keys().all(|name| !name.contains("CLUSTER")));
+    assert_eq!(Config::load(&folder.path("holdfast.toml")).unwrap().clusters, []);
+}
+
+#[test]
 fn certificates_satisfy_openssl() {
     let folder = Provisioned::new();
     let verify = |purpose: &str, name: &str, more: &[&str]| {
