@@ -166,7 +166,7 @@ impl HsmCluster {
         let (first, place) = self.try_passwords(passwords, deadline).await?;
         let pin = passwords.get(place).map(|password| self.pin(password)).unwrap_or_default();
         for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
-            other.token().offer_pin(&pin, !first.shares_module(other));
+            other.offer_pin(&pin, !first.shares_module(other));
         }
         self.probe(std::iter::once(first), deadline).await;
         self.probe(self.members.iter().filter(|member| !Arc::ptr_eq(member, first)), deadline).await;
@@ -180,6 +180,10 @@ impl HsmCluster {
     async fn probe<'a>(&self, members: impl Iterator<Item = &'a Arc<Hsm>>, deadline: Instant) {
         for member in members {
             let left = deadline.saturating_duration_since(self.clock.instant());
+            if left.is_zero() {
+                // It is told nothing worse than that it was not asked yet.
+                break;
+            }
             member.probe(left.min(PROBE_TIMEOUT)).await;
         }
     }
@@ -200,7 +204,7 @@ impl HsmCluster {
             if first.shares_module(other) {
                 other.token().replace_pin(&new);
             } else {
-                other.token().offer_pin(&new, true);
+                other.offer_pin(&new, true);
             }
         }
         self.probe(others(), deadline).await;

@@ -17,7 +17,7 @@ use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
-use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
@@ -242,6 +242,8 @@ impl Hsm {
         };
         let (before, now) = (self.health.load(), self.clock.instant());
         self.set_health(match outcome {
+            // What else was found out does not count any more.
+            _ if !self.token.is_connected() => before.disconnected(now),
             Ok(Ok(Ok(vitals))) => {
                 self.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
                 self.metrics
@@ -249,7 +251,6 @@ impl Hsm {
                     .set(i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX));
                 Health::passed(vitals, now)
             }
-            Ok(Ok(Err(fault))) if fault.blame == Blame::Disconnected => before.disconnected(now),
             Ok(Ok(Err(fault))) => before.failed(fault.what, now),
             Ok(Err(_)) => before.failed("earlier probes have not returned".to_owned(), now),
             Err(_) => before.failed(format!("no answer to a probe within {} ms", timeout.as_millis()), now),
@@ -363,7 +364,12 @@ impl Hsm {
 
     /// Uses another PIN from the next probe on, which is now.
     pub fn set_pin(&self, pin: &SecretBytes) {
-        self.token.offer_pin(pin, true);
+        self.offer_pin(pin, true);
+    }
+
+    /// The same; the library need not be initialized for it if another token did that already.
+    pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
+        self.token.offer_pin(pin, reinitialize);
         self.alarm.raise();
     }
 }

@@ -107,6 +107,10 @@ impl Token {
 
     /// The token has another PIN, and the library knows.
     pub(super) fn replace_pin(&self, pin: &SecretBytes) {
+        let mut new_pin = self.new_pin.lock();
+        if let Some(offered) = &mut *new_pin {
+            offered.pin = auth_pin(pin);
+        }
         if let Some(present) = &mut *self.pin.lock() {
             *present = auth_pin(pin);
         }
@@ -114,7 +118,9 @@ impl Token {
 
     /// Whether there is a PIN to log in with.
     pub(super) fn is_connected(&self) -> bool {
-        self.pin.lock().is_some() || self.new_pin.lock().is_some()
+        // In this order: what is taken up goes from the one to the other.
+        let is_offered = self.new_pin.lock().is_some();
+        is_offered || self.pin.lock().is_some()
     }
 
     /// Forgets the PIN; from now on nobody opens or uses a session.

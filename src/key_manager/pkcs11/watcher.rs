@@ -11,6 +11,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
+use crate::config;
 use crate::key_manager::Lookup;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
@@ -260,10 +261,7 @@ impl Watcher {
         let ready = self.session.ready(library)?;
         let inventory = Inventory::read(ready, &self.inventory.load())?;
         let config = &self.token.config;
-        let health_object = match inventory.find(&config.health_key) {
-            Lookup::Found(key) => key.newest().map(|version| Arc::clone(&version.object)),
-            Lookup::Missing | Lookup::Ambiguous => None,
-        };
+        let health_object = health_object(&inventory, config);
         let health_object = health_object.ok_or_else(|| Self::no_health_key(&config.health_key))?;
         let gcm = Gcm::new(&library.gcm, ready, &health_object, config.iv_mode)?;
         if tested == ready.login {
@@ -272,7 +270,7 @@ impl Watcher {
             gcm.self_test()?
         }
         self.progress.login = ready.login;
-        for id in inventory.ambiguous() {
+        for id in inventory.ambiguous().filter(|id| !is_made_by_us(config, id.as_str())) {
             tracing::warn!(hsm = %config.name, key.id = %id, "several HSM keys answer to `{id}`; it is refused");
         }
         self.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
@@ -292,4 +290,20 @@ impl Watcher {
             tracing::warn!(hsm = %self.token.config.name, reason = %fault.what, "HSM fault: {}", fault.what);
         }
     }
+}
+
+/// Nodes that connect to a new cluster at once may each make a health key: any of them will do.
+fn health_object(inventory: &Inventory, config: &config::Hsm) -> Option<Arc<KeyObject>> {
+    match inventory.find(&config.health_key) {
+        Lookup::Found(key) => key.newest().map(|version| Arc::clone(&version.object)),
+        Lookup::Ambiguous if is_made_by_us(config, &config.health_key) => {
+            let all = inventory.objects().filter(|object| object.name.label == config.health_key);
+            all.min_by_key(|object| &object.name).map(Arc::clone)
+        }
+        Lookup::Ambiguous | Lookup::Missing => None,
+    }
+}
+
+fn is_made_by_us(config: &config::Hsm, label: &str) -> bool {
+    config.pin_file.is_none() && label == config.health_key
 }

@@ -139,7 +139,7 @@ impl Members {
         let cluster = HsmCluster::new(ClusterParts {
             id: settings.id.clone(),
             trust_anchor: settings.trust_anchor.clone(),
-            crypto_user: None,
+            crypto_user: settings.crypto_user.clone(),
             members: hsms.clone(),
             clock,
         });
