@@ -5,6 +5,7 @@ mod support;
 
 mod binding;
 mod bodies;
+mod clusters;
 mod command_line;
 mod commands;
 mod conformance;

@@ -3,6 +3,7 @@
 pub mod at_once;
 pub mod changes;
 pub mod client;
+pub mod clusters;
 pub mod faults;
 pub mod kms;
 pub mod kms_callers;

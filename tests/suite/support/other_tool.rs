@@ -1,5 +1,6 @@
 //! Another program that works on the site's tokens, with the same library in a process of its own.
 
+use std::path::Path;
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -22,16 +23,22 @@ impl Site {
 
     #[track_caller]
     pub fn other_tool_on(&self, token: &str, order: &str) -> String {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "support::other_tool::obeys_an_order", "--ignored", "--nocapture"])
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
-            .env(TOKEN, token)
-            .env(ORDER, order)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{order}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        other_tool_in(self.folder.path(), token, order)
     }
+}
+
+/// In the folder of a site.
+#[track_caller]
+pub fn other_tool_in(folder: &Path, token: &str, order: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "support::other_tool::obeys_an_order", "--ignored", "--nocapture"])
+        .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
+        .env(TOKEN, token)
+        .env(ORDER, order)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{order}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
