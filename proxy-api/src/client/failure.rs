@@ -38,18 +38,24 @@ impl Failure {
     pub(super) fn from_chain(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         let mut closed = None;
+        let mut tls = None;
         while let Some(error) = cause {
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return Self::Tls(tls.clone());
             }
             let http2 = error.downcast_ref::<h2::Error>();
             let io = http2.and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
+            // Errors of TLS are of this kind. HTTP/2 keeps nothing of them but kind and text.
+            tls = tls.or_else(|| io.filter(|io| io.kind() == io::ErrorKind::InvalidData));
             closed = closed
                 .or(io.map(io::Error::kind))
                 .or_else(|| closed_http(error))
                 .or_else(|| http2.and_then(closed_http2));
             // An `io::Error` made of another error hides it from `source`.
             cause = io.and_then(io::Error::get_ref).map(|inner| inner as _).or_else(|| error.source());
+        }
+        if let Some(tls) = tls {
+            return Self::Tls(rustls::Error::General(tls.to_string()));
         }
         closed.map_or_else(|| Self::Protocol(error.to_string()), Self::Closed)
     }
