@@ -47,7 +47,11 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) async fn start(config: Arc<ServerConfig>, behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(TcpListener::bind("127.0.0.1:0").await.unwrap(), config, behaviour)
+    }
+
+    /// The same on a socket that listens already.
+    pub(super) fn over(listener: TcpListener, config: Arc<ServerConfig>, behaviour: Behaviour) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (counter, log) = (Arc::clone(&connections), Arc::clone(&requests));
@@ -85,6 +89,8 @@ async fn serve(
             std::future::pending().await
         }
         Behaviour::Tls(bytes, then) => {
+            // A reset takes back what waits to be sent.
+            tcp.set_nodelay(true).unwrap();
             let Ok(mut tls) = acceptor.accept(tcp).await else { return };
             while let Some(request) = read_request(&mut tls).await {
                 log.lock().push(request);
@@ -116,8 +122,6 @@ async fn answer(tls: &mut TlsStream<TcpStream>, bytes: &[u8], then: Then) -> boo
         }
         Then::Reset => {
             let _ = tls.write_all(bytes).await;
-            // A reset overtakes what has not been read yet.
-            tokio::time::sleep(Duration::from_millis(50)).await;
             tls.get_ref().0.set_zero_linger().unwrap();
         }
     }
