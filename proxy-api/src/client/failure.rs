@@ -95,3 +95,30 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::Failure;
+
+    #[test]
+    fn causes_are_found_whatever_wraps_them() {
+        let wrapped = |inner: io::Error| Failure::from_chain(&io::Error::other(inner));
+        let tls = rustls::Error::DecryptError;
+        let refused = io::Error::new(io::ErrorKind::InvalidData, tls.clone());
+        assert!(matches!(wrapped(refused), Failure::Tls(found) if found == tls));
+        let only_text =
+            io::Error::new(io::ErrorKind::InvalidData, "received fatal alert: CertificateRequired");
+        assert!(matches!(wrapped(only_text), Failure::Tls(rustls::Error::General(_))));
+    }
+
+    #[test]
+    fn a_stream_that_http_2_did_not_look_at_is_closed_and_any_other_is_broken() {
+        let failure = |reason: h2::Reason| Failure::from_chain(&h2::Error::from(reason));
+        assert!(matches!(failure(h2::Reason::REFUSED_STREAM), Failure::Closed(_)));
+        for reason in [h2::Reason::NO_ERROR, h2::Reason::PROTOCOL_ERROR, h2::Reason::INTERNAL_ERROR] {
+            assert!(matches!(failure(reason), Failure::Protocol(_)), "{reason}");
+        }
+    }
+}
