@@ -28,6 +28,12 @@ const KMS_HTTPS: &str = "kms-https";
 const KMS_HTTP: &str = "kms-http";
 const SOFTHSM: &str = "softhsm";
 
+const EXTERNAL_KEY_STORES: &str = r#"# External key stores: this proxy, or any other whose certificate is of this CA.
+[kms.external_key_stores]
+allow_ports = true
+ca_file = "tls/ca.pem"
+"#;
+
 pub(super) fn provision(
     folder: &Folder,
     ports: Ports,
@@ -115,11 +121,7 @@ listen = "127.0.0.1:{kms_http}"
 [kms.request_quotas]
 enabled = false
 
-# External key stores: this proxy, or any other whose certificate is of this CA.
-[kms.external_key_stores]
-allow_ports = true
-ca_file = "tls/ca.pem"
-
+{EXTERNAL_KEY_STORES}
 # A week in a second: POST /dev/clock?advance=8d on the admin address. Never where keys matter.
 [dev]
 clock_control = true

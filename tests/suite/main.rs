@@ -61,3 +61,4 @@ mod versions;
 mod wrapped_key_faults;
 mod wrapped_keys;
 mod xks_api;
+mod xks_proxy_client;
