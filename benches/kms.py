@@ -150,6 +150,74 @@ class KmsBench(Bench):
                 break
         return bodies
 
+    def external_key(self, url, process):
+        """A key in an external key store, whose proxy is the daemon itself; and its key store."""
+        ask = lambda operation, body: self.ask(url, process, operation, [json.dumps(body)])[0]
+        store = ask("CreateCustomKeyStore", {
+            "CustomKeyStoreName": "bench", "CustomKeyStoreType": "EXTERNAL_KEY_STORE",
+            "XksProxyConnectivity": "PUBLIC_ENDPOINT", "XksProxyUriEndpoint": f"https://{self.env['XKS_PROXY_HOST']}",
+            "XksProxyUriPath": f"/{self.env['URI_PREFIX']}/kms/xks/v1",
+            "XksProxyAuthenticationCredential": {
+                "AccessKeyId": self.env["SIGV4_ACCESS_KEY_ID"],
+                "RawSecretAccessKey": self.env["SIGV4_SECRET_ACCESS_KEY"]}})["CustomKeyStoreId"]
+        self.connect(url, process, store)
+        place = {"Origin": "EXTERNAL_KEY_STORE", "CustomKeyStoreId": store, "XksKeyId": self.env["KEY_ID"]}
+        return ask("CreateKey", place)["KeyMetadata"]["KeyId"]
+
+    def cluster_key(self, url, process):
+        """A key in a CloudHSM key store over the cluster of the quick start."""
+        ask = lambda operation, body: self.ask(url, process, operation, [json.dumps(body)])[0]
+        with open(self.env["HOLDFAST_CLUSTER_TRUST_ANCHOR"]) as certificate:
+            store = ask("CreateCustomKeyStore", {
+                "CustomKeyStoreName": "cluster", "CloudHsmClusterId": self.env["HOLDFAST_CLUSTER_ID"],
+                "KeyStorePassword": self.env["HOLDFAST_CLUSTER_PASSWORD"],
+                "TrustAnchorCertificate": certificate.read()})["CustomKeyStoreId"]
+        self.connect(url, process, store)
+        place = {"Origin": "AWS_CLOUDHSM", "CustomKeyStoreId": store}
+        return ask("CreateKey", place)["KeyMetadata"]["KeyId"]
+
+    def connect(self, url, process, store):
+        body = json.dumps({"CustomKeyStoreId": store})
+        self.ask(url, process, "ConnectCustomKeyStore", [body])
+        for _ in range(100):
+            shown = self.ask(url, process, "DescribeCustomKeyStores", [body])[0]["CustomKeyStores"][0]
+            if shown["ConnectionState"] == "CONNECTED":
+                return
+            time.sleep(0.1)
+        raise SystemExit(f"the key store does not connect: {shown}")
+
+    def kms_custom_key_stores(self):
+        """The same call on a key of each kind of key store, in turn."""
+        configuration = self.folder / "holdfast.toml"
+        text = configuration.read_text()
+        table = "[kms.external_key_stores]\n"
+        configuration.write_text(text.replace(table, table + "requests_per_second = 1000000\n"))
+        ours = self.start_holdfast()
+        url = URLS["HTTP"][0]
+        keys = {"default": self.create_keys(ours, 1)[0], "external": self.external_key(url, ours),
+                "CloudHSM": self.cluster_key(url, ours)}
+        bodies = {place: self.bodies(url, ours, key_id) for place, key_id in keys.items()}
+        print("\n| HTTP, 16 connections | default, a second | external, a second | ratio (min–max) | CloudHSM, a second | ratio (min–max) |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for operation in OPERATIONS:
+            rounds = [{place: self.kms_load(url, ours, operation, of[operation], "--connections", 16)["answered_per_second"]
+                       for place, of in bodies.items()} for _ in range(self.rounds)]
+            rate = lambda place: f"{statistics.median(round[place] for round in rounds):,.0f}"
+            def ratio(place):
+                ratios = [round[place] / round["default"] for round in rounds]
+                return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})"
+            print(f"| {operation} | {rate('default')} | {rate('external')} | {ratio('external')} | {rate('CloudHSM')} | {ratio('CloudHSM')} |",
+                  flush=True)
+        print("\n| 1,800 requests a second, open loop, 16 connections, external key | p50, p99, p99.9, max | server CPU per request |")
+        print("| --- | --- | --- |")
+        for operation in OPERATIONS:
+            results = [self.kms_load(url, ours, operation, bodies["external"][operation], "--rate", 1800, "--connections", 16)
+                       for _ in range(self.rounds)]
+            show = ", ".join(f"{median(results, key) / 1000:.2f}" for key in ("p50_us", "p99_us", "p999_us", "max_us"))
+            print(f"| {operation} | {show} ms | {median(results, 'cpu_us'):.0f} µs |", flush=True)
+        self.stop(ours)
+        configuration.write_text(text)
+
     def kms_slow_call(self):
         """One of the four sessions is always in a call that takes half a second: who waits?"""
         shim, control = self.folder / "softhsm-shim.so", self.folder / "faults"
@@ -186,6 +254,7 @@ class KmsBench(Bench):
     def run_kms(self, keys):
         try:
             self.kms_against_floor()
+            self.kms_custom_key_stores()
             self.kms_slow_call()
             self.kms_many_keys(keys)
         finally:

@@ -417,3 +417,51 @@ impl HsmMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::Metrics;
+
+    /// Names in backticks.
+    fn names(cell: &str) -> BTreeSet<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_metrics_of_external_key_stores_have_the_documented_labels() {
+        let metrics = Metrics::new().unwrap();
+        metrics.kms_xks_proxy_duration_seconds.with_label_values(&[""; 4]).observe(0.1);
+        metrics.kms_xks_proxy_requests_total.with_label_values(&[""; 6]).inc();
+        metrics.kms_external_key_store_throttled_total.with_label_values(&[""; 3]).inc();
+        for (gauges, labels) in [
+            (&metrics.kms_xks_proxy_certificate_not_after_timestamp_seconds, 2),
+            (&metrics.kms_xks_external_key_managers, 2),
+            (&metrics.kms_xks_proxy_credential_associated_timestamp_seconds, 1),
+            (&metrics.kms_key_material_expiration_timestamp_seconds, 1),
+        ] {
+            gauges.with_label_values(&vec![""; labels]).set(1);
+        }
+        let (_, document) = include_str!("../docs/metrics.md").split_once("## External key stores").unwrap();
+        let rows = document.lines().filter(|line| line.contains("| `holdfast_"));
+        let documented: BTreeMap<_, _> = rows
+            .map(|line| {
+                let cells: Vec<_> = line.split('|').collect();
+                (names(cells[2]).pop_first().unwrap(), (cells[3].trim().to_uppercase(), names(cells[4])))
+            })
+            .collect();
+        let families = metrics.registry.gather();
+        let found: BTreeMap<_, _> = families
+            .iter()
+            .filter(|family| documented.contains_key(family.name()))
+            .map(|family| {
+                let labels = family.get_metric()[0].get_label().iter();
+                let labels: BTreeSet<_> = labels.map(|label| label.name().to_owned()).collect();
+                (family.name().to_owned(), (format!("{:?}", family.get_field_type()), labels))
+            })
+            .collect();
+        assert_eq!(found, documented);
+        assert_eq!(found.len(), 7);
+    }
+}

@@ -8,8 +8,9 @@ use proxy_api::client::{Client, Deadlines, Endpoint, Failure, HttpVersions, Pool
 use proxy_api::error::ErrorName;
 use proxy_api::wire::{HealthRequest, HealthResponse, RequestMetadata};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 const CONNECTIONS_MAX: usize = 4;
 const NOW: u64 = 1_700_000_000;
@@ -159,6 +160,28 @@ async fn who_waits_for_a_connection_in_vain_fares_as_those_who_have_one() {
     }
     assert!(burst.join_all().await.iter().all(|failure| matches!(failure, Failure::AnswerTimeout)));
     assert!(server.connections.load(Ordering::SeqCst) <= CONNECTIONS_MAX);
+}
+
+#[tokio::test]
+async fn everybody_learns_that_there_is_no_connection_also_who_waits_for_others_to_open_one() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // The kernel drops what asks for a connection while too many wait to be accepted.
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(SHORT, TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    let client = Arc::new(client(&address.to_string(), SHORT));
+    let mut burst = JoinSet::new();
+    for _ in 0..4 * CONNECTIONS_MAX {
+        let client = Arc::clone(&client);
+        burst.spawn(async move { client.health(&request(), NOW).await.unwrap_err() });
+    }
+    for failure in burst.join_all().await {
+        assert!(matches!(failure, Failure::ConnectTimeout), "{failure}");
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::gate::KeyStore;
 use crate::http::{CertificateFacts, Listener, Settings, TlsFiles, TlsSettings, TlsSwitch, Validity};
 use crate::identity::Credentials;
-use crate::key_manager::pkcs11::{Hsm, HsmGroup, HsmParts, Module};
+use crate::key_manager::pkcs11::{ClusterParts, Hsm, HsmCluster, HsmClusters, HsmGroup, HsmParts, Module};
 use crate::kill_switch::KillSwitch;
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
@@ -46,6 +46,7 @@ pub struct App {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) hsms: BTreeMap<String, Arc<Hsm>>,
+    cluster_members: Vec<Arc<Hsm>>,
     pub(super) pins: parking_lot::Mutex<HashMap<String, SecretBytes>>,
     pub(super) modules: Vec<Arc<Module>>,
     pub(super) kill_switch: Arc<KillSwitch>,
@@ -62,7 +63,11 @@ impl App {
         let Parts { clock, metrics } = parts;
         let kill_switch = Arc::new(KillSwitch::open(&config.state_dir).map_err(start_error)?);
         let tls = load_tls(&config, &clock).map_err(StartError)?;
-        let (modules, hsms, pins) = start_hsms(&config, &clock, &metrics)?;
+        let mut starter = Starter::new(&config, &clock, &metrics)?;
+        let (hsms, pins) = starter.start_hsms(&config)?;
+        let clusters = starter.start_clusters(&config)?;
+        let cluster_members = clusters.members().cloned().collect();
+        let modules = starter.modules;
         let server_parts = ServerParts {
             limits: config.limits.clone(),
             fleet_size: config.health.fleet_size,
@@ -74,7 +79,7 @@ impl App {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             request_log: server_parts.request_log.clone(),
-            clusters: Arc::new(crate::app::kms::NoClusters),
+            clusters: Arc::new(clusters),
         };
         let kms = match &config.kms {
             Some(kms) => {
@@ -89,6 +94,7 @@ impl App {
             config: ArcSwap::from_pointee(config),
             clock,
             metrics,
+            cluster_members,
             hsms,
             pins: parking_lot::Mutex::new(pins),
             modules,
@@ -167,6 +173,11 @@ impl App {
 
     pub(super) fn hsms(&self) -> Vec<Arc<Hsm>> {
         self.hsms.values().cloned().collect()
+    }
+
+    /// Those of the clusters too.
+    pub(super) fn all_hsms(&self) -> Vec<Arc<Hsm>> {
+        self.hsms.values().chain(&self.cluster_members).cloned().collect()
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -280,19 +291,27 @@ impl App {
     }
 }
 
-type StartedHsms = (Vec<Arc<Module>>, BTreeMap<String, Arc<Hsm>>, HashMap<String, SecretBytes>);
-
 /// Loads each library once and starts the threads of each HSM.
-pub(super) fn start_hsms(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> Result<StartedHsms, StartError> {
-    let mut modules: Vec<Arc<Module>> = Vec::new();
-    let (mut hsms, mut pins) = (BTreeMap::new(), HashMap::new());
-    let mut counts = invocations::read(&config.state_dir).map_err(start_error)?;
-    for hsm in &config.hsms {
-        let module = match modules.iter().find(|module| module.is_at(&hsm.module)) {
+pub(super) struct Starter<'a> {
+    clock: &'a Arc<dyn Clock>,
+    metrics: &'a Metrics,
+    modules: Vec<Arc<Module>>,
+    /// Encryptions counted in earlier runs, by HSM.
+    counts: HashMap<String, HashMap<String, u64>>,
+}
+
+impl<'a> Starter<'a> {
+    pub(super) fn new(
+        config: &Config,
+        clock: &'a Arc<dyn Clock>,
+        metrics: &'a Metrics,
+    ) -> Result<Self, StartError> {
+        let counts = invocations::read(&config.state_dir).map_err(start_error)?;
+        Ok(Self { clock, metrics, modules: Vec::new(), counts })
+    }
+
+    fn module(&mut self, hsm: &config::Hsm) -> Result<Arc<Module>, StartError> {
+        let module = match self.modules.iter().find(|module| module.is_at(&hsm.module)) {
             Some(module) => Arc::clone(module),
             None => {
                 let module = Arc::new(Module::load(&hsm.module).map_err(StartError)?);
@@ -300,24 +319,55 @@ pub(super) fn start_hsms(
                 if let Err(reason) = module.initialize() {
                     tracing::error!(hsm = %hsm.name, reason, "{reason}");
                 }
-                modules.push(Arc::clone(&module));
+                self.modules.push(Arc::clone(&module));
                 module
             }
         };
-        let pin = hsm.read_pin().map_err(start_error)?;
-        pins.insert(hsm.name.clone(), pin.clone());
+        Ok(module)
+    }
+
+    fn start(&mut self, hsm: &config::Hsm, pin: Option<SecretBytes>) -> Result<Arc<Hsm>, StartError> {
         let parts = HsmParts {
             config: hsm.clone(),
             pin,
-            module,
-            metrics: metrics.hsm(&hsm.name),
-            clock: Arc::clone(clock),
-            invocations: counts.remove(&hsm.name).unwrap_or_default(),
+            module: self.module(hsm)?,
+            metrics: self.metrics.hsm(&hsm.name),
+            clock: Arc::clone(self.clock),
+            invocations: self.counts.remove(&hsm.name).unwrap_or_default(),
         };
-        hsms.insert(hsm.name.clone(), Hsm::start(parts).map_err(start_error)?);
+        Hsm::start(parts).map_err(start_error)
     }
-    Ok((modules, hsms, pins))
+
+    /// The HSMs of the key stores, and the PINs that their files have now.
+    pub(super) fn start_hsms(&mut self, config: &Config) -> Result<StartedHsms, StartError> {
+        let (mut hsms, mut pins) = (BTreeMap::new(), HashMap::new());
+        for hsm in &config.hsms {
+            let pin = hsm.read_pin().map_err(start_error)?;
+            pins.extend(pin.clone().map(|pin| (hsm.name.clone(), pin)));
+            hsms.insert(hsm.name.clone(), self.start(hsm, pin)?);
+        }
+        Ok((hsms, pins))
+    }
+
+    /// Nobody logs in to them before a key store is connected.
+    fn start_clusters(&mut self, config: &Config) -> Result<HsmClusters, StartError> {
+        let mut clusters = Vec::new();
+        for cluster in &config.clusters {
+            let members: Result<Vec<_>, _> =
+                cluster.members.iter().map(|member| self.start(member, None)).collect();
+            clusters.push(HsmCluster::new(ClusterParts {
+                id: cluster.id.clone(),
+                trust_anchor: cluster.trust_anchor.clone(),
+                crypto_user: cluster.crypto_user.clone(),
+                members: members?,
+                clock: Arc::clone(self.clock),
+            }));
+        }
+        Ok(HsmClusters::new(clusters))
+    }
 }
+
+type StartedHsms = (BTreeMap<String, Arc<Hsm>>, HashMap<String, SecretBytes>);
 
 pub(super) fn load_tls(
     config: &Config,

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
-use crate::app::build::{Parts, start_hsms};
+use crate::app::build::{Parts, Starter};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
@@ -250,7 +250,8 @@ pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartErro
     let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
     let id = RootKeyId(id.try_into().map_err(|_| start_error("the backup has no valid root key id"))?);
     let parts = Parts::new()?;
-    let (_modules, hsms, _pins) = start_hsms(config, &parts.clock, &parts.metrics)?;
+    let mut starter = Starter::new(config, &parts.clock, &parts.metrics)?;
+    let (hsms, _pins) = starter.start_hsms(config)?;
     let members: Vec<_> = settings.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
     runtime.block_on(async {
@@ -319,14 +320,6 @@ fn key_stores(
             requests_per_second_by_id: by_id.collect(),
             vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
         },
-    }
-}
-
-pub(super) struct NoClusters;
-
-impl Clusters for NoClusters {
-    fn find(&self, _: &str) -> Option<Arc<dyn crate::key_manager::cluster::Cluster>> {
-        None
     }
 }
 

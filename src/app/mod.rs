@@ -106,7 +106,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     let control_file = ControlFile(config.admin.control_socket.clone());
     let app = Arc::new(App::build(config, parts, sink)?);
     let bound = app.bind()?;
-    let hsms = app.hsms();
+    let hsms = app.all_hsms();
     app.metrics()
         .register(Box::new(InvocationCollector::new(hsms.clone()).map_err(start_error)?))
         .map_err(start_error)?;
@@ -303,7 +303,7 @@ impl Readiness for App {
     }
 
     fn publish(&self) {
-        self.hsms().iter().for_each(|hsm| hsm.publish());
+        self.all_hsms().iter().for_each(|hsm| hsm.publish());
     }
 }
 

@@ -39,7 +39,8 @@ impl App {
         let proxy_trust = load_proxy_trust(&config)?;
         let mut pins = Vec::new();
         for hsm in &config.hsms {
-            pins.push((hsm.name.clone(), hsm.read_pin().map_err(|error| error.to_string())?));
+            let pin = hsm.read_pin().map_err(|error| error.to_string())?;
+            pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
         }
         if let Some(face) = self.kms() {
             face.declare(identities)?;
@@ -107,6 +108,7 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
     };
     [
         ("`[admin]`", before.admin == after.admin),
+        ("`[[cluster]]` and its trust anchor", before.clusters == after.clusters),
         ("`[[hsm]]`", before.hsms == after.hsms),
         ("`[health]`", before.health == after.health),
         ("`[limits]`", before.limits == after.limits),

@@ -102,7 +102,7 @@ fn manage(config: &Config, arguments: &Arguments, world: &mut World<'_>) -> Resu
     let hsm = find_hsm(config, arguments.hsm.as_deref())?;
     let lock = std::fs::File::open(&config.path)?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
-    let admin = KeyAdmin::open(hsm, &hsm.read_pin()?)?;
+    let admin = KeyAdmin::open(hsm, &hsm.read_pin()?.unwrap_or_default())?;
     let what = match &arguments.command {
         Command::Create { key, usage } => {
             let usages = KeyUsages {

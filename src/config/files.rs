@@ -1,10 +1,13 @@
-//! The files that the configuration names: credentials and policies are read, the others are checked.
+//! The files that the configuration names: credentials, policies and trust anchors are read, the others are checked.
 
 use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
 
+use x509_parser::pem::parse_x509_pem;
+
+use crate::config::Cluster;
 use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Hsm;
@@ -15,7 +18,7 @@ use crate::config::credentials;
 use crate::config::private_file;
 use crate::config::review::Review;
 
-const POLICY_BYTES_MAX: u64 = 1 << 20;
+const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     let path = config.path.clone();
@@ -28,6 +31,9 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     }
     if let Some(kms) = &config.kms {
         check_proxy_tls(&mut review, &kms.external_key_stores.tls);
+    }
+    for cluster in &mut config.clusters {
+        read_cluster(&mut review, cluster);
     }
     for key_store in &mut config.key_stores {
         read_key_store(&mut review, key_store);
@@ -63,8 +69,26 @@ fn check_hsm(review: &mut Review<'_>, hsm: &Hsm) {
     let table = format!("hsm `{}`", hsm.name);
     check_readable(review, &table, "module", &hsm.module);
     match hsm.read_pin() {
-        Ok(pin) => review.require(!pin.is_empty(), &table, "`pin_file` is empty"),
+        Ok(pin) => review.require(pin.is_some_and(|pin| !pin.is_empty()), &table, "`pin_file` is empty"),
         Err(error) => review.refuse(&table, format_args!("`pin_file` {error}")),
+    }
+}
+
+fn read_cluster(review: &mut Review<'_>, cluster: &mut Cluster) {
+    let table = format!("cluster `{}`", cluster.id);
+    for member in &cluster.members {
+        check_readable(review, &format!("cluster.member `{}`", member.name), "module", &member.module);
+    }
+    let path = &cluster.trust_anchor_file;
+    let pem = read_text(path).and_then(|text| {
+        let is_certificate = parse_x509_pem(text.as_bytes()).is_ok_and(|(_, pem)| pem.parse_x509().is_ok());
+        if is_certificate { Ok(text) } else { Err(io::Error::other("not a certificate as PEM")) }
+    });
+    match pem {
+        Ok(text) => cluster.trust_anchor = text,
+        Err(error) => {
+            review.refuse(&table, format_args!("`trust_anchor_file` {}: {error}", path.display()));
+        }
     }
 }
 
@@ -77,7 +101,7 @@ fn read_key_store(review: &mut Review<'_>, key_store: &mut KeyStore) {
     let reason = "`credentials_file` has no credential: make one with `holdfast credential create`";
     review.require(!key_store.credentials.is_empty(), &table, reason);
     if let Some(path) = &key_store.policy_file {
-        match read_policy(path) {
+        match read_text(path) {
             Ok(policy) => key_store.policy = Some(policy),
             Err(error) => review.refuse(&table, format_args!("`policy_file` {}: {error}", path.display())),
         }
@@ -90,13 +114,13 @@ fn check_readable(review: &mut Review<'_>, table: &str, member: &str, path: &Pat
     }
 }
 
-fn read_policy(path: &Path) -> io::Result<String> {
-    let mut policy = String::new();
-    open(path)?.take(POLICY_BYTES_MAX + 1).read_to_string(&mut policy)?;
-    if policy.len() as u64 > POLICY_BYTES_MAX {
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.take(TEXT_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > TEXT_BYTES_MAX {
         return Err(io::Error::other("bigger than 1 MiB"));
     }
-    Ok(policy)
+    Ok(text)
 }
 
 fn open(path: &Path) -> io::Result<File> {

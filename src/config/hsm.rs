@@ -1,4 +1,4 @@
-//! `[[hsm]]`, checked.
+//! `[[hsm]]`, and what a member of a cluster has in common with it, checked.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -28,16 +28,22 @@ impl From<schema::IvMode> for IvMode {
     }
 }
 
-pub(super) fn hsms(review: &mut Review<'_>, raw: Vec<schema::Hsm>) -> Vec<Hsm> {
+/// What the HSMs so far have taken.
+#[derive(Default)]
+pub(super) struct Declared {
+    names: BTreeSet<String>,
+    environment: BTreeMap<String, String>,
+}
+
+pub(super) fn hsms(review: &mut Review<'_>, raw: Vec<schema::Hsm>, declared: &mut Declared) -> Vec<Hsm> {
     review.require(!raw.is_empty(), "hsm", "there must be at least one");
-    let mut names = BTreeSet::new();
-    let mut environment = BTreeMap::new();
     let mut checked: Vec<Hsm> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let table = review.named_table("hsm", index, &raw.name);
-        review.unique(&table, "name", &mut names, raw.name.clone());
-        check_environment(review, &table, &mut environment, &raw.environment);
-        let hsm = hsm(review, &table, raw);
+        let pin_file = review.path(&table, "pin_file", &raw.pin_file);
+        let module = raw.module.clone();
+        let hsm =
+            Hsm { pin_file: Some(pin_file), ..token(review, &table, &module, raw.into_member(), declared) };
         if let Some(twin) = checked.iter().find(|other| same_token(other, &hsm)) {
             review.refuse(&table, format_args!("this is the token of hsm `{}`", twin.name));
         }
@@ -46,7 +52,16 @@ pub(super) fn hsms(review: &mut Review<'_>, raw: Vec<schema::Hsm>) -> Vec<Hsm> {
     checked
 }
 
-fn hsm(review: &mut Review<'_>, table: &str, raw: schema::Hsm) -> Hsm {
+/// A token without the file of its PIN; `module` counts if the token names none itself.
+pub(super) fn token(
+    review: &mut Review<'_>,
+    table: &str,
+    module: &Path,
+    raw: schema::Member,
+    declared: &mut Declared,
+) -> Hsm {
+    review.unique(table, "name", &mut declared.names, raw.name.clone());
+    check_environment(review, table, &mut declared.environment, &raw.environment);
     let mut within = |member, text: &str, max| {
         let reason = format_args!("`{member}` must be 1 to {max} bytes long");
         review.require((1..=max).contains(&text.len()), table, reason);
@@ -56,10 +71,10 @@ fn hsm(review: &mut Review<'_>, table: &str, raw: schema::Hsm) -> Hsm {
     within("health_key", &raw.health_key, 128);
     Hsm {
         name: raw.name,
-        module: review.path(table, "module", &raw.module),
+        module: review.path(table, "module", raw.module.as_deref().unwrap_or(module)),
         token_label: raw.token_label,
         token_serial: raw.token_serial,
-        pin_file: review.path(table, "pin_file", &raw.pin_file),
+        pin_file: None,
         sessions: review.within(table, "sessions", raw.sessions, 1..=SESSIONS_MAX),
         queue_length_max: review.within(
             table,
@@ -94,7 +109,12 @@ fn check_environment(
     }
 }
 
-fn same_token(one: &Hsm, other: &Hsm) -> bool {
+/// Its keys are files of this machine.
+pub(super) fn is_softhsm(module: &Path) -> bool {
+    module.file_name().is_some_and(|name| name.to_string_lossy().contains("softhsm"))
+}
+
+pub(super) fn same_token(one: &Hsm, other: &Hsm) -> bool {
     let same_serial = match (&one.token_serial, &other.token_serial) {
         (Some(one), Some(other)) => one == other,
         (None, _) | (_, None) => true,

@@ -1,15 +1,16 @@
 //! `[kms]` and `[dev]`, checked.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Cluster;
 use crate::config::Dev;
 use crate::config::Hsm;
 use crate::config::Kms;
 use crate::config::RequestQuotas;
 use crate::config::ResourceQuotas;
 use crate::config::external_key_stores;
+use crate::config::hsm::is_softhsm;
 use crate::config::listener;
 use crate::config::listener::Sockets;
 use crate::config::review::Review;
@@ -70,10 +71,9 @@ fn resource_quotas(review: &mut Review<'_>, raw: &schema::ResourceQuotas) -> Res
 }
 
 /// A clock that can be moved deletes keys before their time: never by mistake where keys matter.
-pub(super) fn dev(review: &mut Review<'_>, raw: &schema::Dev, hsms: &[Hsm]) -> Dev {
-    let is_softhsm =
-        |module: &Path| module.file_name().is_some_and(|name| name.to_string_lossy().contains("softhsm"));
-    let is_safe = raw.with_any_module || hsms.iter().all(|hsm| is_softhsm(&hsm.module));
+pub(super) fn dev(review: &mut Review<'_>, raw: &schema::Dev, hsms: &[Hsm], clusters: &[Cluster]) -> Dev {
+    let mut tokens = hsms.iter().chain(clusters.iter().flat_map(|cluster| &cluster.members));
+    let is_safe = raw.with_any_module || tokens.all(|token| is_softhsm(&token.module));
     let reason = "`clock_control` is for SoftHSM only; `with_any_module = true` allows it nevertheless";
     review.require(!raw.clock_control || is_safe, "dev", reason);
     Dev { clock_control: raw.clock_control }

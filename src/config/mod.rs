@@ -1,5 +1,6 @@
 //! The configuration file, read once into types that cannot be wrong; all limits.
 
+mod cluster;
 pub mod credentials;
 pub mod environment;
 mod external_key_stores;
@@ -52,6 +53,7 @@ pub struct Config {
     pub admin: Admin,
     pub listeners: Vec<TlsListener>,
     pub hsms: Vec<Hsm>,
+    pub clusters: Vec<Cluster>,
     pub key_stores: Vec<KeyStore>,
     /// Absent: no KMS API.
     pub kms: Option<Kms>,
@@ -80,7 +82,7 @@ impl Config {
             let ca_file = listener.client_auth.as_ref().map(|auth| &auth.ca_file);
             [Some(&listener.certificate_file), Some(&listener.private_key_file), ca_file]
         });
-        let hsms = self.hsms.iter().map(|hsm| Some(&hsm.pin_file));
+        let hsms = self.hsms.iter().map(|hsm| hsm.pin_file.as_ref());
         let key_stores = self
             .key_stores
             .iter()
@@ -106,7 +108,8 @@ impl Config {
 
     /// The environment that the PKCS#11 libraries need; HSMs that disagree were refused.
     pub fn environment(&self) -> BTreeMap<String, String> {
-        self.hsms.iter().flat_map(|hsm| hsm.environment.clone()).collect()
+        let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
+        self.hsms.iter().chain(members).flat_map(|hsm| hsm.environment.clone()).collect()
     }
 
     /// What is allowed and probably not meant, one line each.
@@ -131,9 +134,9 @@ impl Config {
 }
 
 impl Hsm {
-    /// The PIN, as it is now in `pin_file`, without the end of its line.
-    pub fn read_pin(&self) -> Result<SecretBytes, PrivateFileError> {
-        private_file::read_line(&self.pin_file)
+    /// The PIN, as it is now in `pin_file`, without the end of its line; nothing if there is no such file.
+    pub fn read_pin(&self) -> Result<Option<SecretBytes>, PrivateFileError> {
+        self.pin_file.as_deref().map(private_file::read_line).transpose()
     }
 }
 
@@ -217,14 +220,15 @@ pub struct ClientAuth {
     pub subjects: Vec<String>,
 }
 
-/// `[[hsm]]`: one PKCS#11 token.
+/// `[[hsm]]` or `[[cluster.member]]`: one PKCS#11 token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hsm {
     pub name: String,
     pub module: PathBuf,
     pub token_label: String,
     pub token_serial: Option<String>,
-    pub pin_file: PathBuf,
+    /// Absent in a cluster: its PIN is the password of the key store.
+    pub pin_file: Option<PathBuf>,
     /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one
     /// that watches and one that keeps the login.
     pub sessions: usize,
@@ -248,6 +252,19 @@ pub enum IvMode {
     Hsm,
     /// `appended`: no IV in, the token appends its own after the tag (Luna).
     Appended,
+}
+
+/// `[[cluster]]`: HSMs that keep their keys and users in step, for key stores of the type `AWS_CLOUDHSM`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub id: String,
+    pub trust_anchor_file: PathBuf,
+    /// What is in that file: one certificate as PEM.
+    pub trust_anchor: String,
+    /// Goes before the password in the PIN, with a colon.
+    pub crypto_user: Option<String>,
+    /// At least two.
+    pub members: Vec<Hsm>,
 }
 
 /// `[[key_store]]`: one external key store, found by its path prefix.

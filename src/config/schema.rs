@@ -16,6 +16,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) hsm: Vec<Hsm>,
     #[serde(default)]
+    pub(super) cluster: Vec<Cluster>,
+    #[serde(default)]
     pub(super) key_store: Vec<KeyStore>,
     pub(super) kms: Option<Kms>,
     #[serde(default)]
@@ -67,6 +69,58 @@ pub(super) struct Hsm {
     pub(super) token_label: String,
     pub(super) token_serial: Option<String>,
     pub(super) pin_file: PathBuf,
+    #[serde(default = "default_sessions")]
+    pub(super) sessions: usize,
+    #[serde(default = "default_queue_length_max")]
+    pub(super) queue_length_max: usize,
+    #[serde(default = "default_cached_keys_max")]
+    pub(super) cached_keys_max: usize,
+    #[serde(default)]
+    pub(super) iv_mode: IvMode,
+    #[serde(default = "default_health_key")]
+    pub(super) health_key: String,
+    #[serde(default)]
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+impl Hsm {
+    /// What an HSM has in common with a member of a cluster, besides the name of its module.
+    pub(super) fn into_member(self) -> Member {
+        let Self { name, module, token_label, token_serial, pin_file: _, sessions, queue_length_max, .. } =
+            self;
+        Member {
+            name,
+            module: Some(module),
+            token_label,
+            token_serial,
+            sessions,
+            queue_length_max,
+            cached_keys_max: self.cached_keys_max,
+            iv_mode: self.iv_mode,
+            health_key: self.health_key,
+            environment: self.environment,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    pub(super) id: String,
+    pub(super) trust_anchor_file: PathBuf,
+    pub(super) module: PathBuf,
+    pub(super) crypto_user: Option<String>,
+    #[serde(default)]
+    pub(super) member: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) module: Option<PathBuf>,
+    pub(super) token_label: String,
+    pub(super) token_serial: Option<String>,
     #[serde(default = "default_sessions")]
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]

@@ -1,5 +1,6 @@
 //! The configuration file: defaults, what is refused and how it is told, arbitrary input.
 
+mod clusters;
 mod files;
 mod kms;
 
@@ -149,6 +150,8 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
         "[admin]",
         "[[listener]]",
         "[[hsm]]",
+        "[[cluster]]",
+        "[[cluster]]\n[[cluster.member]]",
         "[[key_store]]",
         "[kms]",
         "[[kms.listener]]",
@@ -260,19 +263,6 @@ fn hsms_are_checked() {
     ] {
         assert_eq!(problem(from, to), reason);
     }
-}
-
-#[test]
-fn one_token_is_one_hsm() {
-    let twin = "[[hsm]]\nname = \"twin\"\nmodule = \"/etc/module.so\"\ntoken_label = \"label\"\npin_file = \"pin\"\n";
-    assert_eq!(problem_with(twin), "hsm `twin`: this is the token of hsm `token`");
-    assert_eq!(problem_with(&twin.replace("\"label\"", "\"other\"")), "");
-    // The serial number tells tokens of one label apart, if both have one.
-    let with_serial = format!("{twin}token_serial = \"1\"\n");
-    assert_eq!(problem_with(&with_serial), "hsm `twin`: this is the token of hsm `token`");
-    let both =
-        format!("{}\n{with_serial}", SMALL.replace("[[key_store]]", "token_serial = \"2\"\n[[key_store]]"));
-    parse(&both).unwrap();
 }
 
 #[test]

@@ -17,7 +17,9 @@ use crate::config::ConfigError;
 use crate::config::Health;
 use crate::config::Limits;
 use crate::config::Log;
+use crate::config::cluster;
 use crate::config::hsm;
+use crate::config::hsm::Declared;
 use crate::config::key_store;
 use crate::config::kms;
 use crate::config::listener;
@@ -67,16 +69,19 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
         review.require(!file.key_store.is_empty(), "key_store", "there must be at least one");
     }
     let listeners = listener::listeners(&mut review, &file.listener, &mut sockets);
-    let hsms = hsm::hsms(&mut review, file.hsm);
+    let mut declared = Declared::default();
+    let hsms = hsm::hsms(&mut review, file.hsm, &mut declared);
+    let clusters = cluster::clusters(&mut review, file.cluster, &hsms, &mut declared);
     let key_stores = key_store::key_stores(&mut review, file.key_store, &hsms);
     let kms = file.kms.map(|raw| kms::kms(&mut review, raw, &hsms, &mut sockets));
-    let dev = kms::dev(&mut review, &file.dev, &hsms);
+    let dev = kms::dev(&mut review, &file.dev, &hsms, &clusters);
     let config = Config {
         path: path.to_owned(),
         state_dir,
         admin,
         listeners,
         hsms,
+        clusters,
         key_stores,
         kms,
         dev,

@@ -77,7 +77,7 @@ pub trait Cluster: Send + Sync {
     /// Bytes from the generator of an HSM (`C_GenerateRandom`).
     fn random(&self, bytes: usize, deadline: Instant) -> Answer<'_, SecretBytes>;
 
-    /// Whether the cluster keeps `kmsuser` out; no I/O.
+    /// Whether an HSM refused the password that was right before, and so `kmsuser`; no I/O.
     fn is_user_locked_out(&self) -> bool;
 
     /// The latest known health of each HSM; no I/O.

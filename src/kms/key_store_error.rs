@@ -132,16 +132,7 @@ impl From<KeyStoreRefused> for Error {
             }
             KeyStoreRefused::ProxyUnhealthy => of(E::XksProxyUriUnreachable, UNHEALTHY),
             KeyStoreRefused::Throttled => Self::Throttling(THROTTLED.to_owned()),
-            KeyStoreRefused::VpcEndpointService(VpcEndpointServiceRefused::InvalidConfiguration(rule)) => of(
-                E::XksProxyVpcEndpointServiceInvalidConfiguration,
-                format!("The VPC endpoint service: {rule}."),
-            ),
-            KeyStoreRefused::VpcEndpointService(VpcEndpointServiceRefused::NotFound { name }) => of(
-                E::XksProxyVpcEndpointServiceNotFound,
-                format!(
-                    "The VPC endpoint service {name} was not found in this Region, or does not admit AWS KMS."
-                ),
-            ),
+            KeyStoreRefused::VpcEndpointService(refused) => vpc_endpoint_service(refused),
             KeyStoreRefused::XksKeyInUse => of(
                 E::XksKeyAlreadyInUse,
                 "The external key is already associated with another KMS key in this external key store.",
@@ -169,6 +160,22 @@ impl From<KeyStoreRefused> for Error {
 
 fn of(exception: KeyStoreException, text: impl Into<String>) -> Error {
     Error::KeyStore(exception, text.into())
+}
+
+fn vpc_endpoint_service(refused: VpcEndpointServiceRefused) -> Error {
+    use KeyStoreException as E;
+    match refused {
+        VpcEndpointServiceRefused::InvalidConfiguration(rule) => of(
+            E::XksProxyVpcEndpointServiceInvalidConfiguration,
+            format!("The VPC endpoint service breaks a rule: {rule}."),
+        ),
+        VpcEndpointServiceRefused::NotFound { name } => of(
+            E::XksProxyVpcEndpointServiceNotFound,
+            format!(
+                "The VPC endpoint service {name} was not found in this Region, or does not admit AWS KMS."
+            ),
+        ),
+    }
 }
 
 fn invalid_state(state: ConnectionState) -> Error {

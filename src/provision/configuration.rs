@@ -20,11 +20,19 @@ use crate::provision::tls;
 
 pub(super) const URI_PREFIX: &str = "quickstart";
 
+pub(super) const CLUSTER_ID: &str = "cluster-quickstartaa";
+
 const HTTPS: &str = "https";
 const MTLS: &str = "mtls";
 const KMS_HTTPS: &str = "kms-https";
 const KMS_HTTP: &str = "kms-http";
 const SOFTHSM: &str = "softhsm";
+
+const EXTERNAL_KEY_STORES: &str = r#"# External key stores: this proxy, or any other whose certificate is of this CA.
+[kms.external_key_stores]
+allow_ports = true
+ca_file = "tls/ca.pem"
+"#;
 
 pub(super) fn provision(
     folder: &Folder,
@@ -48,6 +56,17 @@ pub(super) fn provision(
     Ok(())
 }
 
+/// Whether the configuration has our cluster, or will have it. One that was made before there were clusters stays
+/// without.
+pub(super) fn has_cluster(folder: &Folder) -> bool {
+    match fs::read_to_string(folder.configuration()) {
+        Ok(text) => toml::from_str::<Places>(&text).is_ok_and(|places| {
+            places.cluster.iter().any(|cluster| cluster.id.as_deref() == Some(CLUSTER_ID))
+        }),
+        Err(_) => true,
+    }
+}
+
 fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -56,7 +75,7 @@ fn first(folder: &Folder, ports: Ports, module: &str) -> String {
     let Ports { xks, xks_mtls, kms, kms_http, admin } = ports;
     let (module, softhsm_variable) = (string(module), string(&folder.softhsm_variable().1));
     let (token_label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
-    let client_subject = tls::CLIENT_SUBJECT;
+    let (cluster, client_subject) = (cluster(&module), tls::CLIENT_SUBJECT);
     format!(
         r#"# The quick start's configuration; `holdfast config default` prints one that explains every member.
 # Changes last: a later quick start only moves ports and paths.
@@ -102,11 +121,7 @@ listen = "127.0.0.1:{kms_http}"
 [kms.request_quotas]
 enabled = false
 
-# External key stores: this proxy, or any other whose certificate is of this CA.
-[kms.external_key_stores]
-allow_ports = true
-ca_file = "tls/ca.pem"
-
+{EXTERNAL_KEY_STORES}
 # A week in a second: POST /dev/clock?advance=8d on the admin address. Never where keys matter.
 [dev]
 clock_control = true
@@ -122,12 +137,34 @@ health_key = "{health_key}"
 [hsm.environment]
 SOFTHSM2_CONF = {softhsm_variable}
 
+{cluster}
 [[key_store]]
 name = "quickstart"
 uri_path_prefix = "{URI_PREFIX}"
 hsms = ["{SOFTHSM}"]
 credentials_file = "credentials.toml"
 keys = ["*"]
+"#
+    )
+}
+
+/// One token stands for two HSMs; `module` is text of TOML.
+fn cluster(module: &str) -> String {
+    let token_label = softhsm::CLUSTER_TOKEN_LABEL;
+    format!(
+        r#"# For custom key stores of the type AWS_CLOUDHSM: one token stands for two HSMs.
+[[cluster]]
+id = "{CLUSTER_ID}"
+trust_anchor_file = "tls/cluster-ca.pem"
+module = {module}
+
+[[cluster.member]]
+name = "cluster-1"
+token_label = "{token_label}"
+
+[[cluster.member]]
+name = "cluster-2"
+token_label = "{token_label}"
 "#
     )
 }
@@ -141,6 +178,14 @@ struct Places {
     kms: Option<KmsSockets>,
     #[serde(default)]
     hsm: Vec<Token>,
+    #[serde(default)]
+    cluster: Vec<ClusterModule>,
+}
+
+#[derive(Deserialize)]
+struct ClusterModule {
+    id: Option<String>,
+    module: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +238,9 @@ fn adjusted(text: &str, folder: &Folder, ports: Ports, module: &str) -> Option<S
         edit(token.module, &|present| differing(present, module));
         let variable = token.environment.and_then(|environment| environment.softhsm_configuration);
         edit(variable, &|present| differing(present, &folder.softhsm_variable().1));
+    }
+    for cluster in places.cluster.into_iter().filter(|cluster| cluster.id.as_deref() == Some(CLUSTER_ID)) {
+        edit(cluster.module, &|present| differing(present, module));
     }
     // From the end on, so that the places before stay where they are.
     edits.sort_by_key(|(range, _)| range.start);

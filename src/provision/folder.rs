@@ -56,13 +56,18 @@ impl Folder {
         self.path.join("tokens")
     }
 
-    /// Where the token is made; it becomes `tokens` when it is complete.
+    /// Where tokens are made; what is complete goes to `tokens`.
     pub(super) fn tokens_unfinished(&self) -> PathBuf {
         self.path.join("tokens.unfinished")
     }
 
     pub(super) fn pin(&self) -> PathBuf {
         self.path.join("pin")
+    }
+
+    /// The first password of `kmsuser`.
+    pub(super) fn cluster_pin(&self) -> PathBuf {
+        self.path.join("cluster-pin")
     }
 
     pub(super) fn so_pin(&self) -> PathBuf {

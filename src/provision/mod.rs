@@ -31,6 +31,7 @@ use crate::config::credentials::CredentialsError;
 use crate::config::private_file;
 use crate::config::private_file::PrivateFileError;
 use crate::key_manager::pkcs11::KeyAdminError;
+use crate::secret::SecretBytes;
 
 /// What to make, and where.
 #[derive(Debug)]
@@ -133,18 +134,29 @@ pub fn provision(plan: &Plan, clock: &dyn Clock, out: &mut dyn Write) -> Result<
     let _lock = folder.open()?;
     let module = softhsm::find_module(plan.module.as_deref())?;
     let mut report = Report { out, folder };
+    let cluster = configuration::has_cluster(folder);
     softhsm::provision(folder, &module, &mut report)?;
+    let cluster_password =
+        if cluster { Some(softhsm::provision_cluster(folder, &module, &mut report)?) } else { None };
     tls::provision(folder, clock, &mut report)?;
     let accounts = accounts::provision(folder, &plan.account_id)?;
     let credential = provision_credential(folder, clock, &mut report)?;
     configuration::provision(folder, plan.ports, &module, &mut report)?;
-    variables::provision(plan, &credential, &accounts)?;
+    let secrets = Secrets { credential: &credential, cluster_password: cluster_password.as_ref() };
+    variables::provision(plan, &secrets, &accounts)?;
     Config::load(&folder.configuration()).map_err(Error::Config)?;
     let configuration = folder.configuration();
     report.say(format_args!(
         "ready for `holdfast serve --config {}`",
         shell::quote(&configuration.to_string_lossy())
     ))
+}
+
+/// What clients of the quick start need besides the accounts.
+struct Secrets<'a> {
+    credential: &'a Credential,
+    /// Absent in a folder that was made before there were clusters.
+    cluster_password: Option<&'a SecretBytes>,
 }
 
 /// The newest credential of the one key store; if there is none, a new one.

@@ -29,6 +29,7 @@ use crate::provision::write_if_changed;
 use crate::secret::SecretBytes;
 
 pub(super) const TOKEN_LABEL: &str = "holdfast";
+pub(super) const CLUSTER_TOKEN_LABEL: &str = "cluster";
 
 pub(super) const KEY: &str = "foo";
 pub(super) const ENCRYPT_ONLY_KEY: &str = "encrypt_only_key";
@@ -68,27 +69,63 @@ pub(super) fn find_module(given: Option<&Path>) -> Result<PathBuf, Error> {
     places.iter().find(|place| place.is_file()).cloned().ok_or(Error::NoSoftHsm(places))
 }
 
-/// A first token is made apart and moved into place when it is complete, since SoftHSM, when killed, leaves halves of
+/// A token is made apart and moved into place when it is complete, since SoftHSM, when killed, leaves halves of
 /// tokens and keys behind.
 pub(super) fn provision(folder: &Folder, module: &Path, report: &mut Report<'_>) -> Result<(), Error> {
-    let (tokens, unfinished) = (folder.tokens(), folder.tokens_unfinished());
+    let tokens = folder.tokens();
     if has_entries(&tokens)? {
         let pin = read_pin(&folder.pin())?.ok_or_else(|| Error::PinLost(folder.pin()))?;
         write_configuration(folder, "tokens")?;
         return make_missing_keys(folder, module, &pin, report);
     }
     let (so_pin, pin) = (provision_pin(&folder.so_pin())?, provision_pin(&folder.pin())?);
+    begin_token(folder)?;
+    make_token(module, TOKEN_LABEL, &so_pin, &pin)?;
+    make_missing_keys(folder, module, &pin, report)?;
+    finish_token(folder)?;
+    report.made(&tokens)
+}
+
+/// A token that stands for the HSMs of a cluster; Holdfast makes what it needs in it. The first password of its user.
+pub(super) fn provision_cluster(
+    folder: &Folder,
+    module: &Path,
+    report: &mut Report<'_>,
+) -> Result<SecretBytes, Error> {
+    if has_token(module, CLUSTER_TOKEN_LABEL)? {
+        return read_pin(&folder.cluster_pin())?.ok_or_else(|| Error::PinLost(folder.cluster_pin()));
+    }
+    let (so_pin, pin) = (provision_pin(&folder.so_pin())?, provision_pin(&folder.cluster_pin())?);
+    begin_token(folder)?;
+    make_token(module, CLUSTER_TOKEN_LABEL, &so_pin, &pin)?;
+    finish_token(folder)?;
+    report.say(format_args!("made token {CLUSTER_TOKEN_LABEL}"))?;
+    Ok(pin)
+}
+
+fn begin_token(folder: &Folder) -> Result<(), Error> {
+    let unfinished = folder.tokens_unfinished();
     if unfinished.try_exists().map_err(io_at(&unfinished))? {
         fs::remove_dir_all(&unfinished).map_err(io_at(&unfinished))?;
     }
     DirBuilder::new().mode(0o700).create(&unfinished).map_err(io_at(&unfinished))?;
-    write_configuration(folder, "tokens.unfinished")?;
-    make_token(module, &so_pin, &pin)?;
-    make_missing_keys(folder, module, &pin, report)?;
-    fs::rename(&unfinished, &tokens).map_err(io_at(&tokens))?;
+    write_configuration(folder, "tokens.unfinished")
+}
+
+/// The first token brings the folder with it.
+fn finish_token(folder: &Folder) -> Result<(), Error> {
+    let (tokens, unfinished) = (folder.tokens(), folder.tokens_unfinished());
+    if has_entries(&tokens)? {
+        for entry in fs::read_dir(&unfinished).map_err(io_at(&unfinished))? {
+            let entry = entry.map_err(io_at(&unfinished))?;
+            fs::rename(entry.path(), tokens.join(entry.file_name())).map_err(io_at(&tokens))?;
+        }
+        fs::remove_dir(&unfinished).map_err(io_at(&unfinished))?;
+    } else {
+        fs::rename(&unfinished, &tokens).map_err(io_at(&tokens))?;
+    }
     private_file::sync_folder(&tokens).map_err(io_at(&tokens))?;
-    write_configuration(folder, "tokens")?;
-    report.made(&tokens)
+    write_configuration(folder, "tokens")
 }
 
 fn has_entries(path: &Path) -> Result<bool, Error> {
@@ -122,14 +159,29 @@ fn read_pin(path: &Path) -> Result<Option<SecretBytes>, Error> {
     }
 }
 
-/// Makes the one token of a new token directory, and gives it its PIN.
-fn make_token(module: &Path, so_pin: &SecretBytes, pin: &SecretBytes) -> Result<(), Error> {
-    let [so_pin, pin] =
-        [so_pin, pin].map(|pin| AuthPin::from(String::from_utf8_lossy(pin.expose()).as_ref()));
+fn initialized(module: &Path) -> Result<Pkcs11, Error> {
     let pkcs11 = Pkcs11::new(module).map_err(Error::Token)?;
     pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).map_err(Error::Token)?;
+    Ok(pkcs11)
+}
+
+fn has_token(module: &Path, label: &str) -> Result<bool, Error> {
+    let pkcs11 = initialized(module)?;
+    let mut is_there = false;
+    for slot in pkcs11.get_slots_with_initialized_token().map_err(Error::Token)? {
+        is_there |= pkcs11.get_token_info(slot).map_err(Error::Token)?.label().trim_end() == label;
+    }
+    pkcs11.finalize().map_err(Error::Token)?;
+    Ok(is_there)
+}
+
+/// Makes the one token of a new token directory, and gives it its PIN.
+fn make_token(module: &Path, label: &str, so_pin: &SecretBytes, pin: &SecretBytes) -> Result<(), Error> {
+    let [so_pin, pin] =
+        [so_pin, pin].map(|pin| AuthPin::from(String::from_utf8_lossy(pin.expose()).as_ref()));
+    let pkcs11 = initialized(module)?;
     let free = pkcs11.get_slots_with_token().map_err(Error::Token)?.into_iter().next();
-    pkcs11.init_token(free.ok_or(Error::NoSlot)?, &so_pin, TOKEN_LABEL).map_err(Error::Token)?;
+    pkcs11.init_token(free.ok_or(Error::NoSlot)?, &so_pin, label).map_err(Error::Token)?;
     // The token has another slot from now on.
     let made = pkcs11.get_slots_with_initialized_token().map_err(Error::Token)?.into_iter().next();
     let session = pkcs11.open_rw_session(made.ok_or(Error::NoSlot)?).map_err(Error::Token)?;
@@ -164,7 +216,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         module: module.to_owned(),
         token_label: TOKEN_LABEL.into(),
         token_serial: None,
-        pin_file: folder.pin(),
+        pin_file: Some(folder.pin()),
         sessions: 1,
         queue_length_max: 1,
         cached_keys_max: 1,

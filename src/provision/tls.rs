@@ -76,7 +76,32 @@ pub(super) fn provision(folder: &Folder, clock: &dyn Clock, report: &mut Report<
             report.made(&path)?;
         }
     }
+    provision_cluster(folder, authority.now, report)
+}
+
+/// The trust anchor of the cluster: a CA that has signed nothing, since SoftHSM is no HSM that a network is before.
+fn provision_cluster(folder: &Folder, now: OffsetDateTime, report: &mut Report<'_>) -> Result<(), Error> {
+    let path = folder.tls().join("cluster-ca.pem");
+    let (params, key) = (cluster_params(), provision_key(&folder.tls().join("cluster-ca.key"))?);
+    let issuer_key = provision_key(&folder.tls().join("cluster-ca.key"))?;
+    let authority = Authority {
+        key_id: params.key_identifier(&key),
+        issuer: Issuer::new(params.clone(), issuer_key),
+        now,
+    };
+    if !authority.is_current(&path, &key)? {
+        authority.issue(&path, params, CA_DAYS, &key)?;
+        report.made(&path)?;
+    }
     Ok(())
+}
+
+fn cluster_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject("Holdfast quick start cluster CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 fn provision_key(path: &Path) -> Result<KeyPair, Error> {
@@ -238,7 +263,7 @@ mod tests {
         let keys = ["ca.key", "server.key", "client.key"].map(|name| fs::read(site.path(name)).unwrap());
         assert_eq!(site.provision_on(795), ["server.pem", "client.pem"]);
         assert_eq!(site.provision_on(795), NONE);
-        assert_eq!(site.provision_on(3620), ["ca.pem", "server.pem", "client.pem"]);
+        assert_eq!(site.provision_on(3620), ["ca.pem", "server.pem", "client.pem", "cluster-ca.pem"]);
         let kept = ["ca.key", "server.key", "client.key"].map(|name| fs::read(site.path(name)).unwrap());
         assert_eq!(keys, kept);
     }

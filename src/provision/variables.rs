@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use crate::config::Credential;
 use crate::provision::Error;
 use crate::provision::Plan;
+use crate::provision::Secrets;
 use crate::provision::accounts::Account;
 use crate::provision::configuration;
 use crate::provision::shell::quote;
@@ -19,13 +20,16 @@ const HEADER: &str = "\
 # Made anew by each `holdfast provision`, so a change made here does not last.
 ";
 
-pub(super) fn provision(plan: &Plan, credential: &Credential, accounts: &[Account; 2]) -> Result<(), Error> {
+pub(super) fn provision(plan: &Plan, secrets: &Secrets<'_>, accounts: &[Account; 2]) -> Result<(), Error> {
     // Room for all of it: a string that grows leaves copies of the secrets behind.
     let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
     text.push_str(HEADER);
-    export_proxy(&mut text, plan, credential);
+    export_proxy(&mut text, plan, secrets.credential);
     export_certificates(&mut text, plan);
     export_kms(&mut text, plan, accounts);
+    if let Some(password) = secrets.cluster_password {
+        export_cluster(&mut text, plan, password);
+    }
     export(&mut text, "SOFTHSM2_CONF", &plan.folder.softhsm_variable().1);
     write_if_changed(&plan.folder.variables(), text.as_bytes())
 }
@@ -69,6 +73,13 @@ fn export_kms(text: &mut String, plan: &Plan, [first, second]: &[Account; 2]) {
     export_secret(text, "HOLDFAST_ACCOUNT2_SECRET_ACCESS_KEY", &second.secret_access_key);
     text.push_str("\n# The machine's side\n");
     export(text, "HOLDFAST_ADMIN_URL", &format!("http://localhost:{}", plan.ports.admin));
+}
+
+fn export_cluster(text: &mut String, plan: &Plan, password: &SecretBytes) {
+    text.push_str("\n# For custom key stores of the type AWS_CLOUDHSM; the password is the first one\n");
+    export(text, "HOLDFAST_CLUSTER_ID", configuration::CLUSTER_ID);
+    export(text, "HOLDFAST_CLUSTER_TRUST_ANCHOR", &plan.folder.text_of("tls/cluster-ca.pem"));
+    export_secret(text, "HOLDFAST_CLUSTER_PASSWORD", password);
 }
 
 fn export_secret(text: &mut String, name: &str, secret: &SecretBytes) {

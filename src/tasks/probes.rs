@@ -18,7 +18,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 pub async fn run(hsm: Arc<Hsm>, settings: Health) {
     let mut refresh_due = tokio::time::Instant::now() + REFRESH_INTERVAL;
     loop {
-        let down = hsm.health().state == HealthState::Unavailable;
+        let down = hsm.is_connected() && hsm.health().state == HealthState::Unavailable;
         let interval =
             if down { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
         tokio::select! {

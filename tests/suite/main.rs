@@ -5,6 +5,7 @@ mod support;
 
 mod binding;
 mod bodies;
+mod clusters;
 mod command_line;
 mod commands;
 mod conformance;
@@ -64,3 +65,4 @@ mod versions;
 mod wrapped_key_faults;
 mod wrapped_keys;
 mod xks_api;
+mod xks_proxy_client;

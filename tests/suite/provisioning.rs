@@ -37,7 +37,7 @@ fn nobody_else_can_read_anything_and_nothing_secret_is_printed() {
     let variables = folder.variables();
     let secrets =
         variables.iter().filter(|(name, _)| name.contains("SECRET")).map(|(_, value)| value.as_str());
-    let pins = [folder.read("pin"), folder.read("so-pin")];
+    let pins = ["pin", "so-pin", "cluster-pin"].map(|name| folder.read(name));
     for secret in secrets.chain(pins.iter().map(String::as_str)) {
         assert!(secret.len() >= 32 && !printed.contains(secret));
     }
@@ -72,6 +72,9 @@ fn env_has_the_variables_that_clients_read_and_no_others() {
         ("HOLDFAST_CA", in_folder("tls/ca.pem")),
         ("HOLDFAST_CLIENT_CERT", in_folder("tls/client.pem")),
         ("HOLDFAST_CLIENT_KEY", in_folder("tls/client.key")),
+        ("HOLDFAST_CLUSTER_ID", "cluster-quickstartaa".into()),
+        ("HOLDFAST_CLUSTER_PASSWORD", folder.read("cluster-pin")),
+        ("HOLDFAST_CLUSTER_TRUST_ANCHOR", in_folder("tls/cluster-ca.pem")),
         ("HOLDFAST_KMS_HTTP", "http://localhost:8443".into()),
         ("IMPOTENT_KEY_ID", "impotent_key".into()),
         ("KEY_ID", "foo".into()),
@@ -165,9 +168,10 @@ fn a_moved_folder_works_at_its_new_place() {
 }
 
 /// In the order in which they are made. The token's keys are made with the token.
-const MADE: [&str; 15] = [
+const MADE: [&str; 18] = [
     "so-pin",
     "pin",
+    "cluster-pin",
     "softhsm2.conf",
     "tokens",
     "tls",
@@ -177,6 +181,8 @@ const MADE: [&str; 15] = [
     "tls/server.pem",
     "tls/client.key",
     "tls/client.pem",
+    "tls/cluster-ca.key",
+    "tls/cluster-ca.pem",
     "accounts.toml",
     "credentials.toml",
     "holdfast.toml",
@@ -236,6 +242,24 @@ fn a_key_that_was_deleted_is_made_again_and_the_others_are_kept() {
     let keys_now = folder.keys();
     assert_ne!(keys_now[0], keys[0]);
     assert_eq!(keys_now[1..], keys[1..]);
+}
+
+#[test]
+fn a_folder_from_before_there_were_clusters_stays_without() {
+    let folder = Provisioned::new();
+    let text = folder.read("holdfast.toml");
+    let (before, rest) = text.split_once("# For custom key stores of the type AWS_CLOUDHSM").unwrap();
+    let (_, after) = rest.split_once("[[key_store]]").unwrap();
+    fs::write(folder.path("holdfast.toml"), format!("{before}[[key_store]]{after}")).unwrap();
+    for name in ["cluster-pin", "tls/cluster-ca.pem", "tls/cluster-ca.key"] {
+        fs::remove_file(folder.path(name)).unwrap();
+    }
+    let keys = folder.keys();
+    folder.run_ok(&[]);
+    assert_eq!(folder.keys(), keys);
+    assert!(!folder.path("cluster-pin").exists());
+    assert!(folder.variables().keys().all(|name| !name.contains("CLUSTER")));
+    assert_eq!(Config::load(&folder.path("holdfast.toml")).unwrap().clusters, []);
 }
 
 #[test]

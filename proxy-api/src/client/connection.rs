@@ -16,7 +16,6 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
@@ -67,13 +66,16 @@ impl Outgoing {
 /// An open connection. Nothing runs in the background under HTTP/1.1: it moves when its user awaits.
 pub struct Connection {
     sender: Sender,
-    driver: Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>,
+    /// Absent once it ended, so that what it had not sent yet does not wait for ever.
+    driver: Option<Driver>,
     /// How the connection ended, once it has.
     ended: Option<Result<(), Failure>>,
     /// Whether something of the present answer came.
     heard: Arc<AtomicBool>,
     peer_certificate: Option<Vec<u8>>,
 }
+
+type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
 
 enum Sender {
     Http1(http1::SendRequest<Full<Bytes>>),
@@ -87,14 +89,8 @@ impl Connection {
         Self::over(tcp, endpoint).await
     }
 
-    /// The same, with an end that says how far it came.
-    pub(super) async fn open_until(endpoint: &Endpoint, deadline: Instant) -> Result<Self, Failure> {
-        let connected = timeout_at(deadline, connect(endpoint)).await;
-        let tcp = connected.map_err(|_| Failure::ConnectTimeout)??;
-        timeout_at(deadline, Self::over(tcp, endpoint)).await.map_err(|_| Failure::TlsTimeout)?
-    }
-
-    async fn over(tcp: TcpStream, endpoint: &Endpoint) -> Result<Self, Failure> {
+    /// TLS and HTTP over what [`connect`] made.
+    pub(super) async fn over(tcp: TcpStream, endpoint: &Endpoint) -> Result<Self, Failure> {
         let Some((config, name)) = endpoint.tls() else {
             return handshake(tcp, endpoint.is_http2_unless_negotiated(), Scheme::HTTP).await;
         };
@@ -187,15 +183,17 @@ impl Connection {
     }
 
     fn poll_driver(&mut self, context: &mut Context<'_>) {
-        if self.ended.is_none()
-            && let Poll::Ready(result) = self.driver.as_mut().poll(context)
+        if let Some(driver) = &mut self.driver
+            && let Poll::Ready(result) = driver.as_mut().poll(context)
         {
+            self.driver = None;
             self.ended = Some(result.map_err(|error| Failure::from_chain(&error)));
         }
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+/// TCP alone.
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
     let tcp = TcpStream::connect(endpoint.address()).await.map_err(Failure::Connect)?;
     // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
@@ -208,7 +206,7 @@ where
 {
     let failed = |error| Failure::from_chain(&error);
     let heard = Arc::new(AtomicBool::new(false));
-    let (sender, driver): (_, Pin<Box<dyn Future<Output = _> + Send>>) = if is_http2 {
+    let (sender, driver): (_, Driver) = if is_http2 {
         // Frames come for many reasons here: `read` notes the answer.
         let (sender, driver) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.map_err(failed)?;
@@ -218,7 +216,7 @@ where
         let (sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(failed)?;
         (Sender::Http1(sender), Box::pin(driver))
     };
-    Ok(Connection { sender, driver, ended: None, heard, peer_certificate: None })
+    Ok(Connection { sender, driver: Some(driver), ended: None, heard, peer_certificate: None })
 }
 
 fn http1_request(outgoing: Outgoing) -> Request<Full<Bytes>> {

@@ -38,18 +38,24 @@ impl Failure {
     pub(super) fn from_chain(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         let mut closed = None;
+        let mut tls = None;
         while let Some(error) = cause {
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return Self::Tls(tls.clone());
             }
             let http2 = error.downcast_ref::<h2::Error>();
             let io = http2.and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
+            // Errors of TLS are of this kind. HTTP/2 keeps nothing of them but kind and text.
+            tls = tls.or_else(|| io.filter(|io| io.kind() == io::ErrorKind::InvalidData));
             closed = closed
                 .or(io.map(io::Error::kind))
                 .or_else(|| closed_http(error))
                 .or_else(|| http2.and_then(closed_http2));
             // An `io::Error` made of another error hides it from `source`.
             cause = io.and_then(io::Error::get_ref).map(|inner| inner as _).or_else(|| error.source());
+        }
+        if let Some(tls) = tls {
+            return Self::Tls(rustls::Error::General(tls.to_string()));
         }
         closed.map_or_else(|| Self::Protocol(error.to_string()), Self::Closed)
     }
@@ -89,3 +95,30 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::Failure;
+
+    #[test]
+    fn causes_are_found_whatever_wraps_them() {
+        let wrapped = |inner: io::Error| Failure::from_chain(&io::Error::other(inner));
+        let tls = rustls::Error::DecryptError;
+        let refused = io::Error::new(io::ErrorKind::InvalidData, tls.clone());
+        assert!(matches!(wrapped(refused), Failure::Tls(found) if found == tls));
+        let only_text =
+            io::Error::new(io::ErrorKind::InvalidData, "received fatal alert: CertificateRequired");
+        assert!(matches!(wrapped(only_text), Failure::Tls(rustls::Error::General(_))));
+    }
+
+    #[test]
+    fn a_stream_that_http_2_did_not_look_at_is_closed_and_any_other_is_broken() {
+        let failure = |reason: h2::Reason| Failure::from_chain(&h2::Error::from(reason));
+        assert!(matches!(failure(h2::Reason::REFUSED_STREAM), Failure::Closed(_)));
+        for reason in [h2::Reason::NO_ERROR, h2::Reason::PROTOCOL_ERROR, h2::Reason::INTERNAL_ERROR] {
+            assert!(matches!(failure(reason), Failure::Protocol(_)), "{reason}");
+        }
+    }
+}

@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::connection::connect;
 use super::{Answer, Connection, Endpoint, Failure, Outgoing};
 
 /// Below the time after which load balancers and firewalls forget a silent connection without telling us.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
+/// A burst that finds no connection must not become as many handshakes, which slow each other down; most of it is
+/// served by the first connections sooner.
+const OPENINGS_MAX: usize = 16;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +32,11 @@ pub struct Pool {
     deadlines: Deadlines,
     /// One for each connection that may be open. A new one is only opened where none is idle, so that no more are.
     places: Semaphore,
+    openings: Semaphore,
+    returned: Notify,
     /// The last used at the back.
     idle: Mutex<VecDeque<Idle>>,
-    /// Whether TCP worked when it was tried last.
+    /// Whether TCP worked when it was tried last; false while it is being tried.
     is_reachable: AtomicBool,
     peer_certificate: Mutex<Option<Arc<[u8]>>>,
 }
@@ -48,6 +54,8 @@ impl Pool {
             endpoint,
             deadlines,
             places: Semaphore::new(connections_max),
+            openings: Semaphore::new(OPENINGS_MAX),
+            returned: Notify::new(),
             idle: Mutex::default(),
             is_reachable: AtomicBool::new(true),
             peer_certificate: Mutex::default(),
@@ -69,39 +77,60 @@ impl Pool {
     /// Sends over a kept connection, or a new one.
     pub async fn exchange(&self, outgoing: Outgoing) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.deadlines.total;
-        let _place = self.place(deadline).await?;
-        if let Some(connection) = self.kept() {
-            match self.send(connection, outgoing.clone(), deadline).await {
-                // The proxy may have closed it just now: that says nothing about this request.
-                Err(Failure::Closed(_)) => {}
-                result => return result,
-            }
+        // Closed is no case: nobody closes it.
+        let place = timeout_at(deadline, self.places.acquire()).await;
+        let _place = place.map_err(|_| self.waited_in_vain())?;
+        let (connection, is_new) = self.connection(deadline).await?;
+        match self.send(connection, outgoing.clone(), deadline).await {
+            // The proxy may have closed it just now: that says nothing about this request.
+            Err(Failure::Closed(_)) if !is_new => {}
+            result => return result,
         }
         let connection = self.open(deadline).await?;
         self.send(connection, outgoing, deadline).await
     }
 
-    /// Who waits for a place in vain waits for those who have one: as they fare, so does it.
-    async fn place(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Failure> {
-        match timeout_at(deadline, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(if self.is_reachable.load(Ordering::Relaxed) {
-                Failure::AnswerTimeout
-            } else {
-                Failure::ConnectTimeout
-            }),
+    /// A kept connection, or a new one; and whether it is new.
+    async fn connection(&self, deadline: Instant) -> Result<(Connection, bool), Failure> {
+        loop {
+            let returned = self.returned.notified();
+            if let Some(connection) = self.kept() {
+                return Ok((connection, false));
+            }
+            tokio::select! {
+                biased;
+                _opening = self.openings.acquire() => return Ok((self.open(deadline).await?, true)),
+                () = returned => {}
+                () = sleep_until(deadline) => return Err(self.waited_in_vain()),
+            }
+        }
+    }
+
+    /// Who waits in vain waits for those who have a connection or open one: as they fare, so does it.
+    fn waited_in_vain(&self) -> Failure {
+        if self.is_reachable.load(Ordering::Relaxed) {
+            Failure::AnswerTimeout
+        } else {
+            Failure::ConnectTimeout
         }
     }
 
     async fn open(&self, deadline: Instant) -> Result<Connection, Failure> {
-        let deadline = deadline.min(Instant::now() + self.deadlines.connect);
-        let opened = Connection::open_until(&self.endpoint, deadline).await;
-        let is_reachable = !matches!(opened, Err(Failure::Connect(_) | Failure::ConnectTimeout));
-        self.is_reachable.store(is_reachable, Ordering::Relaxed);
-        if let Ok(connection) = &opened {
-            *lock(&self.peer_certificate) = connection.peer_certificate().map(Arc::from);
-        }
-        opened
+        let started = Instant::now();
+        let was_reachable = self.is_reachable.swap(false, Ordering::Relaxed);
+        let until = deadline.min(started + self.deadlines.connect);
+        let Ok(tcp) = timeout_at(until, connect(&self.endpoint)).await else {
+            // Most of the time was gone before: that it was too short now says nothing about TCP.
+            let is_late = until.saturating_duration_since(started) < self.deadlines.connect / 2;
+            self.is_reachable.store(was_reachable && is_late, Ordering::Relaxed);
+            return Err(self.waited_in_vain());
+        };
+        let tcp = tcp?;
+        self.is_reachable.store(true, Ordering::Relaxed);
+        let opened = timeout_at(until, Connection::over(tcp, &self.endpoint)).await;
+        let connection = opened.map_err(|_| Failure::TlsTimeout)??;
+        *lock(&self.peer_certificate) = connection.peer_certificate().map(Arc::from);
+        Ok(connection)
     }
 
     async fn send(
@@ -133,6 +162,7 @@ impl Pool {
         }
         if connection.is_open() {
             idle.push_back(Idle { connection, since: Instant::now() });
+            self.returned.notify_one();
         }
     }
 }

@@ -57,7 +57,7 @@ fn a_configuration_is_read_with_the_files_it_names() {
     let config = installation.load().unwrap();
     assert_eq!(config.key_stores[0].credentials.len(), 1);
     assert_eq!(config.key_stores[0].policy.as_deref(), Some("{}"));
-    assert_eq!(config.hsms[0].read_pin().unwrap().expose(), b"1234");
+    assert_eq!(config.hsms[0].read_pin().unwrap().unwrap().expose(), b"1234");
     let watched = ["credentials.toml", "holdfast.toml", "pin", "policy.json", "server.key", "server.pem"];
     assert_eq!(config.watched_files(), watched.map(|name| installation.path(name)));
 }
@@ -130,4 +130,22 @@ fn a_key_store_without_credential_is_refused() {
     installation.write("credentials.toml", "");
     let reason = "`credentials_file` has no credential: make one with `holdfast credential create`";
     assert_eq!(installation.refusal(), format!("holdfast.toml: key_store `store`: {reason}"));
+}
+
+#[test]
+fn the_trust_anchor_of_a_cluster_is_a_certificate() {
+    let installation = Installation::new();
+    let member = |name: &str| format!("[[cluster.member]]\nname = \"{name}\"\ntoken_label = \"{name}\"\n");
+    let cluster =
+        "[[cluster]]\nid = \"cluster-1a23b4cdefg\"\ntrust_anchor_file = \"ca.crt\"\nmodule = \"module.so\"\n";
+    let text = format!("{SMALL}{cluster}{}{}", member("one"), member("two"));
+    installation.write("holdfast.toml", &text);
+    let place = "holdfast.toml: cluster `cluster-1a23b4cdefg`: `trust_anchor_file` ca.crt:";
+    assert_eq!(installation.refusal(), format!("{place} No such file or directory (os error 2)"));
+    installation.write("ca.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    assert_eq!(installation.refusal(), format!("{place} not a certificate as PEM"));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    installation.write("ca.crt", &pem);
+    assert_eq!(installation.load().unwrap().clusters[0].trust_anchor, pem);
 }

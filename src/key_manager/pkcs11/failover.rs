@@ -15,8 +15,17 @@ pub(super) type Candidate<'a> = (&'a Arc<Hsm>, Task);
 /// The healthiest and least loaded first.
 pub(super) fn sort(candidates: &mut [Candidate<'_>]) {
     if candidates.len() > 1 {
-        candidates.sort_by_cached_key(|(member, _)| (Reverse(member.health().state), member.queue_length()));
+        candidates.sort_by_cached_key(|(member, _)| rank(member));
     }
+}
+
+pub(super) fn rank(member: &Hsm) -> impl Ord + use<> {
+    (Reverse(member.health().state), member.queue_length())
+}
+
+/// An answer that no HSM was asked for.
+pub(super) fn refused<T>(error: HsmError) -> Done<T> {
+    Done { result: Err(error), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO }
 }
 
 /// Tries the candidates in turn for as long as the deadline allows; a fault of one member, not of the

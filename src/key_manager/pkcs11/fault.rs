@@ -30,6 +30,8 @@ pub(super) enum Blame {
     Token,
     /// The wrapped key material: the token does not take it, though it unwraps other material.
     Material,
+    /// Nobody has connected the key store of this cluster: the token is logged out on purpose.
+    Disconnected,
     /// Another call is in the way, and perhaps hangs: that of the session that holds unwrapped keys, or a search.
     Busy,
     /// Either the caller's data or the token; only a trial on known good data can tell.
@@ -121,11 +123,17 @@ pub(super) struct Fault {
     pub(super) what: String,
     /// The return code's name, a bounded metric label.
     pub(super) code: String,
+    /// Absent if no call failed.
+    pub(super) return_code: Option<RvError>,
 }
 
 impl Fault {
     pub(super) fn new(blame: Blame, what: impl Into<String>) -> Self {
-        Self { blame, what: what.into(), code: "none".to_owned() }
+        Self { blame, what: what.into(), code: "none".to_owned(), return_code: None }
+    }
+
+    pub(super) fn disconnected() -> Self {
+        Self::new(Blame::Disconnected, "the key store is not connected")
     }
 
     pub(super) fn of_call(failed: CallFailed, doing: Doing) -> Self {
@@ -133,6 +141,7 @@ impl Fault {
             blame: Blame::of(failed.code, doing),
             what: format!("{} returned {}", failed.function, code_name(failed.code)),
             code: code_name(failed.code),
+            return_code: Some(failed.code),
         }
     }
 }
@@ -148,6 +157,7 @@ impl From<Error> for Fault {
                 blame: Blame::of(code, Doing::Other),
                 what: format!("C_{function:?} returned {}", code_name(code)),
                 code: code_name(code),
+                return_code: Some(code),
             },
             other => Self::new(Blame::Token, other.to_string()),
         }

@@ -10,9 +10,10 @@ use std::ptr;
 use cryptoki::error::{Rv, RvError};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki::slot::Slot;
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_BYTE, CK_C_UnwrapKey, CK_C_WrapKey, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM,
-    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKM_AES_GCM, CKR_OK,
+    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CKM_AES_GCM, CKR_OK,
 };
 
 /// Length of the only tag XKS knows (XKS v1, Encrypt).
@@ -20,6 +21,7 @@ pub(super) const TAG_BYTES: usize = 16;
 const TAG_BITS: CK_ULONG = 128;
 
 type InitFunction = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE) -> CK_RV;
+type SlotFunction = unsafe extern "C" fn(CK_SLOT_ID) -> CK_RV;
 type OneShotFunction =
     unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
 
@@ -34,6 +36,7 @@ pub(super) struct GcmFunctions {
     decrypt: OneShotFunction,
     wrap_key: CK_C_WrapKey,
     unwrap_key: CK_C_UnwrapKey,
+    close_all_sessions: Option<SlotFunction>,
     _library: cryptoki_sys::Pkcs11,
 }
 
@@ -84,8 +87,19 @@ impl GcmFunctions {
             decrypt: list.C_Decrypt.ok_or_else(missing)?,
             wrap_key: list.C_WrapKey,
             unwrap_key: list.C_UnwrapKey,
+            close_all_sessions: list.C_CloseAllSessions,
             _library: library,
         })
+    }
+
+    /// Ends every session of this process with the token, and the login (PKCS#11 3.1, C_CloseAllSessions).
+    #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
+    pub(super) fn close_all_sessions(&self, slot: Slot) -> Result<(), CallFailed> {
+        const NAME: &str = "C_CloseAllSessions";
+        let missing = CallFailed { function: NAME, code: RvError::FunctionNotSupported };
+        let close = self.close_all_sessions.ok_or(missing)?;
+        // SAFETY: a number goes in and nothing comes out.
+        check(unsafe { close(slot.id()) }, NAME)
     }
 
     /// Wraps a key under the one of `on`, with a mechanism that has no parameter.

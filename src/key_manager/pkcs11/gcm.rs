@@ -123,6 +123,7 @@ impl<'a> Gcm<'a> {
                 Fault::new(Blame::Token, "the token does not decrypt what it has just encrypted")
             }
             Blame::Busy
+            | Blame::Disconnected
             | Blame::Handle
             | Blame::Length
             | Blame::Login

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::key_manager::HealthState;
+use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::token::Product;
 use crate::key_manager::pkcs11::watcher::Vitals;
 
@@ -17,6 +18,8 @@ pub(super) struct Health {
     pub(super) state: HealthState,
     pub(super) reason: Option<String>,
     pub(super) product: Product,
+    /// Nobody wants it to be in service.
+    pub(super) is_disconnected: bool,
     /// When; absent before the first.
     probed: Option<Instant>,
 }
@@ -34,6 +37,7 @@ impl Health {
             state: HealthState::Unavailable,
             reason: Some("not probed yet".to_owned()),
             product: Product::default(),
+            is_disconnected: false,
             probed: None,
         }
     }
@@ -44,6 +48,7 @@ impl Health {
             state: if slow { HealthState::Degraded } else { HealthState::Active },
             reason: slow.then(|| format!("the probe took {} ms", vitals.duration.as_millis())),
             product: vitals.product,
+            is_disconnected: false,
             probed: Some(now),
         }
     }
@@ -54,14 +59,21 @@ impl Health {
             state: HealthState::Unavailable,
             reason: Some(reason),
             product: self.product.clone(),
+            is_disconnected: false,
             probed: Some(now),
         }
+    }
+
+    /// A member of a cluster whose key store is not connected.
+    pub(super) fn disconnected(&self, now: Instant) -> Self {
+        let failed = self.failed(Fault::disconnected().what, now);
+        Self { is_disconnected: true, ..failed }
     }
 
     /// The state now, and why it is not ACTIVE.
     pub(super) fn at(&self, now: Instant, stuck: Stuck) -> (HealthState, Option<String>) {
         let is_stale = |probed| now.saturating_duration_since(probed) > HEALTH_AGE_MAX;
-        if self.probed.is_some_and(is_stale) {
+        if !self.is_disconnected && self.probed.is_some_and(is_stale) {
             return (HealthState::Unavailable, Some("no probe result within the last minute".to_owned()));
         }
         match stuck.workers {

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::kms::MaterialId;
+use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
@@ -20,6 +21,7 @@ use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
+use crate::key_manager::pkcs11::orders::{Order, Reply};
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
 use crate::key_manager::pkcs11::vault::Vault;
@@ -36,10 +38,14 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 /// A watcher that hangs does not collect work for later.
 const COMMANDS_MAX: usize = 4;
 
+/// So much of the work of a cluster may wait for the watcher.
+const ORDERS_MAX: usize = 16;
+
 /// What is needed to start an HSM.
 pub struct HsmParts {
     pub config: config::Hsm,
-    pub pin: SecretBytes,
+    /// Absent for the member of a cluster: nobody logs in before its key store is connected.
+    pub pin: Option<SecretBytes>,
     pub module: Arc<Module>,
     pub metrics: HsmMetrics,
     pub clock: Arc<dyn Clock>,
@@ -54,6 +60,7 @@ pub struct Hsm {
     vault: Arc<Vault>,
     jobs: Sender<Job>,
     commands: Sender<Command>,
+    orders: Sender<Order>,
     inventory: Arc<ArcSwap<Inventory>>,
     workers: Vec<Arc<Busy>>,
     health: ArcSwap<Health>,
@@ -70,15 +77,19 @@ pub(super) struct Refresh {
     outcome: watch::Receiver<Option<Result<(), Fault>>>,
 }
 
+/// Something that the watcher does, or skips if this is dropped before its turn.
+pub(super) struct Ordered<T>(Result<oneshot::Receiver<Result<T, Fault>>, HsmError>);
+
 impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
         let (jobs, job_receiver) = crossbeam_channel::bounded(config.queue_length_max);
         let (commands, command_receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
+        let (orders, order_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
         let name: Arc<str> = Arc::from(config.name.as_str());
         let sessions = config.sessions;
-        let token = Arc::new(Token::new(config, module, &pin));
+        let token = Arc::new(Token::new(config, module, pin.as_ref()));
         let inventory = Arc::new(ArcSwap::from_pointee(Inventory::with_invocations(invocations)));
         let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
         let metrics = Arc::new(metrics);
@@ -106,6 +117,7 @@ impl Hsm {
             inventory: Arc::clone(&inventory),
             health_object,
             commands: command_receiver,
+            orders: order_receiver,
             alarm: Arc::clone(&alarm),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
@@ -119,6 +131,7 @@ impl Hsm {
             vault,
             jobs,
             commands,
+            orders,
             inventory,
             workers,
             health: ArcSwap::from_pointee(Health::unknown()),
@@ -149,6 +162,15 @@ impl Hsm {
     /// Encryptions counted for keys that are not in the token now.
     pub fn unclaimed_invocations(&self) -> Vec<(String, u64)> {
         self.inventory.load().unclaimed_invocations().collect()
+    }
+
+    pub(super) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Whether somebody wants it to be logged in.
+    pub fn is_connected(&self) -> bool {
+        self.token.is_connected()
     }
 
     pub(super) fn vault(&self) -> &Vault {
@@ -220,6 +242,8 @@ impl Hsm {
         };
         let (before, now) = (self.health.load(), self.clock.instant());
         self.set_health(match outcome {
+            // What else was found out does not count any more.
+            _ if !self.token.is_connected() => before.disconnected(now),
             Ok(Ok(Ok(vitals))) => {
                 self.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
                 self.metrics
@@ -243,6 +267,9 @@ impl Hsm {
                 HealthState::Active => tracing::info!(%hsm, state, "HSM {hsm} is {state}: {reason}"),
                 HealthState::Degraded => {
                     tracing::warn!(%hsm, state, reason, "HSM {hsm} is {state}: {reason}")
+                }
+                HealthState::Unavailable if health.is_disconnected => {
+                    tracing::info!(%hsm, state, "HSM {hsm} is {state}: {reason}")
                 }
                 HealthState::Unavailable => {
                     tracing::error!(%hsm, state, reason, "HSM {hsm} is {state}: {reason}")
@@ -271,6 +298,27 @@ impl Hsm {
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
         let stuck = Stuck { workers: self.stuck_workers(now), of: self.workers.len() };
         self.health.load().at(now, stuck)
+    }
+
+    /// Has the watcher do something.
+    pub(super) fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Ordered<T> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.orders.try_send(order(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => HsmError::Busy,
+            TrySendError::Disconnected(_) => stopped(),
+        });
+        Ordered(sent.map(|()| answer))
+    }
+
+    pub(super) fn shares_module(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.token.module, &other.token.module)
+    }
+
+    /// Nobody uses a session from now on; the watcher ends them.
+    pub(super) fn disconnect(&self) {
+        self.token.disconnect();
+        let disconnected = self.health.load().disconnected(self.clock.instant());
+        self.set_health(disconnected);
     }
 
     fn stuck_workers(&self, now: Instant) -> usize {
@@ -316,7 +364,12 @@ impl Hsm {
 
     /// Uses another PIN from the next probe on, which is now.
     pub fn set_pin(&self, pin: &SecretBytes) {
-        self.token.offer_pin(pin);
+        self.offer_pin(pin, true);
+    }
+
+    /// The same; the library need not be initialized for it if another token did that already.
+    pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
+        self.token.offer_pin(pin, reinitialize);
         self.alarm.raise();
     }
 }
@@ -328,6 +381,17 @@ impl Refresh {
             Ok(Some(Err(fault))) => Err(HsmError::Unavailable(fault.what.clone())),
             Ok(_) => Ok(()),
             Err(_) => Err(HsmError::Unavailable("the HSM is busy with earlier probes".to_owned())),
+        }
+    }
+}
+
+impl<T> Ordered<T> {
+    /// Waits at most until the deadline.
+    pub(super) async fn answer(self, deadline: Instant) -> Result<T, ClusterError> {
+        match tokio::time::timeout_at(deadline.into(), self.0?).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(_)) => Err(stopped().into()),
+            Err(_) => Err(HsmError::DeadlineExceeded.into()),
         }
     }
 }

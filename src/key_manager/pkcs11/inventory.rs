@@ -21,7 +21,7 @@ use crate::key_manager::pkcs11::token::ObjectLock;
 const HANDLES_PER_CALL: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
 /// The keys of one token by external key id.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inventory {
     keys: HashMap<ExternalKeyId, Entry>,
     /// By identity.
@@ -30,7 +30,7 @@ pub struct Inventory {
     unclaimed: HashMap<String, u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Entry {
     Key(Arc<ExternalKey>),
     Ambiguous,
@@ -70,6 +70,34 @@ impl Inventory {
             unclaimed.remove(&identity.ledger_name());
         }
         Ok(Self { keys, objects, unclaimed })
+    }
+
+    /// Reads the keys with this label alone.
+    pub(super) fn read_label(ready: Ready<'_>, known: &Self, label: &ExternalKeyId) -> Result<Self, Fault> {
+        let mut inventory = known.clone();
+        let (gone, kept) = inventory.objects.into_iter().partition(|(name, _)| name.label == label.as_str());
+        inventory.objects = kept;
+        inventory.keys.remove(label);
+        let mut versions = Vec::new();
+        for handle in find_labelled(ready.session, ready.objects, label.as_str())? {
+            let Some(found) = FoundKey::read(ready.session, handle)? else { continue };
+            if found.name.label != label.as_str() || root_key::is_reserved(&found.name.label) {
+                continue;
+            }
+            let object = known.object(&found.name);
+            object.remember_handle(ready.login, handle.handle());
+            inventory.unclaimed.remove(&found.name.ledger_name());
+            inventory.objects.insert(found.name.identity(), Arc::clone(&object));
+            versions.push(found.into_version(object));
+        }
+        let gone: HashMap<ObjectName, Arc<KeyObject>> = gone;
+        for (name, object) in gone.iter().filter(|(name, _)| !inventory.objects.contains_key(*name)) {
+            inventory.unclaimed.insert(name.ledger_name(), object.invocations());
+        }
+        if let Some(entry) = Entry::of(label.clone(), versions) {
+            inventory.keys.insert(label.clone(), entry);
+        }
+        Ok(inventory)
     }
 
     /// The object of this name, with the invocations counted so far.
@@ -146,6 +174,31 @@ fn find(session: &Session, objects: &ObjectLock, template: &[Attribute]) -> Resu
     all.extend_from_slice(template);
     let found: Result<Vec<_>, _> = session.iter_objects_with_cache_size(&all, HANDLES_PER_CALL)?.collect();
     Ok(found?)
+}
+
+/// Secret keys with this label.
+pub(super) fn find_labelled(
+    session: &Session,
+    objects: &ObjectLock,
+    label: &str,
+) -> Result<Vec<ObjectHandle>, Fault> {
+    find(session, objects, &[Attribute::Label(label.as_bytes().to_vec())])
+}
+
+/// Every secret key that can be read, with its handle; with a label, those that have it.
+pub(super) fn list(ready: Ready<'_>, label: Option<&str>) -> Result<Vec<(ObjectName, ObjectHandle)>, Fault> {
+    let handles = match label {
+        Some(label) => find_labelled(ready.session, ready.objects, label)?,
+        None => find(ready.session, ready.objects, &[])?,
+    };
+    let mut keys = Vec::new();
+    for handle in handles {
+        let found = FoundKey::read(ready.session, handle)?;
+        keys.extend(found.map(|found| (found.name, handle)));
+    }
+    // Tokens differ in what a label matches.
+    keys.retain(|(name, _)| label.is_none_or(|label| name.label == label));
+    Ok(keys)
 }
 
 /// The one object of this name. An empty `CKA_ID` is not searched for, since tokens differ in what it matches.

@@ -3,37 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass};
+use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 
 use crate::config;
-use crate::domain::{ExternalKeyId, KeyUsages, VersionMarker};
+use crate::domain::{ExternalKeyId, VersionMarker};
 use crate::key_manager::Lookup;
 use crate::key_manager::external_key::{ExternalKey, KeyVersion};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::inventory::{self, Inventory};
 use crate::key_manager::pkcs11::module::Module;
+use crate::key_manager::pkcs11::new_key::{self, NewKey};
 use crate::key_manager::pkcs11::root_key;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
 use crate::secret::SecretBytes;
-
-const AES_256_BYTES: u64 = 32;
 
 /// A read-write session on one token.
 pub struct KeyAdmin {
     session: Session,
     token: Token,
     module: Arc<Module>,
-}
-
-/// A key to make.
-#[derive(Clone, Debug)]
-pub struct NewKey {
-    pub id: ExternalKeyId,
-    pub usages: KeyUsages,
 }
 
 /// Why a key could not be managed.
@@ -58,7 +48,7 @@ impl KeyAdmin {
     pub fn open(config: &config::Hsm, pin: &SecretBytes) -> Result<Self, KeyAdminError> {
         let module = Arc::new(Module::load(&config.module).map_err(KeyAdminError::Hsm)?);
         module.initialize().map_err(KeyAdminError::Hsm)?;
-        let token = Token::new(config.clone(), Arc::clone(&module), pin);
+        let token = Token::new(config.clone(), Arc::clone(&module), Some(pin));
         let session = {
             let library = module.library();
             token.open_session(&library)?;
@@ -154,37 +144,7 @@ impl KeyAdmin {
 
     /// AES-256, born in the token and never to leave it.
     fn generate(&self, new: &NewKey, number: u32) -> Result<VersionMarker, KeyAdminError> {
-        let mut tag = [0; 8];
-        rand::fill(&mut tag)
-            .map_err(|_| KeyAdminError::Hsm("the operating system gave no random bytes".to_owned()))?;
-        let marker = VersionMarker { number, tag };
-        let template = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::ValueLen(AES_256_BYTES.into()),
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Encrypt(new.usages.encrypt),
-            Attribute::Decrypt(new.usages.decrypt),
-            Attribute::Sign(false),
-            Attribute::Verify(false),
-            Attribute::Wrap(false),
-            Attribute::Unwrap(false),
-            Attribute::Derive(false),
-            Attribute::Label(new.id.as_str().as_bytes().to_vec()),
-            Attribute::Id(marker.to_object_id(true).to_vec()),
-        ];
-        let handle = self.session.generate_key(&Mechanism::AesKeyGen, &template)?;
-        let protected =
-            self.session.get_attributes(handle, &[AttributeType::Sensitive, AttributeType::Extractable])?;
-        if protected != [Attribute::Sensitive(true), Attribute::Extractable(false)] {
-            self.session.destroy_object(handle)?;
-            return Err(KeyAdminError::Hsm(
-                "the token does not keep the key sensitive and unextractable".to_owned(),
-            ));
-        }
-        Ok(marker)
+        Ok(new_key::generate(&self.session, new, number)?)
     }
 
     fn destroy(&self, version: &KeyVersion) -> Result<(), KeyAdminError> {
@@ -210,6 +170,7 @@ impl From<Fault> for KeyAdminError {
             Blame::Busy
             | Blame::Data
             | Blame::DataOrToken
+            | Blame::Disconnected
             | Blame::Handle
             | Blame::Length
             | Blame::Login

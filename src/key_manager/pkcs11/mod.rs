@@ -2,6 +2,8 @@
 
 mod alarm;
 mod backing_task;
+mod cluster;
+mod cluster_keys;
 mod failover;
 mod fault;
 mod ffi;
@@ -13,6 +15,8 @@ mod inventory;
 mod key_admin;
 mod key_cache;
 mod module;
+mod new_key;
+mod orders;
 mod root_key;
 mod thread_session;
 mod token;
@@ -22,9 +26,11 @@ mod worker;
 mod wrapped_key_group;
 mod wrapping;
 
+pub use cluster::{ClusterParts, HsmCluster, HsmClusters};
 pub use group::HsmGroup;
 pub use hsm::{Hsm, HsmParts};
 pub use inventory::Inventory;
-pub use key_admin::{KeyAdmin, KeyAdminError, NewKey};
+pub use key_admin::{KeyAdmin, KeyAdminError};
 pub use module::Module;
+pub use new_key::NewKey;
 pub use wrapped_key_group::WrappedKeyGroup;

@@ -1,15 +1,18 @@
 //! A PKCS#11 library in this process: loaded once, initialized, and initialized again when it must be.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::GcmFunctions;
+use crate::key_manager::pkcs11::token::ObjectLock;
 
 /// A call that takes longer than AWS KMS ever waits hangs.
 pub(super) const HANG_LIMIT: Duration = Duration::from_millis(250);
@@ -24,6 +27,8 @@ pub struct Module {
     generation: AtomicU64,
     /// Tokens that passed their last probe.
     in_service: AtomicUsize,
+    /// By the label of the token, which may be the member of a cluster twice.
+    objects: Mutex<BTreeMap<String, Arc<ObjectLock>>>,
 }
 
 pub(super) struct Library {
@@ -45,6 +50,7 @@ impl Module {
             library: RwLock::new(Library { pkcs11, gcm, initialized }),
             generation: AtomicU64::new(1),
             in_service: AtomicUsize::new(0),
+            objects: Mutex::new(BTreeMap::new()),
             path,
         })
     }
@@ -58,6 +64,10 @@ impl Module {
     /// Whether this is the library at `path`. Distributions install one library under several names.
     pub fn is_at(&self, path: &Path) -> bool {
         self.path == real_path(path)
+    }
+
+    pub(super) fn object_lock(&self, token_label: &str) -> Arc<ObjectLock> {
+        Arc::clone(self.objects.lock().entry(token_label.to_owned()).or_default())
     }
 
     /// The library, for calls; keep the guard for one job only.

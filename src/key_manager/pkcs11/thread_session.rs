@@ -32,9 +32,8 @@ impl ThreadSession {
     }
 
     pub(super) fn ready(&mut self, library: &Library) -> Result<Ready<'_>, Fault> {
-        let generation = self.token.module.generation();
-        // A session of an older initialization is already closed.
-        if self.open.as_ref().is_some_and(|open| open.generation != generation) {
+        // What is not ours any more is already closed.
+        if self.open.as_ref().is_some_and(|open| !open.is_current(&self.token)) {
             self.take();
         }
         let open = match &mut self.open {
@@ -51,7 +50,7 @@ impl ThreadSession {
 
     pub(super) fn close(&mut self, library: &Library) {
         if let Some(open) = self.take() {
-            open.close(&self.token.module, library);
+            open.close(&self.token, library);
         }
     }
 
@@ -71,6 +70,7 @@ impl ThreadSession {
             Blame::Busy
             | Blame::Data
             | Blame::DataOrToken
+            | Blame::Disconnected
             | Blame::Handle
             | Blame::Length
             | Blame::Material

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use secrecy::SecretBox;
 
 use crate::config;
-use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library, Module};
 use crate::secret::SecretBytes;
 
@@ -21,15 +21,24 @@ use crate::secret::SecretBytes;
 pub(super) struct Token {
     pub(super) config: config::Hsm,
     pub(super) module: Arc<Module>,
-    pin: Mutex<RawAuthPin>,
-    /// The PIN of a changed configuration, until the watcher takes it up.
-    new_pin: Mutex<Option<RawAuthPin>>,
+    /// Absent in a cluster whose key store is not connected.
+    pin: Mutex<Option<Arc<RawAuthPin>>>,
+    /// Another PIN, until the watcher takes it up.
+    new_pin: Mutex<Option<NewPin>>,
+    /// Goes up when the key store is disconnected: logins and sessions from before are not ours any more.
+    connection: AtomicU64,
     /// Set when the token refused the PIN: trying again locks users out of HSMs.
     pin_rejected: AtomicBool,
     login: Mutex<Option<Login>>,
     /// Goes up with every login. Object handles belong to one: they die with it (PKCS#11 3.1, C_Logout).
     login_number: AtomicU64,
-    pub(super) objects: ObjectLock,
+    pub(super) objects: Arc<ObjectLock>,
+}
+
+struct NewPin {
+    pin: Arc<RawAuthPin>,
+    /// SoftHSM compares PINs with what it read when it was initialized.
+    reinitialize: bool,
 }
 
 /// Searches share it and creations have it alone: SoftHSM 2.6 makes nameless objects when both happen at once.
@@ -54,42 +63,112 @@ impl ObjectLock {
 /// the last session would log us out and end every object handle.
 struct Login {
     generation: u64,
+    connection: u64,
     slot: Slot,
     anchor: Session,
 }
 
 /// An open session, and the initialization of the library and the login under which it was opened.
 pub(super) struct OpenSession {
-    pub(super) generation: u64,
+    generation: u64,
+    connection: u64,
     pub(super) login: u64,
     session: Session,
 }
 
 impl Token {
-    pub(super) fn new(config: config::Hsm, module: Arc<Module>, pin: &SecretBytes) -> Self {
+    pub(super) fn new(config: config::Hsm, module: Arc<Module>, pin: Option<&SecretBytes>) -> Self {
         Self {
+            objects: module.object_lock(&config.token_label),
             config,
             module,
-            pin: Mutex::new(auth_pin(pin)),
+            pin: Mutex::new(pin.map(auth_pin)),
             new_pin: Mutex::new(None),
+            connection: AtomicU64::new(0),
             pin_rejected: AtomicBool::new(false),
             login: Mutex::new(None),
             login_number: AtomicU64::new(0),
-            objects: ObjectLock::default(),
         }
     }
 
     /// Another PIN, to be taken up by whoever can also initialize the library again.
-    pub(super) fn offer_pin(&self, pin: &SecretBytes) {
-        *self.new_pin.lock() = Some(auth_pin(pin));
+    pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
+        *self.new_pin.lock() = Some(NewPin { pin: auth_pin(pin), reinitialize });
     }
 
-    /// True if there was another PIN, which will now be tried.
+    /// True if there was another PIN, which will now be tried, and the library has to be initialized before.
     pub(super) fn take_up_pin(&self) -> bool {
-        let Some(pin) = self.new_pin.lock().take() else { return false };
-        *self.pin.lock() = pin;
+        let mut new_pin = self.new_pin.lock();
+        let Some(NewPin { pin, reinitialize }) = new_pin.take() else { return false };
+        *self.pin.lock() = Some(pin);
         self.pin_rejected.store(false, Ordering::Release);
-        true
+        reinitialize
+    }
+
+    /// The token has another PIN, and the library knows.
+    pub(super) fn replace_pin(&self, pin: &SecretBytes) {
+        let mut new_pin = self.new_pin.lock();
+        if let Some(offered) = &mut *new_pin {
+            offered.pin = auth_pin(pin);
+        }
+        if let Some(present) = &mut *self.pin.lock() {
+            *present = auth_pin(pin);
+        }
+    }
+
+    /// Whether there is a PIN to log in with.
+    pub(super) fn is_connected(&self) -> bool {
+        // In this order: what is taken up goes from the one to the other.
+        let is_offered = self.new_pin.lock().is_some();
+        is_offered || self.pin.lock().is_some()
+    }
+
+    /// Forgets the PIN; from now on nobody opens or uses a session.
+    pub(super) fn disconnect(&self) {
+        let mut new_pin = self.new_pin.lock();
+        *new_pin = None;
+        *self.pin.lock() = None;
+        self.connection.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn connection(&self) -> u64 {
+        self.connection.load(Ordering::Acquire)
+    }
+
+    /// Ends all sessions of a connection that is over.
+    pub(super) fn close_all_sessions(&self, library: &Library) -> Result<(), Fault> {
+        let mut login = self.login.lock();
+        if login.as_ref().is_none_or(|login| login.connection == self.connection()) {
+            return Ok(());
+        }
+        match login.take() {
+            Some(login) if login.generation == self.module.generation() => {
+                let closed = library.gcm.close_all_sessions(login.slot);
+                closed.map_err(|failed| Fault::of_call(failed, Doing::Other))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Logs in with this PIN, which is not known to be right. A login that somebody else has is an error.
+    pub(super) fn log_in_with(&self, pin: &SecretBytes, library: &Library) -> Result<(), Fault> {
+        let pin = auth_pin(pin);
+        let (generation, connection) = (self.module.generation(), self.connection());
+        let mut login = self.login.lock();
+        let found = self.find_slot(library.pkcs11()?)?;
+        let try_pin = |anchor: &Session| anchor.login_with_raw(UserType::User, &pin).map_err(Fault::from);
+        let (slot, anchor) = open_anchor(library.pkcs11()?, found, try_pin)?;
+        // Held, so that nobody disconnects meanwhile.
+        let _new_pin = self.new_pin.lock();
+        if self.connection() != connection {
+            let _ = anchor.close();
+            return Err(Fault::disconnected());
+        }
+        self.login_number.fetch_add(1, Ordering::AcqRel);
+        *login = Some(Login { generation, connection, slot, anchor });
+        *self.pin.lock() = Some(pin);
+        self.pin_rejected.store(false, Ordering::Release);
+        Ok(())
     }
 
     pub(super) fn is_pin_rejected(&self) -> bool {
@@ -104,9 +183,10 @@ impl Token {
     pub(super) fn open_session(&self, library: &Library) -> Result<OpenSession, Fault> {
         let generation = self.module.generation();
         let pkcs11 = library.pkcs11()?;
+        let connection = self.connection();
         let slot = self.log_in(pkcs11, generation)?;
         let session = pkcs11.open_ro_session_no_drop(slot)?;
-        Ok(OpenSession { generation, login: self.login_number(), session })
+        Ok(OpenSession { generation, connection, login: self.login_number(), session })
     }
 
     /// A session that can make token keys; the caller closes it.
@@ -124,6 +204,7 @@ impl Token {
         }
         if let Some(login) = login.take()
             && login.generation == self.module.generation()
+            && login.connection == self.connection()
         {
             let _ = login.anchor.close();
         }
@@ -139,7 +220,10 @@ impl Token {
 
     fn log_in(&self, pkcs11: &Pkcs11, generation: u64) -> Result<Slot, Fault> {
         let mut login = self.login.lock();
-        if let Some(login) = login.as_ref().filter(|login| login.generation == generation) {
+        let connection = self.connection();
+        let Some(pin) = self.pin.lock().clone() else { return Err(Fault::disconnected()) };
+        let is_ours = |login: &&Login| login.generation == generation && login.connection == connection;
+        if let Some(login) = login.as_ref().filter(is_ours) {
             return Ok(login.slot);
         }
         if self.is_pin_rejected() {
@@ -148,22 +232,15 @@ impl Token {
                 "the HSM refused the PIN; it is not tried again until it changes",
             ));
         }
-        let (slot, info) = self.find_slot(pkcs11)?;
-        if info.user_pin_locked() {
-            return Err(Fault::new(Blame::Pin, "the token reports a locked user PIN (CKF_USER_PIN_LOCKED)"));
-        }
-        let anchor = pkcs11.open_ro_session_no_drop(slot)?;
-        if let Err(fault) = self.try_pin(&anchor) {
-            let _ = anchor.close();
-            return Err(fault);
-        }
+        let try_pin = |anchor: &Session| self.try_pin(anchor, &pin);
+        let (slot, anchor) = open_anchor(pkcs11, self.find_slot(pkcs11)?, try_pin)?;
         self.login_number.fetch_add(1, Ordering::AcqRel);
-        *login = Some(Login { generation, slot, anchor });
+        *login = Some(Login { generation, connection, slot, anchor });
         Ok(slot)
     }
 
-    fn try_pin(&self, session: &Session) -> Result<(), Fault> {
-        match session.login_with_raw(UserType::User, &self.pin.lock()) {
+    fn try_pin(&self, session: &Session, pin: &RawAuthPin) -> Result<(), Fault> {
+        match session.login_with_raw(UserType::User, pin) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(error) => {
                 let fault = Fault::from(error);
@@ -203,6 +280,26 @@ impl Token {
     }
 }
 
+/// A session that is logged in, on a token whose PIN is not locked.
+fn open_anchor(
+    pkcs11: &Pkcs11,
+    (slot, info): (Slot, TokenInfo),
+    try_pin: impl FnOnce(&Session) -> Result<(), Fault>,
+) -> Result<(Slot, Session), Fault> {
+    if info.user_pin_locked() {
+        let what = "the token reports a locked user PIN (CKF_USER_PIN_LOCKED)";
+        return Err(Fault { return_code: Some(RvError::PinLocked), ..Fault::new(Blame::Pin, what) });
+    }
+    let anchor = pkcs11.open_ro_session_no_drop(slot)?;
+    match try_pin(&anchor) {
+        Ok(()) => Ok((slot, anchor)),
+        Err(fault) => {
+            let _ = anchor.close();
+            Err(fault)
+        }
+    }
+}
+
 impl Login {
     fn is_alive(&self) -> bool {
         self.anchor.get_session_info().is_ok_and(|info| match info.session_state() {
@@ -217,17 +314,22 @@ impl OpenSession {
         &self.session
     }
 
-    /// Closes it, unless its library was initialized anew: then the number may be another session's. The
-    /// library is held so that this cannot happen meanwhile.
-    pub(super) fn close(self, module: &Module, _library: &Library) {
-        if self.generation == module.generation() {
+    /// Whether the library knows it still, and we may use it.
+    pub(super) fn is_current(&self, token: &Token) -> bool {
+        self.generation == token.module.generation() && self.connection == token.connection()
+    }
+
+    /// Closes it, unless its library was initialized anew or all sessions were ended: then the number may be
+    /// another session's. The library is held so that this cannot happen meanwhile.
+    pub(super) fn close(self, token: &Token, _library: &Library) {
+        if self.is_current(token) {
             let _ = self.session.close();
         }
     }
 }
 
-fn auth_pin(pin: &SecretBytes) -> RawAuthPin {
-    SecretBox::new(Box::new(pin.expose().to_vec()))
+fn auth_pin(pin: &SecretBytes) -> Arc<RawAuthPin> {
+    Arc::new(SecretBox::new(Box::new(pin.expose().to_vec())))
 }
 
 /// What `ekmVendor` and `ekmFleetDetails` say of the token.

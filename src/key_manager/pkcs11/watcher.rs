@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
+use cryptoki::slot::{Slot, TokenInfo};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
+use crate::config;
 use crate::key_manager::Lookup;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
@@ -17,6 +19,7 @@ use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::module::Library;
+use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
 use crate::metrics::HsmMetrics;
@@ -47,6 +50,7 @@ pub(super) struct Watcher {
     pub(super) inventory: Arc<ArcSwap<Inventory>>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) commands: Receiver<Command>,
+    pub(super) orders: Receiver<Order>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -76,13 +80,26 @@ enum Rung {
 impl Watcher {
     /// Works until the HSM is dropped.
     pub(super) fn run(mut self) {
-        while let Ok(command) = self.commands.recv() {
-            match command {
-                // Nobody waits for it any more: a call has hung meanwhile.
-                Command::Probe(reply) if reply.is_closed() => {}
-                Command::Probe(reply) => drop(reply.send(self.probe())),
-                Command::Refresh(reply) => drop(reply.send_replace(Some(self.refresh()))),
+        loop {
+            select! {
+                recv(self.commands) -> command => match command {
+                    Ok(command) => self.carry_out(command),
+                    Err(_) => return,
+                },
+                recv(self.orders) -> order => match order {
+                    Ok(order) => self.obey(order),
+                    Err(_) => return,
+                },
             }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            // Nobody waits for it any more: a call has hung meanwhile.
+            Command::Probe(reply) if reply.is_closed() => {}
+            Command::Probe(reply) => drop(reply.send(self.probe())),
+            Command::Refresh(reply) => drop(reply.send_replace(Some(self.refresh()))),
         }
     }
 
@@ -92,11 +109,15 @@ impl Watcher {
             // SoftHSM compares PINs with what it read when it was initialized.
             self.reinitialize(self.token.module.generation());
         }
+        if !self.token.is_connected() {
+            self.rest();
+            return Err(Fault::disconnected());
+        }
         let mut result = self.check();
         for rung in [Rung::Session, Rung::Library] {
             let Err(fault) = &result else { break };
             self.report(fault);
-            if fault.blame == Blame::Pin || !self.climb(rung, fault) {
+            if matches!(fault.blame, Blame::Disconnected | Blame::Pin) || !self.climb(rung, fault) {
                 break;
             }
             result = self.check();
@@ -125,21 +146,25 @@ impl Watcher {
             }
             Rung::Library => {
                 self.set_in_service(false);
-                let interval = if self.token.module.is_in_service() {
-                    REINITIALIZE_INTERVAL_SHARED
-                } else {
-                    REINITIALIZE_INTERVAL
-                };
-                let now = self.clock.instant();
-                let last = self.progress.last_reinitialization;
-                let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
-                is_due && self.reinitialize(self.progress.generation)
+                self.reinitialize_if_due(self.progress.generation)
             }
         }
     }
 
+    pub(super) fn reinitialize_if_due(&mut self, seen: u64) -> bool {
+        let interval = if self.token.module.is_in_service() {
+            REINITIALIZE_INTERVAL_SHARED
+        } else {
+            REINITIALIZE_INTERVAL
+        };
+        let now = self.clock.instant();
+        let last = self.progress.last_reinitialization;
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+        is_due && self.reinitialize(seen)
+    }
+
     /// Unless another HSM of the library did so since the generation `seen`.
-    fn reinitialize(&mut self, seen: u64) -> bool {
+    pub(super) fn reinitialize(&mut self, seen: u64) -> bool {
         self.progress.last_reinitialization = Some(self.clock.instant());
         self.metrics.reinitializations.inc();
         let result = self.token.module.reinitialize(seen);
@@ -147,6 +172,13 @@ impl Watcher {
             self.report(fault);
         }
         result.is_ok()
+    }
+
+    /// What is left to do while nobody wants the token: it must disturb no other, nor the log.
+    pub(super) fn rest(&mut self) {
+        self.set_in_service(false);
+        self.metrics.pin_rejected.set(0);
+        self.progress.last_fault.clear();
     }
 
     fn set_in_service(&mut self, in_service: bool) {
@@ -179,12 +211,18 @@ impl Watcher {
         Ok(Vitals { product, duration })
     }
 
-    fn check_token(&self, library: &Library) -> Result<Product, Fault> {
-        let pkcs11 = library.pkcs11()?;
-        let (slot, info) = self.token.find_slot(pkcs11)?;
+    /// Where the token is, if it is.
+    pub(super) fn look(&self, library: &Library) -> Result<(Slot, TokenInfo), Fault> {
+        let (slot, info) = self.token.find_slot(library.pkcs11()?)?;
         if info.error_state() {
             return Err(Fault::new(Blame::Token, "the token reports an error state (CKF_ERROR_STATE)"));
         }
+        Ok((slot, info))
+    }
+
+    fn check_token(&self, library: &Library) -> Result<Product, Fault> {
+        let pkcs11 = library.pkcs11()?;
+        let (slot, info) = self.look(library)?;
         match pkcs11.get_mechanism_info(slot, MechanismType::AES_GCM) {
             Ok(_) => Ok(Product::of(&info)),
             Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => {
@@ -203,6 +241,9 @@ impl Watcher {
         let library = token.module.library();
         let result = self.read_keys(&library);
         if let Err(fault) = &result {
+            if fault.blame == Blame::Disconnected {
+                return result;
+            }
             self.report(fault);
             self.session.close(&library);
             self.alarm.raise();
@@ -220,10 +261,7 @@ impl Watcher {
         let ready = self.session.ready(library)?;
         let inventory = Inventory::read(ready, &self.inventory.load())?;
         let config = &self.token.config;
-        let health_object = match inventory.find(&config.health_key) {
-            Lookup::Found(key) => key.newest().map(|version| Arc::clone(&version.object)),
-            Lookup::Missing | Lookup::Ambiguous => None,
-        };
+        let health_object = health_object(&inventory, config);
         let health_object = health_object.ok_or_else(|| Self::no_health_key(&config.health_key))?;
         let gcm = Gcm::new(&library.gcm, ready, &health_object, config.iv_mode)?;
         if tested == ready.login {
@@ -232,7 +270,7 @@ impl Watcher {
             gcm.self_test()?
         }
         self.progress.login = ready.login;
-        for id in inventory.ambiguous() {
+        for id in inventory.ambiguous().filter(|id| !is_made_by_us(config, id.as_str())) {
             tracing::warn!(hsm = %config.name, key.id = %id, "several HSM keys answer to `{id}`; it is refused");
         }
         self.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
@@ -242,6 +280,9 @@ impl Watcher {
     }
 
     fn report(&mut self, fault: &Fault) {
+        if fault.blame == Blame::Disconnected || !self.token.is_connected() {
+            return;
+        }
         self.metrics.fault(&fault.code);
         self.metrics.pin_rejected.set(i64::from(fault.blame == Blame::Pin || self.token.is_pin_rejected()));
         if self.progress.last_fault != fault.what {
@@ -249,4 +290,20 @@ impl Watcher {
             tracing::warn!(hsm = %self.token.config.name, reason = %fault.what, "HSM fault: {}", fault.what);
         }
     }
+}
+
+/// Nodes that connect to a new cluster at once may each make a health key: any of them will do.
+fn health_object(inventory: &Inventory, config: &config::Hsm) -> Option<Arc<KeyObject>> {
+    match inventory.find(&config.health_key) {
+        Lookup::Found(key) => key.newest().map(|version| Arc::clone(&version.object)),
+        Lookup::Ambiguous if is_made_by_us(config, &config.health_key) => {
+            let all = inventory.objects().filter(|object| object.name.label == config.health_key);
+            all.min_by_key(|object| &object.name).map(Arc::clone)
+        }
+        Lookup::Ambiguous | Lookup::Missing => None,
+    }
+}
+
+fn is_made_by_us(config: &config::Hsm, label: &str) -> bool {
+    config.pin_file.is_none() && label == config.health_key
 }

@@ -271,6 +271,7 @@ impl Worker {
             Blame::Busy => return HsmError::Busy,
             Blame::Data => return HsmError::BadCiphertext,
             Blame::Length => return HsmError::TooLong,
+            Blame::Disconnected => return HsmError::Unavailable(fault.what),
             Blame::Usage => return HsmError::UsageRefused,
             Blame::Material => {
                 self.metrics.fault(&fault.code);

@@ -1,7 +1,7 @@
 //! KMS keys in several HSMs that hold the same root key: each can unwrap every key.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::kms::{KeySpec, MaterialId, WrappedKey};
@@ -9,7 +9,7 @@ use crate::key_manager::backing_key::{
     BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
 };
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
-use crate::key_manager::pkcs11::failover;
+use crate::key_manager::pkcs11::failover::{self, refused};
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
@@ -151,9 +151,4 @@ impl BackingKeys for WrappedKeyGroup {
     fn health(&self) -> Vec<MemberHealth> {
         self.members.iter().map(|member| member.health()).collect()
     }
-}
-
-/// An answer that no HSM was asked for.
-fn refused<T>(error: HsmError) -> Done<T> {
-    Done { result: Err(error), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO }
 }

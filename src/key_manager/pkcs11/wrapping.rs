@@ -158,6 +158,7 @@ fn on_token(fault: Fault) -> Fault {
             Fault { blame: Blame::Token, what, ..fault }
         }
         Blame::Busy
+        | Blame::Disconnected
         | Blame::Handle
         | Blame::Length
         | Blame::Login

@@ -1,5 +1,6 @@
 //! Another program that works on the site's tokens, with the same library in a process of its own.
 
+use std::path::Path;
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -8,7 +9,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use secrecy::SecretString;
 
-use super::site::{PIN, SOFTHSM, Site};
+use super::site::{PIN, SO_PIN, SOFTHSM, Site};
 
 const TOKEN: &str = "OTHER_TOOL_TOKEN";
 const ORDER: &str = "OTHER_TOOL_ORDER";
@@ -22,24 +23,33 @@ impl Site {
 
     #[track_caller]
     pub fn other_tool_on(&self, token: &str, order: &str) -> String {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "support::other_tool::obeys_an_order", "--ignored", "--nocapture"])
-            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
-            .env(TOKEN, token)
-            .env(ORDER, order)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{order}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        other_tool_in(self.folder.path(), token, order)
     }
+}
+
+/// In the folder of a site.
+#[track_caller]
+pub fn other_tool_in(folder: &Path, token: &str, order: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "support::other_tool::obeys_an_order", "--ignored", "--nocapture"])
+        .env("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
+        .env(TOKEN, token)
+        .env(ORDER, order)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{order}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 #[ignore = "other tests run it as another program"]
 fn obeys_an_order() {
     let variable = |name| std::env::var_os(name).unwrap().into_string().unwrap();
-    let session = log_in(&variable(TOKEN));
     let order = variable(ORDER);
+    if order == "reset-pin" {
+        return reset_pin(&variable(TOKEN));
+    }
+    let session = log_in(&variable(TOKEN));
     match *order.split(' ').collect::<Vec<_>>() {
         ["change-pin", pin] => {
             session.set_pin(&PIN.into(), &pin.into()).unwrap();
@@ -70,13 +80,24 @@ fn obeys_an_order() {
 }
 
 fn log_in(token: &str) -> Session {
+    let session = open(token);
+    session.login(UserType::User, Some(&SecretString::from(PIN))).unwrap();
+    session
+}
+
+/// Gives the user the PIN of the tests again, as the administrator of the token can.
+fn reset_pin(token: &str) {
+    let session = open(token);
+    session.login(UserType::So, Some(&SecretString::from(SO_PIN))).unwrap();
+    session.init_pin(&PIN.into()).unwrap();
+}
+
+fn open(token: &str) -> Session {
     let pkcs11 = Pkcs11::new(SOFTHSM).unwrap();
     pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
     let is_it = |slot: &cryptoki::slot::Slot| pkcs11.get_token_info(*slot).unwrap().label() == token;
     let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(is_it).unwrap();
-    let session = pkcs11.open_rw_session(slot).unwrap();
-    session.login(UserType::User, Some(&SecretString::from(PIN))).unwrap();
-    session
+    pkcs11.open_rw_session(slot).unwrap()
 }
 
 /// A key as other tools make it: without an id, and for any use.

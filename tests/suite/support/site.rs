@@ -19,6 +19,7 @@ use super::client::{Reply, Signed, metadata, send};
 use super::pki::{Pki, write_private};
 
 pub const PIN: &str = "73195-pin-of-a-test";
+pub const SO_PIN: &str = "87654321";
 pub const ACCESS_KEY_ID: &str = "ABCDEFGHIJKLMNOPQRST";
 pub const SECRET_ACCESS_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG=";
 pub const CLIENT_CN: &str = "cks.kms.us-east-1.amazonaws.com";
@@ -178,7 +179,7 @@ credentials_file = "credentials.toml"
     /// Makes another token in the site's token directory.
     pub fn init_token(&self, label: &str) {
         let output = Command::new("softhsm2-util")
-            .args(["--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "87654321"])
+            .args(["--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", SO_PIN])
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
             .output()
             .unwrap();

@@ -11,8 +11,8 @@ use crate::key_manager::xks::tests::peer::{Behaviour, Ca, Peer, Then, http};
 use crate::key_manager::xks::tests::{AAD, Fixture, HEALTHY, INNER, STORE, origin, timed_health};
 use crate::key_manager::xks_proxy::ProxyFailure;
 
-const AT_ONCE: Range<u64> = 0..240;
-const ONE_ATTEMPT: Range<u64> = 245..480;
+const AT_ONCE: Range<u64> = 0..600;
+const ONE_ATTEMPT: Range<u64> = 245..600;
 const TWO_ATTEMPTS: Range<u64> = 490..600;
 
 /// The kind of a failure, for comparison.
@@ -51,7 +51,7 @@ async fn what_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_black_hole_is_tried_twice_and_recovers_at_once() {
+async fn a_black_hole_is_tried_twice_and_forgotten_when_it_ends() {
     let fixture = Fixture::new();
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -71,6 +71,10 @@ async fn a_black_hole_is_tried_twice_and_recovers_at_once() {
     let seconds = fixture.metric(&format!("holdfast_kms_xks_proxy_duration_seconds_sum{labels}")).unwrap();
     assert!((0.49..=0.5).contains(&seconds), "{seconds}");
     assert_eq!(fixture.metric(&format!("holdfast_kms_xks_proxy_duration_seconds_count{labels}")), Some(1.0));
+
+    drop(waiting);
+    let peer = Peer::over(listener, fixture.server(), Behaviour::Tls(http(200, HEALTHY), Then::Next));
+    fixture.open(&peer.endpoint()).health(origin("KmsHealthCheck")).await.unwrap();
 }
 
 #[tokio::test]

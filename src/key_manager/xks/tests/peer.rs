@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// What the peer does with each connection.
 #[derive(Clone)]
@@ -46,7 +47,11 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) async fn start(config: Arc<ServerConfig>, behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(TcpListener::bind("127.0.0.1:0").await.unwrap(), config, behaviour)
+    }
+
+    /// The same on a socket that listens already.
+    pub(super) fn over(listener: TcpListener, config: Arc<ServerConfig>, behaviour: Behaviour) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (counter, log) = (Arc::clone(&connections), Arc::clone(&requests));
@@ -73,46 +78,54 @@ async fn serve(
     behaviour: Behaviour,
     log: Arc<Mutex<Vec<String>>>,
 ) {
-    let (bytes, then) = match behaviour {
-        Behaviour::CloseBeforeTls => return,
+    match behaviour {
+        Behaviour::CloseBeforeTls => {}
         Behaviour::Plain(bytes) => {
             tcp.write_all(bytes).await.unwrap();
-            return std::future::pending().await;
+            std::future::pending().await
         }
         Behaviour::Silent => {
             let _tcp = tcp;
-            return std::future::pending().await;
+            std::future::pending().await
         }
-        Behaviour::Tls(bytes, then) => (bytes, then),
-    };
-    let Ok(mut tls) = acceptor.accept(tcp).await else { return };
-    while let Some(request) = read_request(&mut tls).await {
-        log.lock().push(request);
-        match then {
-            Then::Close => {
-                let _ = tls.write_all(&bytes).await;
-                let _ = tls.shutdown().await;
-                return;
-            }
-            Then::Next => tls.write_all(&bytes).await.unwrap(),
-            Then::Drip => {
-                for byte in &bytes {
-                    let _ = tls.write_all(&[*byte]).await;
-                    let _ = tls.flush().await;
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+        Behaviour::Tls(bytes, then) => {
+            // A reset takes back what waits to be sent.
+            tcp.set_nodelay(true).unwrap();
+            let Ok(mut tls) = acceptor.accept(tcp).await else { return };
+            while let Some(request) = read_request(&mut tls).await {
+                log.lock().push(request);
+                if !answer(&mut tls, &bytes, then).await {
+                    return;
                 }
-                return std::future::pending().await;
-            }
-            Then::Reset => {
-                let _ = tls.write_all(&bytes).await;
-                let _ = tls.flush().await;
-                // A reset overtakes what has not been read yet.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                tls.get_ref().0.set_zero_linger().unwrap();
-                return;
             }
         }
     }
+}
+
+/// Whether another request may follow.
+async fn answer(tls: &mut TlsStream<TcpStream>, bytes: &[u8], then: Then) -> bool {
+    // The client may be gone already.
+    match then {
+        Then::Close => {
+            let _ = tls.write_all(bytes).await;
+            let _ = tls.shutdown().await;
+        }
+        Then::Next => {
+            let _ = tls.write_all(bytes).await;
+        }
+        Then::Drip => {
+            for byte in bytes {
+                let _ = tls.write_all(&[*byte]).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            std::future::pending().await
+        }
+        Then::Reset => {
+            let _ = tls.write_all(bytes).await;
+            tls.get_ref().0.set_zero_linger().unwrap();
+        }
+    }
+    matches!(then, Then::Next)
 }
 
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
