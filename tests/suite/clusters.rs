@@ -37,7 +37,7 @@ fn assert_out_of_use(members: &Members) {
 fn a_wrong_password_is_tried_on_one_member_and_the_right_one_opens_all() {
     let name = "clusters::a_wrong_password_is_tried_on_one_member_and_the_right_one_opens_all";
     story(name, apart, |members| {
-        assert_eq!(members.cluster.id(), "cluster-1a23b4cdefg");
+        assert_eq!(members.cluster.id(), "cluster-2a23b4cdefg");
         assert!(members.cluster.trust_anchor().starts_with("-----BEGIN CERTIFICATE-----"));
         assert_out_of_use(members);
         assert_eq!(members.active(), 2);
@@ -389,7 +389,7 @@ fn a_cluster_that_nobody_connected_is_no_trouble_of_the_daemon() {
     assert_eq!((site.metric(&state("one")), site.metric(&state("two"))), (Some(1.0), Some(1.0)));
     assert_eq!(site.admin_status("/readyz"), Some(200));
     site.holdfast_ok(&["key", "create", "another", "--hsm", "softhsm"]);
-    site.edit_configuration(|text| text.replace("cluster-1a23b4cdefg", "cluster-1a23b4cdefh"));
+    site.edit_configuration(|text| text.replace("cluster-2a23b4cdefg", "cluster-2a23b4cdefh"));
     site.wait_until("a refused reload", || site.reloads(Reload::Refused) > 0.0);
     let log = site.log();
     let is_trouble = |line: &&str| line.contains("WARN") || line.contains("ERROR");

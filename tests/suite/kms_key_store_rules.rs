@@ -296,7 +296,7 @@ fn members_that_are_missing_or_do_not_belong_are_refused() {
         json!({"XksProxyVpcEndpointServiceOwner": "123456789012"}),
         json!({"XksProxyConnectivity": "VPC_ENDPOINT_SERVICE"}),
         json!({"XksProxyConnectivity": "VPC_ENDPOINT_SERVICE", "XksProxyVpcEndpointServiceName": "vpce-svc-1"}),
-        json!({"CloudHsmClusterId": "cluster-1a23b4cdefg"}),
+        json!({"CloudHsmClusterId": "cluster-2a23b4cdefg"}),
         json!({"KeyStorePassword": "password"}),
         json!({"TrustAnchorCertificate": "certificate"}),
     ] {
@@ -387,7 +387,7 @@ fn an_update_that_makes_no_sense_or_does_not_work_changes_nothing() {
     });
     for (change, exception) in [
         (json!({}), "ValidationException"),
-        (json!({"CloudHsmClusterId": "cluster-1a23b4cdefg"}), "ValidationException"),
+        (json!({"CloudHsmClusterId": "cluster-2a23b4cdefg"}), "ValidationException"),
         (json!({"KeyStorePassword": "password"}), "ValidationException"),
         (json!({"XksProxyConnectivity": "VPC_ENDPOINT_SERVICE"}), "ValidationException"),
         (vpc.clone(), "ValidationException"),

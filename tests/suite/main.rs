@@ -21,6 +21,7 @@ mod kms_alias_permissions;
 mod kms_aliases;
 mod kms_at_once;
 mod kms_backup;
+mod kms_cloudhsm_key_stores;
 mod kms_crash;
 mod kms_create_key;
 mod kms_data_keys;

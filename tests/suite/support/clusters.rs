@@ -23,7 +23,7 @@ const FOLDER: &str = "CLUSTER_FOLDER";
 const DONE: &str = "story-done";
 const PATIENCE: Duration = Duration::from_secs(10);
 pub const TOKEN: &str = "shared";
-pub const CLUSTER_ID: &str = "cluster-1a23b4cdefg";
+pub const CLUSTER_ID: &str = "cluster-2a23b4cdefg";
 pub const PLAINTEXT: &[u8] = b"Hello World!";
 
 /// The cluster of a site, as key stores use it.

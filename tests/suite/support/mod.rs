@@ -3,6 +3,7 @@
 pub mod at_once;
 pub mod changes;
 pub mod client;
+pub mod cluster_stores;
 pub mod clusters;
 pub mod external_key_stores;
 pub mod faults;
