@@ -244,6 +244,11 @@ fn a_key_that_no_second_member_shows_is_destroyed() {
         assert_eq!(members.calls_of("one", "C_DestroyObject"), 1);
         members.inject("two", "");
         assert_eq!(members.labels(), Vec::<String>::new());
+        // The first call looks at the key that was made, the second looks for it.
+        members.inject("one", "C_GetAttributeValue code=CKR_DEVICE_ERROR from=2 count=1");
+        assert!(matches!(members.create(KEY), Err(ClusterError::Hsm(HsmError::Device(_)))));
+        assert_eq!(members.calls_of("one", "C_DestroyObject"), 2);
+        assert_eq!(members.labels(), Vec::<String>::new());
         members.create(KEY).unwrap();
         members.assert_works(KEY);
     });
