@@ -369,6 +369,23 @@ fn nodes_that_each_made_a_health_key_share_the_cluster() {
     });
 }
 
+/// SoftHSM makes nameless keys when it searches meanwhile, as the other member does.
+#[test]
+fn keys_that_are_made_at_once_all_have_their_names() {
+    story("clusters::keys_that_are_made_at_once_all_have_their_names", twins, |members| {
+        members.connected();
+        for round in 0..10 {
+            let labels = ["a", "b", "c", "d"].map(|name| format!("{name}-{round}"));
+            let [a, b, c, d] = labels.each_ref().map(|label| members.cluster.create_key(label, deadline()));
+            let (a, b, c, d) = members.wait(async { tokio::join!(a, b, c, d) });
+            assert!([a, b, c, d].iter().all(Result::is_ok), "round {round}");
+            labels.iter().for_each(|label| members.assert_works(label));
+        }
+        assert_eq!(members.labels().len(), 40);
+        assert!(members.labels().iter().all(|label| label.len() == 3));
+    });
+}
+
 #[test]
 fn one_softhsm_token_can_stand_for_two_members() {
     story("clusters::one_softhsm_token_can_stand_for_two_members", twins, |members| {
