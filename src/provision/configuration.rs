@@ -73,16 +73,15 @@ fn string(text: &str) -> String {
 
 fn first(folder: &Folder, ports: Ports, module: &str) -> String {
     let Ports { xks, xks_mtls, kms, kms_http, admin } = ports;
-    let (module, softhsm_variable) = (string(module), string(&folder.softhsm_variable().1));
-    let (token_label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
-    let (cluster, client_subject) = (cluster(&module), tls::CLIENT_SUBJECT);
+    let (module, variable) = (string(module), string(&folder.softhsm_variable().1));
+    let (label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
+    let (cluster, subject) = (cluster(&module), tls::CLIENT_SUBJECT);
     format!(
         r#"# The quick start's configuration; `holdfast config default` prints one that explains every member.
 # Changes last: a later quick start only moves ports and paths.
 
 state_dir = "state"
 
-# Metrics and health.
 [admin]
 listen = "127.0.0.1:{admin}"
 
@@ -101,7 +100,7 @@ private_key_file = "tls/server.key"
 
 [listener.client_auth]
 ca_file = "tls/ca.pem"
-subjects = ["{client_subject}"]
+subjects = ["{subject}"]
 
 # The AWS KMS API for the accounts in `accounts.toml`; others are made with `holdfast identity`.
 [kms]
@@ -129,13 +128,13 @@ clock_control = true
 [[hsm]]
 name = "{SOFTHSM}"
 module = {module}
-token_label = "{token_label}"
+token_label = "{label}"
 pin_file = "pin"
 iv_mode = "host"
 health_key = "{health_key}"
 
 [hsm.environment]
-SOFTHSM2_CONF = {softhsm_variable}
+SOFTHSM2_CONF = {variable}
 
 {cluster}
 [[key_store]]
@@ -150,7 +149,7 @@ keys = ["*"]
 
 /// One token stands for two HSMs; `module` is text of TOML.
 fn cluster(module: &str) -> String {
-    let token_label = softhsm::CLUSTER_TOKEN_LABEL;
+    let label = softhsm::CLUSTER_TOKEN_LABEL;
     format!(
         r#"# For custom key stores of the type AWS_CLOUDHSM: one token stands for two HSMs.
 [[cluster]]
@@ -160,11 +159,11 @@ module = {module}
 
 [[cluster.member]]
 name = "cluster-1"
-token_label = "{token_label}"
+token_label = "{label}"
 
 [[cluster.member]]
 name = "cluster-2"
-token_label = "{token_label}"
+token_label = "{label}"
 "#
     )
 }

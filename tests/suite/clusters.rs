@@ -244,6 +244,11 @@ fn a_key_that_no_second_member_shows_is_destroyed() {
         assert_eq!(members.calls_of("one", "C_DestroyObject"), 1);
         members.inject("two", "");
         assert_eq!(members.labels(), Vec::<String>::new());
+        // The first call looks at the key that was made, the second looks for it.
+        members.inject("one", "C_GetAttributeValue code=CKR_DEVICE_ERROR from=2 count=1");
+        assert!(matches!(members.create(KEY), Err(ClusterError::Hsm(HsmError::Device(_)))));
+        assert_eq!(members.calls_of("one", "C_DestroyObject"), 2);
+        assert_eq!(members.labels(), Vec::<String>::new());
         members.create(KEY).unwrap();
         members.assert_works(KEY);
     });
@@ -258,6 +263,10 @@ fn a_call_that_hangs_costs_the_deadline_and_leaves_no_key_behind() {
         let password = || vec![SecretBytes::new(PIN.as_bytes().to_vec())];
         let result = members.in_time(brief, |by| members.wait(members.cluster.log_in(password(), by)));
         assert_eq!(result, late.clone().map(|()| 0));
+        // Two copies of SoftHSM in one process do not wait for each other's files.
+        members.inject("one", "");
+        members.wait_until("a login", || members.log_in(&[PIN]).is_ok());
+        assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
         members.inject("one", "C_GetSlotList hang");
         members.in_time(brief, |by| assert_eq!(members.wait(members.cluster.active_hsms(by)), Ok(1)));
         members.inject("one", "");
@@ -357,6 +366,23 @@ fn nodes_that_each_made_a_health_key_share_the_cluster() {
         members.connected().create(KEY).unwrap();
         assert_eq!(members.states(), [HealthState::Active; 2]);
         assert_eq!(members.labels(), [KEY]);
+    });
+}
+
+/// SoftHSM makes nameless keys when it searches meanwhile, as the other member does.
+#[test]
+fn keys_that_are_made_at_once_all_have_their_names() {
+    story("clusters::keys_that_are_made_at_once_all_have_their_names", twins, |members| {
+        members.connected();
+        for round in 0..10 {
+            let labels = ["a", "b", "c", "d"].map(|name| format!("{name}-{round}"));
+            let [a, b, c, d] = labels.each_ref().map(|label| members.cluster.create_key(label, deadline()));
+            let (a, b, c, d) = members.wait(async { tokio::join!(a, b, c, d) });
+            assert!([a, b, c, d].iter().all(Result::is_ok), "round {round}");
+            labels.iter().for_each(|label| members.assert_works(label));
+        }
+        assert_eq!(members.labels().len(), 40);
+        assert!(members.labels().iter().all(|label| label.len() == 3));
     });
 }
 

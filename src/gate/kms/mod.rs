@@ -14,6 +14,7 @@ mod key_cache;
 mod key_creation;
 mod key_store_refused;
 mod key_store_secrets;
+mod key_store_update;
 mod key_stores;
 mod material;
 mod open_key;
@@ -38,14 +39,12 @@ pub use account::Account;
 pub use call::{Call, Request, RequestId, Use};
 pub use cluster_keys::{ClusterFindings, OrphanedKey};
 pub use connecting::{KeyStoreName, Resumed};
-pub use custom_key_stores::{
-    ClusterUpdate, CustomKeyStores, ExternalUpdate, KeyStoreUpdate, NewBacking, NewCustomKeyStore,
-    NewExternal, ProxyCredential,
-};
+pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
 pub use facts::RequestFacts;
 pub use key_creation::NewKey;
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
+pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};
 pub use key_stores::{KeyStoreParts, KeyStoreSettings};
 pub use open_key::{Decrypted, GeneratedDataKey, NewGrant, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};

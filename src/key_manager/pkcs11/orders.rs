@@ -194,6 +194,14 @@ impl Watcher {
             return Err(Fault::new(Blame::Usage, format!("the cluster has a key `{label}` already")));
         }
         self.generate(label.clone(), deadline, library)?;
+        let made = self.show_key(label, library);
+        if made.is_err() {
+            let _ = self.destroy_key(label, library);
+        }
+        made
+    }
+
+    fn show_key(&mut self, label: &ExternalKeyId, library: &Library) -> Result<ClusterKey, Fault> {
         self.read_key(label, library)?;
         let ready = self.session.ready(library)?;
         let made = inventory::list(ready, Some(label.as_str()))?.into_iter().next();

@@ -46,7 +46,8 @@ pub fn story(test: &str, prepare: impl FnOnce() -> Site, story: impl FnOnce(&Mem
         members.inject("two", "");
         members.modules.iter().for_each(|module| module.finalize());
         std::fs::write(members.folder.join(DONE), "").unwrap();
-        return;
+        // Nor do two copies of it survive the end of threads then.
+        signal_hook::low_level::exit(0);
     }
     let site = prepare();
     let config = Config::load(&site.path("holdfast.toml")).unwrap();
