@@ -7,7 +7,7 @@ use crate::support::cluster_stores::{
 };
 use crate::support::clusters::CLUSTER_ID;
 use crate::support::external_key_stores::new_external_key;
-use crate::support::kms::OTHER_ACCOUNT;
+use crate::support::kms::{KmsClient, OTHER_ACCOUNT};
 use crate::support::kms_stories::{PLAINTEXT, key_arn};
 use crate::support::pki::Pki;
 use crate::support::site::{PIN, merged};
@@ -145,7 +145,8 @@ fn deletion_status(site: &Site) -> String {
     let record = || -> Option<Value> {
         let log = site.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut statuses = lines.filter_map(|line| line["backing_keys_deletion_status"].as_str().map(str::to_owned));
+        let mut statuses =
+            lines.filter_map(|line| line["backing_keys_deletion_status"].as_str().map(str::to_owned));
         statuses.next().map(|status| serde_json::from_str(&status).unwrap())
     };
     site.wait_until("the record of a deletion", || record().is_some());
@@ -409,6 +410,28 @@ fn a_deletion_that_cannot_reach_the_cluster_leaves_an_orphan_that_is_found() {
 }
 
 #[test]
+fn a_daemon_that_ends_while_it_makes_a_key_leaves_no_key_and_an_orphan_that_is_found() {
+    let site = site_with_cluster();
+    let store = site.connected_cluster_store("story");
+    wait_for_members(&site);
+    site.inject_members("C_GenerateKey after crash");
+    let client = KmsClient::open(&site.runtime, site.kms_endpoint());
+    let cut = client.unwrap().call("CreateKey", &new_cluster_key(&store));
+    assert!(cut.is_err(), "{cut:?}");
+    site.wait_until("the end of the daemon", || site.exit_status().is_some());
+    site.kill();
+    site.inject_members("");
+    site.run();
+    site.wait_ready();
+    wait_for_members(&site);
+    assert_eq!(site.kms("ListKeys", &json!({})).ok()["Keys"], json!([]));
+    let findings = site.cluster_findings();
+    assert_eq!(findings["orphans"].as_array().unwrap().len(), 1, "{findings}");
+    let key = site.create_cluster_key(&store);
+    site.kms_encrypt(&key);
+}
+
+#[test]
 fn a_key_store_that_was_killed_while_it_connected_can_be_connected() {
     let site = site_with_cluster();
     let store = site.connected_cluster_store("story");
@@ -441,15 +464,25 @@ fn a_connected_cluster_is_logged_in_to_again_after_a_restart() {
     let key = site.create_cluster_key(&store);
     let blob = site.kms_encrypt(&key);
     for _ in 0..3 {
+        // SoftHSM empties the file of a token and writes it anew when somebody logs in.
+        wait_for_members(&site);
         site.kill();
         site.run();
         site.wait_ready();
         assert_eq!(site.connection_state(&store), "CONNECTED");
-        site.wait_until("the login", || {
-            site.kms("Decrypt", &json!({"CiphertextBlob": blob})).0.status == 200
-        });
+        wait_for_members(&site);
+        assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
     }
     site.create_cluster_key(&store);
+}
+
+/// Until both are logged in.
+#[track_caller]
+fn wait_for_members(site: &Site) {
+    for member in MEMBERS {
+        let series = format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"ACTIVE\"}}");
+        site.wait_until("a login", || site.metric(&series) == Some(1.0));
+    }
 }
 
 #[test]

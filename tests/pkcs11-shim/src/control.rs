@@ -173,6 +173,6 @@ impl Rule {
         self.fault != nothing
             && (!harms_output || self.function.is_some_and(Function::has_output))
             && (!self.fault.forget || self.function == Some(Function::C_FindObjects))
-            && (!self.fault.after || self.fault.code.is_some())
+            && (!self.fault.after || self.fault.crash || self.fault.code.is_some())
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn call(function: Function, arguments: &[usize], forward: impl FnOnce
     let Ok(Shim { real, control, .. }) = shim() else { return CKR_FUNCTION_NOT_SUPPORTED };
     let Some(address) = real[function as usize] else { return CKR_FUNCTION_NOT_SUPPORTED };
     let Some(fault) = control.enter(function, arguments.first().copied()) else { return forward(address) };
-    if fault.crash {
+    if fault.crash && !fault.after {
         std::process::abort();
     }
     thread::sleep(fault.delay);
@@ -70,6 +70,9 @@ pub(crate) fn call(function: Function, arguments: &[usize], forward: impl FnOnce
         Some(code) if !fault.after => code,
         code => {
             let result = forward(address);
+            if fault.crash {
+                std::process::abort();
+            }
             if result == CKR_OK {
                 // SAFETY: the token has just filled these buffers, which the caller vouches for.
                 unsafe { harm_output(&fault, function, arguments) };

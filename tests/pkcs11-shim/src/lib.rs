@@ -17,7 +17,7 @@
 //! C_Encrypt code=0x30 after                         the token does its work, the answer is lost
 //! C_Encrypt delay_ms=500                            slow
 //! C_Decrypt hang                                    until this line disappears from the file, then goes on
-//! C_Encrypt crash                                   ends the process
+//! C_Encrypt crash                                   ends the process; with `after`, once the token has done its work
 //! C_Encrypt corrupt                                 one bit of the output is flipped
 //! C_Encrypt short                                   the output lacks its last byte
 //! C_FindObjects forget                              no objects
