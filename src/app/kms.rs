@@ -85,12 +85,12 @@ impl KmsFace {
         let parts = KmsParts {
             store: Arc::clone(&store),
             backing_keys: Arc::clone(&backing_keys),
-            key_stores: key_stores(
-                &settings.external_key_stores,
-                Arc::clone(&xks_proxies) as Arc<dyn XksProxies>,
+            key_stores: KeyStoreParts {
+                proxies: Arc::clone(&xks_proxies) as Arc<dyn XksProxies>,
                 clusters,
-                &metrics,
-            ),
+                metrics: KeyStoreMetrics::new(&metrics),
+            },
+            key_store_settings: key_store_settings(&settings.external_key_stores),
             clock: kms_clock,
             quotas: resource_quotas(&settings.resource_quotas),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
@@ -290,13 +290,8 @@ impl Development for KmsFace {
     }
 }
 
-/// What custom key stores are built on.
-fn key_stores(
-    config: &config::ExternalKeyStores,
-    proxies: Arc<dyn XksProxies>,
-    clusters: Arc<dyn Clusters>,
-    metrics: &Metrics,
-) -> KeyStoreParts {
+/// What can change about custom key stores while the daemon runs.
+pub(super) fn key_store_settings(config: &config::ExternalKeyStores) -> KeyStoreSettings {
     // The configuration has them at one at least.
     let rate = |rate: u32| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
     let by_id =
@@ -311,15 +306,10 @@ fn key_stores(
         has_network_load_balancer: service.load_balancer == config::LoadBalancer::Network,
         allowed_principals: service.allowed_principals.clone(),
     };
-    KeyStoreParts {
-        proxies,
-        clusters,
-        metrics: KeyStoreMetrics::new(metrics),
-        settings: KeyStoreSettings {
-            requests_per_second: rate(config.requests_per_second),
-            requests_per_second_by_id: by_id.collect(),
-            vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
-        },
+    KeyStoreSettings {
+        requests_per_second: rate(config.requests_per_second),
+        requests_per_second_by_id: by_id.collect(),
+        vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::app::build::{App, load_tls};
-use crate::app::kms::{load_proxy_trust, read_identities};
+use crate::app::kms::{key_store_settings, load_proxy_trust, read_identities};
 use crate::config::Config;
 
 impl App {
@@ -49,6 +49,9 @@ impl App {
 
         if let Some((face, trust)) = self.kms().zip(proxy_trust) {
             face.trust_proxies(trust);
+        }
+        if let Some((face, kms)) = self.kms().zip(config.kms.as_ref()) {
+            face.kms.set_key_store_settings(key_store_settings(&kms.external_key_stores));
         }
         self.server.set_key_stores(key_stores);
         for (name, settings) in tls {
@@ -106,6 +109,12 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
             .map(|listener| (listener.name.clone(), listener.listen, listener.client_auth.is_some()))
             .collect()
     };
+    // What is looked up when it is needed may change.
+    let built_in = |config: &Config| {
+        let mut kms = config.kms.clone()?;
+        kms.external_key_stores.forget_what_can_change();
+        Some(kms)
+    };
     [
         ("`[admin]`", before.admin == after.admin),
         ("`[[cluster]]` and its trust anchor", before.clusters == after.clusters),
@@ -116,7 +125,7 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
             "`[[listener]]` names, addresses and whether clients need a certificate",
             sockets(before) == sockets(after),
         ),
-        ("`[kms]` but the files it names", before.kms == after.kms),
+        ("`[kms]` but the files it names and the quotas of key stores", built_in(before) == built_in(after)),
         ("`[dev]`", before.dev == after.dev),
         ("`[log]`", before.log == after.log),
         ("`state_dir`", before.state_dir == after.state_dir),

@@ -109,7 +109,13 @@ fn check_environment(
     }
 }
 
-/// Its keys are files of this machine.
+impl Hsm {
+    /// Its keys are files of this machine.
+    pub fn is_softhsm(&self) -> bool {
+        is_softhsm(&self.module)
+    }
+}
+
 pub(super) fn is_softhsm(module: &Path) -> bool {
     module.file_name().is_some_and(|name| name.to_string_lossy().contains("softhsm"))
 }

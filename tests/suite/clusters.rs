@@ -377,7 +377,12 @@ fn keys_that_are_made_at_once_all_have_their_names() {
         for round in 0..10 {
             let labels = ["a", "b", "c", "d"].map(|name| format!("{name}-{round}"));
             let [a, b, c, d] = labels.each_ref().map(|label| members.cluster.create_key(label, deadline()));
-            let (a, b, c, d) = members.wait(async { tokio::join!(a, b, c, d) });
+            let searches = async {
+                for _ in 0..20 {
+                    members.hsms[1].refresh().await.unwrap();
+                }
+            };
+            let (a, b, c, d, ()) = members.wait(async { tokio::join!(a, b, c, d, searches) });
             assert!([a, b, c, d].iter().all(Result::is_ok), "round {round}");
             labels.iter().for_each(|label| members.assert_works(label));
         }

@@ -97,11 +97,11 @@ fn everything_that_is_wrong_with_external_key_stores_is_told() {
     let service = |members: &str| format!("[[kms.external_key_stores.vpc_endpoint_service]]\n{members}");
     let named = "name = \"com.amazonaws.vpce.us-east-1.vpce-svc-0a\"\nprivate_dns_name = \"a.example.com\"\n";
     for (members, problems) in [
-        ("requests_per_second = 1801".to_owned(), vec![": `requests_per_second` must be 1 to 1800"]),
+        ("requests_per_second = 1000001".to_owned(), vec![": `requests_per_second` must be 1 to 1000000"]),
         (
             "requests_per_second = 0\nhealth_interval_seconds = 0".to_owned(),
             vec![
-                ": `requests_per_second` must be 1 to 1800",
+                ": `requests_per_second` must be 1 to 1000000",
                 ": `health_interval_seconds` must be 1 to 86400",
             ],
         ),
@@ -109,7 +109,7 @@ fn everything_that_is_wrong_with_external_key_stores_is_told() {
             "[kms.external_key_stores.requests_per_second_by_id]\nother = 0".to_owned(),
             vec![
                 ".requests_per_second_by_id: `other` is not the id of a custom key store",
-                ".requests_per_second_by_id: `other` must be 1 to 1800",
+                ".requests_per_second_by_id: `other` must be 1 to 1000000",
             ],
         ),
         (

@@ -180,14 +180,13 @@ impl OpenKey<'_> {
     }
 
     fn admit_to_proxy(&self) -> Result<(), Refused> {
-        let metrics = &self.call().kms.key_stores.parts().metrics;
-        self.known_key_store()?.admit(self.action(), metrics)
+        self.call().kms.key_stores.admit(&self.known_key_store()?.store, self.action())
     }
 
     /// The cluster, and the label of the key in it.
     fn cluster(&self) -> Result<(Arc<dyn Cluster>, &str), Refused> {
         let known = self.known_key_store()?;
-        known.admit(self.action(), &self.call().kms.key_stores.parts().metrics)?;
+        self.call().kms.key_stores.admit(&known.store, self.action())?;
         Ok((self.call().kms.cluster_of(known)?, self.key().id.as_str()))
     }
 

@@ -124,8 +124,8 @@ impl Kms {
         backing: &ExternalBacking,
         deadline: Instant,
     ) -> Result<(), Failed> {
-        let services = &self.key_stores.parts().settings.vpc_endpoint_services;
-        vpc_endpoint_service::check(backing, &known.store.scope.region, services)?;
+        let services = self.key_stores.settings();
+        vpc_endpoint_service::check(backing, &known.store.scope.region, &services.vpc_endpoint_services)?;
         let operation = crate::domain::kms::AccountAction::ConnectCustomKeyStore.as_str();
         let health = self.ask_health(known, operation, deadline).await?;
         if health.serves() { Ok(()) } else { Err(Failed::Unhealthy) }

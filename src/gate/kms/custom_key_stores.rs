@@ -105,7 +105,7 @@ impl CustomKeyStores<'_> {
         let of = SecretOf::store(&known.store);
         check_members(&known.store, &update)?;
         check_updatable(&known.store, &update)?;
-        let is_of_name_only = !update.changes_backing();
+        let is_to_be_tried = update.is_to_be_tried();
         if let Some(name) = update.name {
             next.name = name;
         }
@@ -119,7 +119,7 @@ impl CustomKeyStores<'_> {
             }
         };
         self.check_conflicts(&next).await?;
-        if !is_of_name_only {
+        if is_to_be_tried {
             self.check_backing(&next, credential.as_ref(), IsNew(false)).await?;
         }
         next.revision += 1;
@@ -194,8 +194,8 @@ impl CustomKeyStores<'_> {
         match &store.backing {
             KeyStoreBacking::CloudHsm(backing) => self.check_cluster(backing).await,
             KeyStoreBacking::External(backing) => {
-                let services = &self.call.kms.key_stores.parts().settings.vpc_endpoint_services;
-                vpc_endpoint_service::check(backing, &self.scope.region, services)
+                let services = self.call.kms.key_stores.settings();
+                vpc_endpoint_service::check(backing, &self.scope.region, &services.vpc_endpoint_services)
                     .map_err(KeyStoreRefused::VpcEndpointService)?;
                 // AWS KMS Developer Guide, Create an external key store: the way through a VPC is not there yet.
                 let is_public = backing.connectivity == XksProxyConnectivity::PublicEndpoint;

@@ -30,9 +30,20 @@ pub struct ExternalUpdate {
 }
 
 impl KeyStoreUpdate {
-    pub(super) fn changes_backing(&self) -> bool {
-        let ExternalUpdate { uri_path, credential, .. } = &self.external;
-        self.needs_disconnection() || uri_path.is_some() || credential.is_some()
+    /// Whether the proxy or cluster may not fit any more. A name says nothing of that; a password is tried when the
+    /// key store is connected.
+    pub(super) fn is_to_be_tried(&self) -> bool {
+        let ClusterUpdate { cluster_id, password: _ } = &self.cluster;
+        let ExternalUpdate {
+            connectivity,
+            uri_endpoint,
+            uri_path,
+            vpc_service_name,
+            vpc_service_owner,
+            credential,
+        } = &self.external;
+        let names = [cluster_id, uri_endpoint, uri_path, vpc_service_name, vpc_service_owner];
+        connectivity.is_some() || credential.is_some() || names.iter().any(|name| name.is_some())
     }
 
     /// AWS KMS Developer Guide, Edit external key store properties.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::RwLock;
 use tokio::sync::{Notify, OnceCell};
@@ -29,7 +30,6 @@ pub struct KeyStoreParts {
     pub proxies: Arc<dyn XksProxies>,
     pub clusters: Arc<dyn Clusters>,
     pub metrics: KeyStoreMetrics,
-    pub settings: KeyStoreSettings,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ const KNOWN_MAX: usize = 1000;
 
 pub(super) struct KeyStores {
     parts: KeyStoreParts,
+    settings: ArcSwap<KeyStoreSettings>,
     known: Shelf<(Scope, CustomKeyStoreId), Arc<KnownKeyStore>>,
     /// Apart from the key stores, so that a change of one does not give it a fresh quota.
     quotas: RwLock<HashMap<CustomKeyStoreId, Arc<DefaultDirectRateLimiter>>>,
@@ -58,16 +59,35 @@ pub(super) struct KnownKeyStore {
     pub(super) store: CustomKeyStore,
     /// Made when it is needed first.
     proxy: OnceCell<Arc<dyn XksProxy>>,
-    quota: Arc<DefaultDirectRateLimiter>,
 }
 
 impl KeyStores {
-    pub(super) fn new(parts: KeyStoreParts) -> Self {
-        Self { parts, known: Shelf::new(KNOWN_MAX), quotas: RwLock::default(), transitions: Notify::new() }
+    pub(super) fn new(parts: KeyStoreParts, settings: KeyStoreSettings) -> Self {
+        Self {
+            parts,
+            settings: ArcSwap::from_pointee(settings),
+            known: Shelf::new(KNOWN_MAX),
+            quotas: RwLock::default(),
+            transitions: Notify::new(),
+        }
     }
 
     pub(super) const fn parts(&self) -> &KeyStoreParts {
         &self.parts
+    }
+
+    pub(super) fn settings(&self) -> arc_swap::Guard<Arc<KeyStoreSettings>> {
+        self.settings.load()
+    }
+
+    /// Counts a cryptographic operation against the quota of the key store, before anything is sent anywhere.
+    pub(super) fn admit(&self, store: &CustomKeyStore, action: KeyAction) -> Result<(), Refused> {
+        if self.quota(&store.id).check().is_ok() {
+            return Ok(());
+        }
+        let spec = KeySpec::SymmetricDefault.as_str();
+        self.parts.metrics.throttled(store.id.as_str(), tracked_name(action), spec);
+        Err(KeyStoreRefused::Throttled.into())
     }
 
     pub(super) fn forget(&self, scope: &Scope, id: &CustomKeyStoreId) {
@@ -93,7 +113,7 @@ impl KeyStores {
         if let Some(quota) = self.quotas.read().get(id) {
             return Arc::clone(quota);
         }
-        let settings = &self.parts.settings;
+        let settings = self.settings.load();
         let own = settings.requests_per_second_by_id.get(id.as_str()).copied();
         let quota = Quota::per_second(own.unwrap_or(settings.requests_per_second));
         let mut quotas = self.quotas.write();
@@ -126,23 +146,17 @@ impl KeyStores {
         if let KeyStoreBacking::External(backing) = &store.backing {
             self.parts.metrics.credential_since(store.id.as_str(), backing.credential_since.0 / 1000);
         }
-        KnownKeyStore { quota: self.quota(&store.id), proxy: OnceCell::new(), store }
-    }
-}
-
-impl KnownKeyStore {
-    /// Counts a cryptographic operation against the quota of the key store, before anything is sent anywhere.
-    pub(super) fn admit(&self, action: KeyAction, metrics: &KeyStoreMetrics) -> Result<(), Refused> {
-        if self.quota.check().is_ok() {
-            return Ok(());
-        }
-        let spec = KeySpec::SymmetricDefault.as_str();
-        metrics.throttled(self.store.id.as_str(), tracked_name(action), spec);
-        Err(KeyStoreRefused::Throttled.into())
+        KnownKeyStore { proxy: OnceCell::new(), store }
     }
 }
 
 impl Kms {
+    /// Other quotas and VPC endpoint services, from now on.
+    pub fn set_key_store_settings(&self, settings: KeyStoreSettings) {
+        self.key_stores.settings.store(Arc::new(settings));
+        self.key_stores.quotas.write().clear();
+    }
+
     /// The key store, from memory or from the store.
     pub(super) async fn find_key_store(
         &self,

@@ -91,6 +91,7 @@ pub struct KmsParts {
     pub store: Arc<dyn Store>,
     pub backing_keys: Arc<dyn BackingKeys>,
     pub key_stores: KeyStoreParts,
+    pub key_store_settings: KeyStoreSettings,
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
     /// Keys whose metadata is kept in memory.
@@ -99,14 +100,15 @@ pub struct KmsParts {
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, clock, quotas, known_keys_max } = parts;
+        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, known_keys_max } =
+            parts;
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
             backing_keys,
             clock,
             cache,
-            key_stores: Arc::new(KeyStores::new(key_stores)),
+            key_stores: Arc::new(KeyStores::new(key_stores, key_store_settings)),
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),

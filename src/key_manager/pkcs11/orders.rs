@@ -127,10 +127,21 @@ impl Watcher {
 
     fn log_in(&mut self, pin: &SecretBytes) -> Result<(), Fault> {
         let token = Arc::clone(&self.token);
-        // SoftHSM compares PINs with what it read when it was initialized.
-        self.reinitialize(token.module.generation());
+        let others_work = token.module.is_in_service();
+        if !others_work {
+            self.reinitialize(token.module.generation());
+        }
+        let refused = token.log_in_with(pin, &token.module.library());
+        match refused {
+            // SoftHSM compares PINs with what it read when it was initialized. Initializing it again ends the sessions
+            // of its other tokens, so that comes only where the PIN may have been changed by another program.
+            Err(fault) if fault.blame == Blame::Pin && others_work && token.config.is_softhsm() => {
+                self.reinitialize(token.module.generation());
+                token.log_in_with(pin, &token.module.library())?;
+            }
+            other => other?,
+        }
         let library = token.module.library();
-        token.log_in_with(pin, &library)?;
         let result = self.ensure_health_key(&library);
         if result.is_err() {
             token.disconnect();
