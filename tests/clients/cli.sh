@@ -154,6 +154,47 @@ next=$(sed -n 's/.*"NextToken": "\([^"]*\)".*/\1/p' first.json)
 [[ -n $next ]] || fail 'there is no NextToken'
 is 3 "$(aws kms list-aliases --key-id "$other" --starting-token "$next" | grep -c '"AliasName"')"
 
+# An external key store over the proxy beside it. Version 1 of the CLI fetches what looks like a URL, so the request is
+# in a file; --cli-input-json is taken as it is.
+state() {
+    get kms describe-custom-key-stores --custom-key-store-id "$store" \
+        "CustomKeyStores[].[ConnectionState,ConnectionErrorCode || '-']"
+}
+# settled COMMAND: the state after it.
+settled() {
+    aws kms "$1" --custom-key-store-id "$store"
+    while [[ $(state) == *ING* ]]; do sleep 0.1; done
+    state
+}
+cat >store.json <<JSON
+{"CustomKeyStoreName": "shell", "CustomKeyStoreType": "EXTERNAL_KEY_STORE", "XksProxyConnectivity": "PUBLIC_ENDPOINT",
+ "XksProxyUriEndpoint": "https://$XKS_PROXY_HOST", "XksProxyUriPath": "/$URI_PREFIX/kms/xks/v1",
+ "XksProxyAuthenticationCredential": {"AccessKeyId": "$SIGV4_ACCESS_KEY_ID",
+  "RawSecretAccessKey": "$SIGV4_SECRET_ACCESS_KEY"}}
+JSON
+store=$(get kms create-custom-key-store --cli-input-json file://store.json CustomKeyStoreId)
+is "$(printf 'DISCONNECTED\t-')" "$(state)"
+is "$(printf 'CONNECTED\t-')" "$(settled connect-custom-key-store)"
+outside=$(get kms create-key --origin EXTERNAL_KEY_STORE --custom-key-store-id "$store" --xks-key-id "$KEY_ID" \
+    KeyMetadata.KeyId)
+is "$KEY_ID" "$(get kms describe-key --key-id "$outside" KeyMetadata.XksKeyConfiguration.Id)"
+refused XksKeyAlreadyInUseException CreateKey \
+    'The external key is already associated with another KMS key in this external key store.' \
+    kms create-key --origin EXTERNAL_KEY_STORE --custom-key-store-id "$store" --xks-key-id "$KEY_ID"
+get kms encrypt --key-id "$outside" --plaintext fileb://plain CiphertextBlob | base64 --decode >sealed-outside
+get kms decrypt --ciphertext-blob fileb://sealed-outside Plaintext | base64 --decode | cmp - plain
+is "$(printf 'DISCONNECTED\t-')" "$(settled disconnect-custom-key-store)"
+is Unavailable "$(get kms describe-key --key-id "$outside" KeyMetadata.KeyState)"
+refused KMSInvalidStateException Decrypt 'This KMS key is in a custom key store that is not connected to its external key '\
+'store proxy. Connect the external key store and try the request again.' \
+    kms decrypt --ciphertext-blob fileb://sealed-outside
+aws kms update-custom-key-store --custom-key-store-id "$store" --new-custom-key-store-name 'another name'
+is 'another name' "$(get kms describe-custom-key-stores --custom-key-store-id "$store" 'CustomKeyStores[].CustomKeyStoreName')"
+aws kms schedule-key-deletion --key-id "$outside" --pending-window-in-days 7 >/dev/null
+refused CustomKeyStoreHasCMKsException DeleteCustomKeyStore \
+    'The custom key store contains KMS keys. Schedule their deletion, and delete it when they are gone.' \
+    kms delete-custom-key-store --custom-key-store-id "$store"
+
 # The end of a key: a week in a second
 is PendingDeletion "$(get kms schedule-key-deletion --key-id "$key" --pending-window-in-days 7 KeyState)"
 refused KMSInvalidStateException Encrypt "$arn:key/$key is pending deletion." \
@@ -165,5 +206,7 @@ curl --silent --show-error --fail --noproxy '*' --output /dev/null --request POS
 refused NotFoundException DescribeKey "Key '$arn:key/$key' does not exist" kms describe-key --key-id "$key"
 refused NotFoundException DescribeKey "Alias $arn:alias/shell is not found." kms describe-key --key-id alias/shell
 is '' "$(get kms list-keys "Keys[?KeyId=='$key'].KeyId")"
+aws kms delete-custom-key-store --custom-key-store-id "$store"
+is 0 "$(get kms describe-custom-key-stores 'length(CustomKeyStores)')"
 
 printf 'cli: %s checks\n' "$checks"

@@ -180,6 +180,7 @@ build_daemon
 start_daemon
 export HOLDFAST_KEY_STATES=$root/tests/golden/key_states.txt
 export HOLDFAST_TEST_ROLE_ARN=arn:aws:iam::$HOLDFAST_ACCOUNT_ID:role/application
+export HOLDFAST_TEST_BINARY=$binary HOLDFAST_TEST_FOLDER=$folder
 export HOLDFAST_AUDITOR_ROLE_ARN=arn:aws:iam::$HOLDFAST_ACCOUNT_ID:role/auditor
 failed=()
 for suite in "${suites[@]}"; do
