@@ -251,6 +251,13 @@ class KmsBench(Bench):
         self.stop(ours)
         configuration.write_text(text)
 
+    def run_key_stores(self):
+        try:
+            self.kms_custom_key_stores()
+        finally:
+            for process in self.processes:
+                process.kill()
+
     def run_kms(self, keys):
         try:
             self.kms_against_floor()

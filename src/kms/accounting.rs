@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
 
-use crate::domain::kms::{AccountId, Region};
+use crate::domain::kms::{AccountId, CustomKeyStoreId, KeyPlace, Region, XksKeyId};
 use crate::gate::kms::RequestId;
 use crate::identity::kms::Caller;
 use crate::kms::error::Error;
@@ -45,6 +45,7 @@ pub(super) struct Arrival<'a> {
 pub(super) struct Record {
     caller: Option<Signer>,
     key_id: Option<String>,
+    place: Option<KeyPlace>,
 }
 
 struct Signer {
@@ -95,6 +96,11 @@ impl Record {
     /// How the request names its key.
     pub(super) fn note_key(&mut self, key_id: Option<&str>) {
         self.key_id = key_id.map(str::to_owned);
+    }
+
+    /// Where that is.
+    pub(super) fn note_place(&mut self, place: Option<&KeyPlace>) {
+        self.place = place.cloned();
     }
 }
 
@@ -151,6 +157,10 @@ struct Line<'a> {
     region: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_key_store_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xks_key_id: Option<&'a str>,
     duration_us: u128,
     peer: SocketAddr,
     listener: &'a str,
@@ -176,6 +186,7 @@ impl Drop for Accounting<'_> {
         self.count(duration, error_name);
         let Some(log) = &parts.request_log else { return };
         let signer = record.caller.as_ref();
+        let place = record.place.as_ref();
         let request_id = arrival.id.uuid();
         let line = Line {
             timestamp: &timestamp(parts.clock.now()),
@@ -191,6 +202,8 @@ impl Drop for Accounting<'_> {
             access_key_id: signer.map(|signer| &*signer.access_key_id),
             region: signer.map(|signer| signer.region.as_str()),
             key_id: record.key_id.as_deref(),
+            custom_key_store_id: place.and_then(KeyPlace::custom_key_store).map(CustomKeyStoreId::as_str),
+            xks_key_id: place.and_then(KeyPlace::xks_key_id).map(XksKeyId::as_str),
             duration_us: duration.as_micros(),
             peer: arrival.peer,
             listener: arrival.listener,

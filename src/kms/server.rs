@@ -127,7 +127,9 @@ impl Server {
         let call = Call::new(&self.parts.kms, request);
         let answer = operations::dispatch(operation, &call, body);
         // The HSM keeps the deadline by itself; a disk that hangs does not.
-        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(Error::TimedOut))
+        let result = tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(Error::TimedOut));
+        record.note_place(call.opened_place());
+        result
     }
 
     fn authenticate(&self, head: &Head<'_>, body: &[u8]) -> Result<Caller, Error> {

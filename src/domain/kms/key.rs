@@ -173,6 +173,14 @@ impl KeyPlace {
             Self::CloudHsm { store } | Self::External { store, .. } => Some(store),
         }
     }
+
+    /// The external key, if there is one.
+    pub const fn xks_key_id(&self) -> Option<&XksKeyId> {
+        match self {
+            Self::CloudHsm { .. } | Self::Default => None,
+            Self::External { xks_key_id, .. } => Some(xks_key_id),
+        }
+    }
 }
 
 impl Key {

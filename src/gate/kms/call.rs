@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, Key, KeyAction, KeyId, KeyReference,
-    Region, Scope, UnixMillis, Uuid, check,
+    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, Key, KeyAction, KeyId, KeyPlace,
+    KeyReference, Region, Scope, UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
@@ -28,6 +28,8 @@ pub struct Call<'a> {
     request: Request<'a>,
     /// KMS time.
     now: UnixMillis,
+    /// Where the first key in a custom key store is that was opened.
+    opened_place: OnceLock<KeyPlace>,
 }
 
 /// What a call is made from.
@@ -57,11 +59,16 @@ enum Accepts {
 impl<'a> Call<'a> {
     pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
         let now = kms.now();
-        Self { kms, request, now }
+        Self { kms, request, now, opened_place: OnceLock::new() }
     }
 
     pub fn caller(&self) -> &'a Caller {
         self.request.caller
+    }
+
+    /// Where the key was that the request used, if that was in a custom key store; for the log.
+    pub fn opened_place(&self) -> Option<&KeyPlace> {
+        self.opened_place.get()
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -279,6 +286,7 @@ impl<'a> Call<'a> {
     /// The custom key store that a key is in, if it is in one.
     async fn key_store_of(&self, key: &Key) -> Result<Option<Arc<KnownKeyStore>>, Refused> {
         let Some(id) = key.place.custom_key_store() else { return Ok(None) };
+        self.opened_place.get_or_init(|| key.place.clone());
         match self.kms.find_key_store(&key.scope, id).await? {
             Some(known) => Ok(Some(known)),
             None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
