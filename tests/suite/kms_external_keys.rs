@@ -20,10 +20,29 @@ fn a_key_that_cannot_be_in_the_key_store_is_not_made() {
     let store = site.connected_external_store("story", &site.proxy_endpoint());
     let right = new_external_key(&store, "foo");
     let key = site.create_key_with(&right);
-    let usage = "The key usage of the external key must include ENCRYPT and DECRYPT. The key use of specified external \
+    let xks_id = |id: &str| merged(right.clone(), json!({"XksKeyId": id}));
+    let refusals = of_external_key(&right).into_iter().chain(of_members(&store, &right));
+    for (request, exception, message) in refusals {
+        site.kms("CreateKey", &request).assert_error(exception, message);
+    }
+    for wrong in ["", "with space", "a/b", &"x".repeat(129)] {
+        assert_eq!(site.kms("CreateKey", &xks_id(wrong)).error().0, "ValidationException", "{wrong}");
+    }
+    let keys = site.kms("ListKeys", &json!({})).ok();
+    assert_eq!(keys["Keys"], json!([{"KeyId": key, "KeyArn": key_arn(&key)}]));
+    let random = site.kms("GenerateRandom", &json!({"NumberOfBytes": 8, "CustomKeyStoreId": store}));
+    assert_eq!(random.error().0, "UnsupportedOperationException");
+}
+
+/// A request, and the exception and text that it is refused with.
+type Refusal = (Value, &'static str, &'static str);
+
+/// What is wrong with the external key.
+fn of_external_key(right: &Value) -> Vec<Refusal> {
+    let usage: &str = "The key usage of the external key must include ENCRYPT and DECRYPT. The key use of specified external \
                  key is ENCRYPT.";
     let xks_id = |id: &str| merged(right.clone(), json!({"XksKeyId": id}));
-    for (request, exception, message) in [
+    vec![
         (
             right.clone(),
             "XksKeyAlreadyInUseException",
@@ -37,6 +56,12 @@ fn a_key_that_cannot_be_in_the_key_store_is_not_made() {
              correct external key ID.",
         ),
         (xks_id("encrypt_only_key"), "XksKeyInvalidConfigurationException", usage),
+    ]
+}
+
+/// What does not go together.
+fn of_members(store: &str, right: &Value) -> Vec<Refusal> {
+    vec![
         (
             merged(right.clone(), json!({"CustomKeyStoreId": null})),
             "ValidationException",
@@ -82,16 +107,7 @@ fn a_key_that_cannot_be_in_the_key_store_is_not_made() {
             "UnsupportedOperationException",
             "Custom key stores do not support KMS keys with the key spec HMAC_256.",
         ),
-    ] {
-        site.kms("CreateKey", &request).assert_error(exception, message);
-    }
-    for wrong in ["", "with space", "a/b", &"x".repeat(129)] {
-        assert_eq!(site.kms("CreateKey", &xks_id(wrong)).error().0, "ValidationException", "{wrong}");
-    }
-    let keys = site.kms("ListKeys", &json!({})).ok();
-    assert_eq!(keys["Keys"], json!([{"KeyId": key, "KeyArn": key_arn(&key)}]));
-    let random = site.kms("GenerateRandom", &json!({"NumberOfBytes": 8, "CustomKeyStoreId": store}));
-    assert_eq!(random.error().0, "UnsupportedOperationException");
+    ]
 }
 
 #[test]

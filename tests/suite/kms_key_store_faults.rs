@@ -416,6 +416,32 @@ fn set(member: &'static str, value: Value) -> Fault {
 }
 
 #[test]
+fn what_was_sent_once_is_not_sent_again() {
+    let mut scene = Scene::new();
+    let refused = Fault::Answers(503, br#"{"errorName":"DependencyTimeoutException"}"#.to_vec());
+    for fault in [refused, Fault::CutsOff, Fault::ClosesUnanswered, Fault::Hangs, Fault::None] {
+        for operation in OPERATIONS {
+            let before = scene.rogue.requests();
+            scene.answer_under(&fault, operation);
+            assert_eq!(scene.rogue.requests(), before + 1, "{operation}");
+            scene.site.delete_stores_but(&[&scene.connected, &scene.other]);
+        }
+    }
+}
+
+impl Site {
+    fn delete_stores_but(&self, kept: &[&String]) {
+        let described = self.kms("DescribeCustomKeyStores", &json!({})).ok();
+        for store in described["CustomKeyStores"].as_array().unwrap() {
+            let id = store["CustomKeyStoreId"].as_str().unwrap();
+            if !kept.iter().any(|kept| *kept == id) {
+                self.of_store("DeleteCustomKeyStore", id).ok();
+            }
+        }
+    }
+}
+
+#[test]
 fn a_plaintext_that_kms_never_encrypted_is_not_handed_out() {
     let (mut scene, text) = (
         Scene::new(),

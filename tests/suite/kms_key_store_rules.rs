@@ -155,14 +155,26 @@ fn each_rule_of_vpc_endpoint_services_is_checked() {
     ]));
     let endpoint = site.proxy_endpoint();
     for (number, exception, message) in [
-        ("2", INVALID, "The VPC endpoint service: it must not require acceptance of connections."),
-        ("3", INVALID, "The VPC endpoint service: it must be in at least two Availability Zones."),
-        ("4", INVALID, "The VPC endpoint service: the domain of its private DNS name must be verified."),
-        ("5", INVALID, "The VPC endpoint service: it must have a network load balancer."),
+        (
+            "2",
+            INVALID,
+            "The VPC endpoint service breaks a rule: it must not require acceptance of connections.",
+        ),
+        (
+            "3",
+            INVALID,
+            "The VPC endpoint service breaks a rule: it must be in at least two Availability Zones.",
+        ),
+        (
+            "4",
+            INVALID,
+            "The VPC endpoint service breaks a rule: the domain of its private DNS name must be verified.",
+        ),
+        ("5", INVALID, "The VPC endpoint service breaks a rule: it must have a network load balancer."),
         (
             "7",
             INVALID,
-            "The VPC endpoint service: the XksProxyUriEndpoint must be `https://` and its private DNS name.",
+            "The VPC endpoint service breaks a rule: the XksProxyUriEndpoint must be `https://` and its private DNS name.",
         ),
         ("6", NOT_FOUND, ""),
         ("8", NOT_FOUND, ""),

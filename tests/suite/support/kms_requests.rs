@@ -2,18 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::site::Site;
+use super::external_key_stores::{URI_PATH, credential};
+use super::site::{Site, merged};
 
 /// What the service model has and the daemon does not do yet.
-pub const UNSUPPORTED: [&str; 21] = [
-    "ConnectCustomKeyStore",
-    "CreateCustomKeyStore",
+pub const UNSUPPORTED: [&str; 15] = [
     "Decapsulate",
-    "DeleteCustomKeyStore",
     "DeleteImportedKeyMaterial",
     "DeriveSharedSecret",
-    "DescribeCustomKeyStores",
-    "DisconnectCustomKeyStore",
     "Encapsulate",
     "GenerateDataKeyPair",
     "GenerateDataKeyPairWithoutPlaintext",
@@ -23,7 +19,6 @@ pub const UNSUPPORTED: [&str; 21] = [
     "ImportKeyMaterial",
     "ReplicateKey",
     "Sign",
-    "UpdateCustomKeyStore",
     "UpdatePrimaryRegion",
     "Verify",
     "VerifyMac",
@@ -49,7 +44,7 @@ impl Site {
         let mut requests = self.of_keys(&id, &alias);
         requests.extend(of_use(&id, &blob));
         requests.extend(of_policies(&id, &arn, &grants));
-        requests.extend(of_key_stores());
+        requests.extend(self.of_key_stores(&id));
         requests.extend(of_other_kinds(&id));
         // What ends the use of the key.
         let of_key = json!({"KeyId": id});
@@ -60,6 +55,34 @@ impl Site {
             ("CancelKeyDeletion", of_key),
         ]);
         requests
+    }
+
+    /// Behind VPC endpoint services, which need no proxy before they are connected. `unique` goes into their names.
+    fn of_key_stores(&self, unique: &str) -> Vec<(&'static str, Value)> {
+        let digits = unique.replace('-', "");
+        let new = |letter: &str| {
+            json!({
+                "CustomKeyStoreName": format!("{unique} {letter}"),
+                "CustomKeyStoreType": "EXTERNAL_KEY_STORE",
+                "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE",
+                "XksProxyVpcEndpointServiceName":
+                    format!("com.amazonaws.vpce.us-east-1.vpce-svc-{}{letter}", &digits[..16]),
+                "XksProxyUriEndpoint": format!("https://{letter}-{unique}.invalid"),
+                "XksProxyUriPath": URI_PATH,
+                "XksProxyAuthenticationCredential": credential(),
+            })
+        };
+        let [kept, deleted] =
+            ["a", "b"].map(|letter| json!({"CustomKeyStoreId": self.create_store(&new(letter))}));
+        let renamed = json!({"NewCustomKeyStoreName": format!("{unique} d")});
+        vec![
+            ("CreateCustomKeyStore", new("c")),
+            ("DescribeCustomKeyStores", json!({})),
+            ("UpdateCustomKeyStore", merged(kept.clone(), renamed)),
+            ("ConnectCustomKeyStore", kept.clone()),
+            ("DisconnectCustomKeyStore", kept),
+            ("DeleteCustomKeyStore", deleted),
+        ]
     }
 
     fn of_keys(&self, id: &str, alias: &str) -> Vec<(&'static str, Value)> {
@@ -116,18 +139,6 @@ fn of_policies(id: &str, arn: &str, grants: &[String; 2]) -> Vec<(&'static str, 
         ("ListRetirableGrants", json!({"RetiringPrincipal": ADMINISTRATOR})),
         ("RetireGrant", json!({"KeyId": arn, "GrantId": grants[0]})),
         ("RevokeGrant", json!({"KeyId": id, "GrantId": grants[1]})),
-    ]
-}
-
-fn of_key_stores() -> Vec<(&'static str, Value)> {
-    let store = json!({"CustomKeyStoreId": "cks-1234567890abcdef0"});
-    vec![
-        ("CreateCustomKeyStore", json!({"CustomKeyStoreName": "a store"})),
-        ("ConnectCustomKeyStore", store.clone()),
-        ("DescribeCustomKeyStores", json!({})),
-        ("UpdateCustomKeyStore", store.clone()),
-        ("DisconnectCustomKeyStore", store.clone()),
-        ("DeleteCustomKeyStore", store),
     ]
 }
 

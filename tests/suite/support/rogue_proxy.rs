@@ -2,18 +2,18 @@
 
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use parking_lot::Mutex;
 use proxy_api::client::{Connection, Endpoint, Outgoing};
 use rcgen::{CertificateParams, DnType};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -54,15 +54,12 @@ pub enum Fault {
 
 pub type Change = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
-/// A request that came: its path, and its body.
-pub type Came = (String, Value);
-
 pub struct RogueProxy {
     pub port: u16,
     pki: Arc<Pki>,
     foreign: Pki,
     truth: Endpoint,
-    came: Arc<Mutex<Vec<Came>>>,
+    came: Arc<AtomicUsize>,
     runtime: Runtime,
     tasks: JoinSet<()>,
     /// What fills the queue of a black hole.
@@ -93,9 +90,9 @@ impl RogueProxy {
         format!("https://localhost:{}", self.port)
     }
 
-    /// What came since this was asked last.
-    pub fn take_requests(&self) -> Vec<Came> {
-        std::mem::take(&mut *self.came.lock())
+    /// How many requests came.
+    pub fn requests(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
     }
 
     /// Cuts every connection, and does this from now on.
@@ -163,7 +160,7 @@ struct Served {
     fault: Fault,
     tls: TlsAcceptor,
     truth: Endpoint,
-    came: Arc<Mutex<Vec<Came>>>,
+    came: Arc<AtomicUsize>,
 }
 
 async fn serve_all(listener: TcpListener, served: Served) {
@@ -174,61 +171,72 @@ async fn serve_all(listener: TcpListener, served: Served) {
     }
 }
 
-async fn serve(mut tcp: TcpStream, served: Served) {
-    match served.fault {
-        Fault::ClosesBeforeTls => return,
-        Fault::Silent => return std::future::pending().await,
-        Fault::SpeaksPlainText => {
-            let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-            return std::future::pending().await;
-        }
-        _ => {}
-    }
+async fn serve(tcp: TcpStream, served: Served) {
+    let Some(tcp) = before_tls(tcp, &served.fault).await else { return };
     let Ok(mut tls) = served.tls.accept(tcp).await else { return };
     let mut truth = None;
     while let Some(asked) = read_request(&mut tls).await {
-        served.came.lock().push((asked.path.clone(), asked.json()));
+        served.came.fetch_add(1, Ordering::SeqCst);
         let Some(answer) = served.answer(&mut truth, asked).await else { return };
-        match served.fault {
-            Fault::CutsOff => {
-                let _ = tls.write_all(&answer[..answer.len() - answer.len() / 4]).await;
-                let _ = tls.flush().await;
-                // A reset overtakes what has not been read yet.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                tls.get_ref().0.set_zero_linger().unwrap();
-                return;
-            }
-            Fault::Drips => {
-                for byte in answer {
-                    let _ = tls.write_all(&[byte]).await;
-                    let _ = tls.flush().await;
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-            _ => {
-                let _ = tls.write_all(&answer).await;
-                let _ = tls.flush().await;
+        if matches!(served.fault, Fault::CutsOff) {
+            send(&mut tls, &answer[..answer.len() - answer.len() / 4]).await;
+            // A reset overtakes what has not been read yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            tls.get_ref().0.set_zero_linger().unwrap();
+            return;
+        }
+        let is_dripping = matches!(served.fault, Fault::Drips);
+        for bytes in answer.chunks(if is_dripping { 1 } else { answer.len() }) {
+            send(&mut tls, bytes).await;
+            if is_dripping {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     }
 }
 
+/// The connection, if it gets as far as TLS.
+async fn before_tls(mut tcp: TcpStream, fault: &Fault) -> Option<TcpStream> {
+    if matches!(fault, Fault::ClosesBeforeTls) {
+        return None;
+    }
+    if matches!(fault, Fault::SpeaksPlainText) {
+        send(&mut tcp, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    }
+    if matches!(fault, Fault::Silent | Fault::SpeaksPlainText) {
+        std::future::pending::<()>().await;
+    }
+    Some(tcp)
+}
+
+/// Whoever does not listen any more is not told.
+async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.flush().await;
+}
+
 impl Served {
     /// The bytes of an answer, or none if the connection is to be closed.
     async fn answer(&self, truth: &mut Option<Connection>, asked: Asked) -> Option<Vec<u8>> {
-        match &self.fault {
-            Fault::Answers(status, body) => Some(http(*status, body)),
-            Fault::ClosesUnanswered => None,
-            Fault::Hangs => std::future::pending().await,
-            Fault::Speaks(bytes) => Some(bytes.to_vec()),
-            Fault::Changes(change) => {
-                let (status, body) = self.ask(truth, asked).await?;
-                let mut body: Value = serde_json::from_slice(&body).unwrap();
-                change(&mut body);
-                Some(http(status, body.to_string().as_bytes()))
-            }
-            _ => self.ask(truth, asked).await.map(|(status, body)| http(status, &body)),
+        if let Fault::Answers(status, body) = &self.fault {
+            return Some(http(*status, body));
         }
+        if let Fault::Speaks(bytes) = &self.fault {
+            return Some(bytes.to_vec());
+        }
+        if matches!(self.fault, Fault::ClosesUnanswered) {
+            return None;
+        }
+        if matches!(self.fault, Fault::Hangs) {
+            std::future::pending::<()>().await;
+        }
+        let (status, mut body) = self.ask(truth, asked).await?;
+        if let Fault::Changes(change) = &self.fault {
+            let mut value: Value = serde_json::from_slice(&body).unwrap();
+            change(&mut value);
+            body = value.to_string().into_bytes();
+        }
+        Some(http(status, &body))
     }
 
     /// The true answer.
@@ -257,12 +265,6 @@ struct Asked {
     path: String,
     headers: HeaderMap,
     body: Vec<u8>,
-}
-
-impl Asked {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
 }
 
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
