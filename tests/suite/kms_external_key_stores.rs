@@ -8,7 +8,8 @@ use crate::support::external_key_stores::{
 };
 use crate::support::kms::{KmsClient, KmsReply};
 use crate::support::kms_stories::{PLAINTEXT, key_arn};
-use crate::support::site::{ACCESS_KEY_ID, Setup, Site};
+use crate::support::pki::write_private;
+use crate::support::site::{ACCESS_KEY_ID, CLIENT_CN, Setup, Site};
 
 const CONTEXT: &str = "tenant";
 const SECOND_ID: &str = "ZYXWVUTSRQPONMLKJIHG";
@@ -444,4 +445,38 @@ fn the_same_request_once_more_is_the_same_key_store() {
     site.kms("CreateCustomKeyStore", &request).assert_error("CustomKeyStoreNameInUseException", in_use);
     // What is connected already stays so.
     site.connect_store(&store);
+}
+
+#[test]
+fn a_proxy_that_wants_a_client_certificate_is_shown_one() {
+    let files = "client_certificate_file = \"client.pem\"\nclient_private_key_file = \"client.key\"\n";
+    let site = Site::prepare(&Setup::kms_with_proxies("ca.pem", files));
+    let show = |common_name: &str| {
+        let (certificate, key) = site.pki.client(common_name);
+        std::fs::write(site.path("client.pem"), certificate).unwrap();
+        write_private(&site.path("client.key"), &key);
+    };
+    show("somebody else");
+    site.run();
+    site.wait_ready();
+    let endpoint = format!("https://localhost:{}", site.mtls_port);
+    let request = new_external_store("story", &endpoint);
+    let no_tls = "AWS KMS cannot establish a TLS connection to the external key store proxy. Verify the TLS \
+                  configuration, including its certificate.";
+    site.kms("CreateCustomKeyStore", &request).assert_error("XksProxyUriUnreachableException", no_tls);
+    site.reload(Reload::Taken, || {
+        show(CLIENT_CN);
+        site.hang_up();
+    });
+    let store = site.connected_external_store("story", &endpoint);
+    let key = site.create_external_key(&store, "foo");
+    let blob = site.kms_encrypt(&key);
+    // New connections go by another certificate.
+    site.reload(Reload::Taken, || {
+        show("somebody else");
+        site.hang_up();
+    });
+    let decrypt = json!({"CiphertextBlob": blob});
+    site.wait_until("a new connection", || site.kms("Decrypt", &decrypt).0.status != 200);
+    site.kms("Decrypt", &decrypt).assert_error("KMSInvalidStateException", no_tls);
 }

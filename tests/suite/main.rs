@@ -37,6 +37,7 @@ mod kms_identifiers;
 mod kms_identities;
 mod kms_key_states;
 mod kms_key_store_faults;
+mod kms_key_store_races;
 mod kms_key_store_rules;
 mod kms_lists;
 mod kms_protocol;
