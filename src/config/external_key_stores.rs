@@ -66,11 +66,6 @@ impl ExternalKeyStores {
         self.requests_per_second_by_id.clear();
         self.vpc_endpoint_services.clear();
     }
-
-    /// The request quota of this key store.
-    pub fn requests_per_second_of(&self, custom_key_store_id: &str) -> u32 {
-        self.requests_per_second_by_id.get(custom_key_store_id).copied().unwrap_or(self.requests_per_second)
-    }
 }
 
 impl ProxyTls {

@@ -67,7 +67,7 @@ fn external_key_stores_have_the_quota_of_aws_unless_told_otherwise() {
     let kms = parse(KMS_ONLY).unwrap().kms.unwrap();
     let absent = kms.external_key_stores;
     assert!(!absent.allow_ports && absent.tls.files().next().is_none());
-    assert_eq!(absent.requests_per_second_of("cks-1234567890abcdef0"), 1800);
+    assert_eq!((absent.requests_per_second, absent.requests_per_second_by_id.len()), (1800, 0));
     assert_eq!(absent.health_interval, Duration::from_secs(60));
 
     let config = parse(&format!(
@@ -85,8 +85,8 @@ fn external_key_stores_have_the_quota_of_aws_unless_told_otherwise() {
     }
     let stores = config.kms.unwrap().external_key_stores;
     assert!(stores.allow_ports);
-    assert_eq!(stores.requests_per_second_of("cks-1234567890abcdef0"), 5);
-    assert_eq!(stores.requests_per_second_of("cks-0"), 900);
+    assert_eq!(stores.requests_per_second_by_id["cks-1234567890abcdef0"], 5);
+    assert_eq!(stores.requests_per_second, 900);
     let [service] = &stores.vpc_endpoint_services[..] else { panic!("{stores:?}") };
     assert_eq!((service.availability_zones, service.load_balancer), (2, LoadBalancer::Gateway));
     assert!(service.private_dns_verified && !service.acceptance_required && service.owner.is_none());

@@ -23,8 +23,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::kms::{
-    AccountId, EncryptionContext, KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId, OuterLayer, Region,
-    Scope, outer_aad,
+    AccountId, EncryptionContext, INNER_LAYER_BYTES_MAX, KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId,
+    OuterLayer, Region, Scope, outer_aad,
 };
 
 const FORMAT_ONE_LAYER: u8 = 1;
@@ -33,6 +33,10 @@ const FLAG_MULTI_REGION: u8 = 1;
 const ACCOUNT_BYTES: usize = 6;
 const CHECK_BYTES: usize = 4;
 const TAG_BYTES: usize = 16;
+/// XKS v1, Encrypt: what a proxy may give at most.
+const METADATA_BYTES_MAX: usize = 20;
+/// The longest inner layer, and the tag of the outer one.
+const OUTER_BYTES_MAX: usize = INNER_LAYER_BYTES_MAX + TAG_BYTES;
 /// The longest encryption context, in canonical form.
 pub const ENCRYPTION_CONTEXT_BYTES_MAX: usize = 8192;
 
@@ -152,7 +156,7 @@ impl<'a> Ciphertext<'a> {
             Layers::One => None,
             Layers::Two => take_metadata(&mut rest)?,
         };
-        if rest.len() < TAG_BYTES {
+        if rest.len() < TAG_BYTES || (layers == Layers::Two && rest.len() > OUTER_BYTES_MAX) {
             return None;
         }
         let scope = Scope {
@@ -189,6 +193,7 @@ fn take_metadata<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let [bytes] = *take(rest)?;
     match bytes.checked_sub(1) {
         None => Some(None),
+        Some(bytes) if usize::from(bytes) > METADATA_BYTES_MAX => None,
         Some(bytes) => take_slice(rest, usize::from(bytes)).map(Some),
     }
 }

@@ -203,7 +203,7 @@ impl CustomKeyStore {
             (KeyStoreBacking::CloudHsm(ours), KeyStoreBacking::CloudHsm(theirs)) => {
                 // Whoever connects a cluster changes the password of its user: there can be one only, wherever.
                 let is_same = ours.cluster_id == theirs.cluster_id
-                    || ours.trust_anchor.trim() == theirs.trust_anchor.trim();
+                    || is_same_certificate(&ours.trust_anchor, &theirs.trust_anchor);
                 is_same.then_some(KeyStoreConflict::Cluster)
             }
             (KeyStoreBacking::External(ours), KeyStoreBacking::External(theirs)) => {
@@ -238,6 +238,11 @@ impl ExternalBacking {
         }
         (our_scope == their_scope && self.uri_path == other.uri_path).then_some(KeyStoreConflict::Uri)
     }
+}
+
+/// Line ends and blank lines do not make another certificate of a PEM text.
+pub fn is_same_certificate(one: &str, other: &str) -> bool {
+    one.split_ascii_whitespace().eq(other.split_ascii_whitespace())
 }
 
 impl Connection {

@@ -11,6 +11,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use crate::domain::kms::{ENCRYPTION_CONTEXT_BYTES_MAX, EncryptionContext};
 
 const TAG_BYTES: usize = 16;
+/// Of 4,096 bytes of plaintext, with the longest IV.
+pub(super) const INNER_LAYER_BYTES_MAX: usize = 1 + 16 + 4096 + TAG_BYTES;
 
 /// What a proxy makes of the inner layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,9 +23,9 @@ pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT
 pub use custom_key_store::{
     CloudHsmBacking, Connection, ConnectionErrorCode, ConnectionState, CustomKeyStore, CustomKeyStoreId,
     CustomKeyStoreType, ExternalBacking, KeyStoreBacking, KeyStoreConflict, SealedSecret, VpcEndpointService,
-    XksKeyId, XksProxyConnectivity,
+    XksKeyId, XksProxyConnectivity, is_same_certificate,
 };
-use double_encryption::outer_aad;
+use double_encryption::{INNER_LAYER_BYTES_MAX, outer_aad};
 pub use double_encryption::{InnerLayer, OuterLayer, inner_layer};
 pub use encryption_context::EncryptionContext;
 pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};

@@ -2,12 +2,13 @@
 
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyId, KeySpec, Scope,
+    AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyId,
+    KeySpec, Scope,
 };
 use crate::gate::kms::changes::to_the_end;
-use crate::gate::kms::cipher::used;
-use crate::gate::kms::key_store_refused::KeyStoreRefused;
+use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
 use crate::gate::kms::{Call, OpenKey, Refused};
+use crate::key_manager::HsmError;
 use crate::policy::{Context, PolicyDocument};
 use crate::secret::SecretBytes;
 use crate::store::{GrantFilter, GrantQuery};
@@ -74,8 +75,13 @@ impl<'a> Account<'a> {
         if known.store.connection != Connection::Connected {
             return Err(KeyStoreRefused::ClusterNotConnected.into());
         }
+        self.call.kms.key_stores.admit(&known.store, AccountAction::GenerateRandom.as_str())?;
         let random = cluster.random(bytes, self.call.deadline()).await.result;
-        random.map_err(|error| used(&*cluster, error))
+        random.map_err(|error| match error {
+            HsmError::Busy => KeyStoreRefused::Cluster(ClusterRefused::Use(error)).into(),
+            // GenerateRandom knows no KMSInvalidStateException: it is about no key.
+            error => Refused::KeyManager(error),
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::kms::{
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
-use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
 use crate::identity::kms::Caller;
 use crate::policy::{Context, PolicyDocument};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::kms::{Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Key, KeyId, Scope};
 use crate::gate::kms::key_cache::KeyCache;
-use crate::gate::kms::key_stores::KeyStores;
+use crate::gate::kms::known_key_stores::KeyStores;
 use crate::store::{Store, StoreError};
 
 pub(super) struct Changes {

@@ -7,7 +7,7 @@ use crate::domain::kms::{
     MaterialSource, OuterLayer, XksKeyId, inner_layer,
 };
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse};
-use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::open_key::tracked_name;
 use crate::gate::kms::{OpenKey, Refused};
 use crate::key_manager::backing_key::{BackingKey, DataKeyUnder, DecryptUnder, EncryptUnder};
@@ -180,14 +180,23 @@ impl OpenKey<'_> {
     }
 
     fn admit_to_proxy(&self) -> Result<(), Refused> {
-        self.call().kms.key_stores.admit(&self.known_key_store()?.store, self.action())
+        let operation = tracked_name(self.action());
+        self.call().kms.key_stores.admit(&self.known_key_store()?.store, operation)
     }
 
     /// The cluster, and the label of the key in it.
     fn cluster(&self) -> Result<(Arc<dyn Cluster>, &str), Refused> {
         let known = self.known_key_store()?;
-        self.call().kms.key_stores.admit(&known.store, self.action())?;
-        Ok((self.call().kms.cluster_of(known)?, self.key().id.as_str()))
+        self.call().kms.key_stores.admit(&known.store, tracked_name(self.action()))?;
+        let cluster = self.call().kms.cluster_of(known).map_err(|refused| match refused {
+            // The configuration has it no more: to whoever uses the key it is a cluster that does not answer.
+            Refused::KeyStore(KeyStoreRefused::Cluster(ClusterRefused::NotFound { cluster_id })) => {
+                let gone = HsmError::Unavailable(format!("the configuration has no cluster {cluster_id}"));
+                KeyStoreRefused::Cluster(ClusterRefused::Use(gone)).into()
+            }
+            other => other,
+        })?;
+        Ok((cluster, self.key().id.as_str()))
     }
 
     /// Every key in a custom key store was opened with it.
@@ -209,7 +218,7 @@ fn proxy_refused(failure: ProxyFailure) -> Refused {
 }
 
 /// What went wrong when a cluster was to compute: it is no fault of the HSM of the KMS API.
-pub(super) fn used(cluster: &dyn Cluster, error: HsmError) -> Refused {
+fn used(cluster: &dyn Cluster, error: HsmError) -> Refused {
     if error == HsmError::BadCiphertext {
         return Refused::InvalidCiphertext;
     }

@@ -140,14 +140,11 @@ impl Kms {
         let later = self.store.keys_of_custom_key_store(scope, id).await?;
         let mut objects: BTreeMap<_, _> =
             objects.into_iter().map(|object| (object.label.clone(), object)).collect();
-        for key in keys {
-            if objects.remove(key.as_str()).is_none() {
-                found.missing.push(key.to_string());
-            }
-        }
-        for key in later {
-            objects.remove(key.as_str());
-        }
+        let is_there = |key: &KeyId| objects.contains_key(key.as_str());
+        // A key that was deleted meanwhile misses nothing.
+        let missing = keys.iter().filter(|key| later.contains(key) && !is_there(key));
+        found.missing = missing.map(ToString::to_string).collect();
+        keys.iter().chain(&later).for_each(|key| drop(objects.remove(key.as_str())));
         // Others may use the cluster too: what is named like no KMS key is theirs.
         let orphans = objects.into_values().filter(|object| KeyId::parse(&object.label).is_some());
         found.orphans = orphans

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::kms::{
     AccountAction, CloudHsmBacking, Connection, CustomKeyStore, CustomKeyStoreId, ExternalBacking,
-    KeyStoreBacking, Scope, VpcEndpointService, XksProxyConnectivity,
+    KeyStoreBacking, Scope, VpcEndpointService, XksProxyConnectivity, is_same_certificate,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse};
@@ -15,13 +15,14 @@ use crate::gate::kms::key_store_secrets::{ClusterPasswords, SecretOf};
 use crate::gate::kms::key_store_update::{
     ClusterUpdate, ExternalUpdate, KeyStoreUpdate, check_members, check_updatable,
 };
-use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::vpc_endpoint_service;
 use crate::gate::kms::{Call, Refused, Use};
 use crate::key_manager::cluster::Cluster;
 use crate::key_manager::xks_proxy::Origin;
 use crate::secret::SecretBytes;
+use crate::store::StoreError;
 
 /// The custom key stores of the caller's account in the Region that is called.
 pub struct CustomKeyStores<'a> {
@@ -93,8 +94,10 @@ impl CustomKeyStores<'_> {
         };
         // Before anything is asked of the proxy or cluster; the store looks again.
         self.check_conflicts(&store).await?;
+        self.check_quota().await?;
         self.check_backing(&store, credential.as_ref(), IsNew(true)).await?;
-        kms.store.create_custom_key_store(store, kms.quotas.custom_key_stores).await.map_err(explained)?;
+        let stored = kms.store.create_custom_key_store(store, kms.quotas.custom_key_stores).await;
+        stored.map_err(|error| explained(error, id.as_str()))?;
         Ok(id)
     }
 
@@ -115,7 +118,11 @@ impl CustomKeyStores<'_> {
                 None
             }
             KeyStoreBacking::External(backing) => {
-                Some(self.update_external(of, backing, update.external).await?)
+                let credential = self.update_external(of, backing, update.external).await?;
+                match credential {
+                    None if is_to_be_tried => Some(self.stored_credential(of, backing).await?),
+                    credential => credential,
+                }
             }
         };
         self.check_conflicts(&next).await?;
@@ -123,7 +130,8 @@ impl CustomKeyStores<'_> {
             self.check_backing(&next, credential.as_ref(), IsNew(false)).await?;
         }
         next.revision += 1;
-        to_the_end(self.call.kms.changes().replace_key_store(next)).await.map_err(explained)
+        let changed = to_the_end(self.call.kms.changes().replace_key_store(next)).await;
+        changed.map_err(|error| explained(error, id))
     }
 
     /// Asks for a connection, which is then made in the background.
@@ -149,7 +157,7 @@ impl CustomKeyStores<'_> {
             return Err(KeyStoreRefused::InvalidState(connection.state()).into());
         }
         let deletion = self.call.kms.changes().delete_key_store(scope.clone(), id.clone(), *revision);
-        to_the_end(deletion).await.map_err(explained)
+        to_the_end(deletion).await.map_err(|error| explained(error, id.as_str()))
     }
 
     async fn transition(
@@ -165,7 +173,8 @@ impl CustomKeyStores<'_> {
         let mut next = known.store.clone();
         next.connection = to;
         next.revision += 1;
-        to_the_end(self.call.kms.changes().replace_key_store(next)).await.map_err(explained)?;
+        let changed = to_the_end(self.call.kms.changes().replace_key_store(next)).await;
+        changed.map_err(|error| explained(error, known.store.id.as_str()))?;
         self.call.kms.key_stores.transitions.notify_one();
         Ok(())
     }
@@ -174,6 +183,14 @@ impl CustomKeyStores<'_> {
         let missing = || Refused::KeyStore(KeyStoreRefused::Missing { named: id.to_owned() });
         let id = CustomKeyStoreId::parse(id).ok_or_else(missing)?;
         self.call.kms.find_key_store(&self.scope, &id).await?.ok_or_else(missing)
+    }
+
+    async fn check_quota(&self) -> Result<(), Refused> {
+        let stores = u64::try_from(self.list().await?.len()).unwrap_or(u64::MAX);
+        if stores < self.call.kms.quotas.custom_key_stores {
+            return Ok(());
+        }
+        Err(Refused::Store(StoreError::LimitExceeded))
     }
 
     async fn check_conflicts(&self, store: &CustomKeyStore) -> Result<(), Refused> {
@@ -254,7 +271,9 @@ impl CustomKeyStores<'_> {
                 KeyStoreBacking::CloudHsm(backing),
                 NewBacking::CloudHsm { cluster_id, trust_anchor, password },
             ) => {
-                if backing.cluster_id != *cluster_id || backing.trust_anchor != *trust_anchor {
+                if backing.cluster_id != *cluster_id
+                    || !is_same_certificate(&backing.trust_anchor, trust_anchor)
+                {
                     return Ok(false);
                 }
                 let stored = kms.open_passwords(of, &backing.password, deadline).await?;
@@ -286,7 +305,7 @@ impl CustomKeyStores<'_> {
         let (kms, deadline) = (self.call.kms, self.call.deadline());
         match new {
             NewBacking::CloudHsm { cluster_id, trust_anchor, password } => {
-                let passwords = ClusterPasswords { current: password, next: None };
+                let passwords = ClusterPasswords::known(password);
                 let password = kms.seal_passwords(of, &passwords, deadline).await?;
                 let backing = CloudHsmBacking { cluster_id, trust_anchor, password };
                 Ok((KeyStoreBacking::CloudHsm(backing), None))
@@ -323,7 +342,7 @@ impl CustomKeyStores<'_> {
             backing.cluster_id = cluster_id;
         }
         if let Some(current) = update.password {
-            let passwords = ClusterPasswords { current, next: None };
+            let passwords = ClusterPasswords::known(current);
             backing.password = kms.seal_passwords(of, &passwords, self.call.deadline()).await?;
         }
         Ok(())
@@ -334,7 +353,7 @@ impl CustomKeyStores<'_> {
         of: SecretOf<'_>,
         backing: &mut ExternalBacking,
         update: ExternalUpdate,
-    ) -> Result<ProxyCredential, Refused> {
+    ) -> Result<Option<ProxyCredential>, Refused> {
         let (kms, deadline) = (self.call.kms, self.call.deadline());
         if let Some(connectivity) = update.connectivity {
             backing.connectivity = connectivity;
@@ -345,26 +364,33 @@ impl CustomKeyStores<'_> {
         if let Some(uri_path) = update.uri_path {
             backing.uri_path = uri_path;
         }
-        let before = backing.vpc_endpoint_service.take();
-        let name = update.vpc_service_name.or_else(|| before.as_ref().map(|service| service.name.clone()));
-        let owner = update.vpc_service_owner.or_else(|| before.and_then(|service| service.owner));
-        backing.vpc_endpoint_service = name.map(|name| VpcEndpointService { name, owner });
+        backing.vpc_endpoint_service = match (update.vpc_service_name, backing.vpc_endpoint_service.take()) {
+            // Another service may be somebody else's.
+            (Some(name), _) => Some(VpcEndpointService { name, owner: update.vpc_service_owner }),
+            (None, before) => before.map(|service| VpcEndpointService {
+                owner: update.vpc_service_owner.or(service.owner),
+                ..service
+            }),
+        };
         if backing.connectivity == XksProxyConnectivity::PublicEndpoint {
             backing.vpc_endpoint_service = None;
         }
-        match update.credential {
-            Some(credential) => {
-                backing.access_key_id.clone_from(&credential.access_key_id);
-                let secret = credential.secret_access_key.clone();
-                backing.secret_access_key = kms.seal_secret(of, secret, deadline).await?;
-                backing.credential_since = self.call.now();
-                Ok(credential)
-            }
-            None => Ok(ProxyCredential {
-                access_key_id: backing.access_key_id.clone(),
-                secret_access_key: kms.open_secret(of, &backing.secret_access_key, deadline).await?,
-            }),
-        }
+        let Some(credential) = update.credential else { return Ok(None) };
+        backing.access_key_id.clone_from(&credential.access_key_id);
+        let secret = credential.secret_access_key.clone();
+        backing.secret_access_key = kms.seal_secret(of, secret, deadline).await?;
+        backing.credential_since = self.call.now();
+        Ok(Some(credential))
+    }
+
+    async fn stored_credential(
+        &self,
+        of: SecretOf<'_>,
+        backing: &ExternalBacking,
+    ) -> Result<ProxyCredential, Refused> {
+        let deadline = self.call.deadline();
+        let secret = self.call.kms.open_secret(of, &backing.secret_access_key, deadline).await?;
+        Ok(ProxyCredential { access_key_id: backing.access_key_id.clone(), secret_access_key: secret })
     }
 }
 
@@ -392,19 +418,15 @@ fn is_same_secret(one: &SecretBytes, other: &SecretBytes) -> bool {
     one.expose().ct_eq(other.expose()).into()
 }
 
-/// Line ends and blank lines do not make another certificate.
-fn is_same_certificate(one: &str, other: &str) -> bool {
-    one.split_ascii_whitespace().eq(other.split_ascii_whitespace())
-}
-
 /// What the store refuses, in the words of key stores.
-pub(super) fn explained(error: impl Into<Refused>) -> Refused {
-    use crate::store::StoreError;
+pub(super) fn explained(error: impl Into<Refused>, id: &str) -> Refused {
     let refused = error.into();
     let Refused::Store(cause) = &refused else { return refused };
     match cause {
         StoreError::KeyStoreConflict(conflict) => KeyStoreRefused::Conflict(*conflict).into(),
-        StoreError::KeyStoreMissing => KeyStoreRefused::Missing { named: String::new() }.into(),
+        StoreError::KeyStoreMissing | StoreError::Missing => {
+            KeyStoreRefused::Missing { named: id.to_owned() }.into()
+        }
         StoreError::KeyStoreNotConnected => {
             KeyStoreRefused::NotConnected { while_: ProxyUse::CreateKey }.into()
         }
@@ -413,7 +435,6 @@ pub(super) fn explained(error: impl Into<Refused>) -> Refused {
         StoreError::AlreadyExists
         | StoreError::Conflict
         | StoreError::LimitExceeded
-        | StoreError::Missing
         | StoreError::Unavailable(_) => refused,
     }
 }

@@ -1,18 +1,22 @@
 //! New keys: their material first, wherever it is to be, and then the key in one transaction.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::domain::kms::{
     Connection, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage,
     MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Origin, Tag, XksKeyId,
 };
+use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::custom_key_stores::{HSMS_MIN, explained, require_hsms};
-use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
-use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse};
+use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::{Account, Refused};
+use crate::key_manager::cluster::Cluster;
+use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::xks_proxy::{ExternalKeyMetadata, Origin as RequestOrigin};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// What a key is made from.
 #[derive(Debug)]
@@ -27,19 +31,26 @@ pub struct NewKey {
     pub tags: Vec<Tag>,
 }
 
+/// A key that was made, and the custom key store that it is in.
+pub struct Created {
+    pub key: Arc<Key>,
+    pub key_store: Option<CustomKeyStore>,
+}
+
 /// XKS v1, GetKeyMetadata: what the external key of a KMS key has to be.
 const EXTERNAL_KEY_SPEC: &str = "AES_256";
 const EXTERNAL_KEY_USAGES: [&str; 2] = ["ENCRYPT", "DECRYPT"];
 
 impl Account<'_> {
     /// The key is there whole, or not at all. A crash can leave a key object in a cluster, where it can be found.
-    pub async fn create_key(&self, new: NewKey) -> Result<Arc<Key>, Refused> {
+    pub async fn create_key(&self, new: NewKey) -> Result<Created, Refused> {
         let kms = self.call().kms;
         let (now, deadline) = (self.call().now(), self.call().deadline());
         let place = new.place.clone();
-        if let Some(store) = place.custom_key_store() {
-            self.check_place(store, &place).await?;
-        }
+        let known = match place.custom_key_store() {
+            Some(store) => Some(self.check_place(store, &place).await?),
+            None => None,
+        };
         let mut key = self.unmade(new)?;
         match (&place, key.origin) {
             (KeyPlace::CloudHsm { store }, _) => {
@@ -58,18 +69,20 @@ impl Account<'_> {
             }
         }
         let key = Arc::new(key);
-        match kms.store.create_key(Arc::clone(&key), kms.quotas.keys).await {
-            Ok(()) => Ok(key),
-            Err(error) => {
-                kms.destroy_cluster_key(&key, deadline).await;
-                Err(match (error, &place) {
-                    (StoreError::KeyStoreNotConnected, KeyPlace::CloudHsm { .. }) => {
-                        KeyStoreRefused::ClusterNotConnected.into()
-                    }
-                    (error, _) => explained(error),
-                })
+        let cluster = known.as_ref().filter(|_| matches!(place, KeyPlace::CloudHsm { .. }));
+        let cluster = cluster.map(|known| kms.cluster_of(known)).transpose()?;
+        let stored = to_the_end(store_or_destroy(
+            (Arc::clone(&kms.store), cluster),
+            (Arc::clone(&key), kms.quotas.keys),
+            deadline,
+        ));
+        stored.await.map_err(|error| match (error, &place) {
+            (StoreError::KeyStoreNotConnected, KeyPlace::CloudHsm { .. }) => {
+                KeyStoreRefused::ClusterNotConnected.into()
             }
-        }
+            (error, _) => explained(error, &store_id(&place)),
+        })?;
+        Ok(Created { key, key_store: known.map(|known| known.store.clone()) })
     }
 
     fn unmade(&self, new: NewKey) -> Result<Key, Refused> {
@@ -95,19 +108,35 @@ impl Account<'_> {
     }
 
     /// Whether the key store takes a new key.
-    async fn check_place(&self, store: &CustomKeyStoreId, place: &KeyPlace) -> Result<(), Refused> {
-        let kms = self.call().kms;
+    async fn check_place(
+        &self,
+        store: &CustomKeyStoreId,
+        place: &KeyPlace,
+    ) -> Result<Arc<KnownKeyStore>, Refused> {
         let known = self.custom_key_store(store).await?;
+        self.check_backing(&known, place).await?;
+        Ok(known)
+    }
+
+    async fn check_backing(&self, known: &KnownKeyStore, place: &KeyPlace) -> Result<(), Refused> {
+        let kms = self.call().kms;
         match place {
             KeyPlace::Default => Ok(()),
             KeyPlace::CloudHsm { .. } => {
-                let cluster = kms.cluster_of(&known)?;
+                let cluster = kms.cluster_of(known)?;
                 if known.store.connection != Connection::Connected {
                     return Err(KeyStoreRefused::ClusterNotConnected.into());
                 }
-                require_hsms(&*cluster, HSMS_MIN, self.call().deadline()).await
+                let enough = require_hsms(&*cluster, HSMS_MIN, self.call().deadline()).await;
+                enough.map_err(|refused| match refused {
+                    // CreateKey has one exception for none and for one.
+                    Refused::KeyStore(KeyStoreRefused::Cluster(ClusterRefused::NoActiveHsm)) => {
+                        KeyStoreRefused::from(ClusterError::TooFewHsms { active: 0 }).into()
+                    }
+                    other => other,
+                })
             }
-            KeyPlace::External { xks_key_id, .. } => {
+            KeyPlace::External { store, xks_key_id } => {
                 if known.store.connection != Connection::Connected {
                     return Err(KeyStoreRefused::NotConnected { while_: ProxyUse::CreateKey }.into());
                 }
@@ -115,16 +144,8 @@ impl Account<'_> {
                 if kms.store.is_xks_key_in_use(self.scope(), store, xks_key_id).await? {
                     return Err(KeyStoreRefused::XksKeyInUse.into());
                 }
-                self.check_external_key(&known, xks_key_id).await
+                self.check_external_key(known, xks_key_id).await
             }
-        }
-    }
-
-    /// The custom key store of a key that was made here.
-    pub async fn custom_key_store_of(&self, key: &Key) -> Result<Option<CustomKeyStore>, Refused> {
-        match key.place.custom_key_store() {
-            Some(id) => Ok(Some(self.custom_key_store(id).await?.store.clone())),
-            None => Ok(None),
         }
     }
 
@@ -151,6 +172,29 @@ impl Account<'_> {
         let metadata = proxy.key_metadata(xks_key_id.as_str(), origin).await.map_err(failed)?;
         check_metadata(&metadata).map_err(Refused::from)
     }
+}
+
+/// Runs to its end: a key object that became no key is destroyed, if that is possible.
+async fn store_or_destroy(
+    (store, cluster): (Arc<dyn Store>, Option<Arc<dyn Cluster>>),
+    (key, keys_max): (Arc<Key>, u64),
+    deadline: Instant,
+) -> Result<(), StoreError> {
+    let stored = store.create_key(Arc::clone(&key), keys_max).await;
+    if let (Err(_), Some(cluster)) = (&stored, cluster)
+        && let Err(error) = cluster.destroy_key(key.id.as_str(), deadline).await
+    {
+        let id = &key.id;
+        tracing::warn!(
+            key.id = %id, cluster.id = cluster.id(), reason = %error,
+            "the key object of {id}, which was not created, is left in its cluster"
+        );
+    }
+    stored
+}
+
+fn store_id(place: &KeyPlace) -> String {
+    place.custom_key_store().map(ToString::to_string).unwrap_or_default()
 }
 
 fn check_metadata(metadata: &ExternalKeyMetadata) -> Result<(), KeyStoreRefused> {

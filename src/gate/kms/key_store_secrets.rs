@@ -17,11 +17,15 @@ pub(super) struct SecretOf<'a> {
 }
 
 /// What `kmsuser` may log in with. While its password is being changed, nobody can know whether the HSM has the
-/// next one already: both are kept until that is known.
+/// next one already: both are kept until that is known, also over several attempts.
 pub(super) struct ClusterPasswords {
     pub(super) current: SecretBytes,
-    pub(super) next: Option<SecretBytes>,
+    /// The newest first.
+    pub(super) next: Vec<SecretBytes>,
 }
+
+/// HSMs lock users after some wrong passwords: no login tries more than two of them.
+const NEXT_PASSWORDS_MAX: usize = 2;
 
 /// `KeyStorePasswordType` of the service model: at most 32 letters and digits.
 const PASSWORD_CHARS: usize = 32;
@@ -107,7 +111,20 @@ impl Kms {
 impl ClusterPasswords {
     /// In the order in which they are to be tried.
     pub(super) fn candidates(&self) -> Vec<SecretBytes> {
-        [Some(&self.current), self.next.as_ref()].into_iter().flatten().cloned().collect()
+        std::iter::once(&self.current).chain(&self.next).cloned().collect()
+    }
+
+    /// The password is settled.
+    pub(super) const fn known(current: SecretBytes) -> Self {
+        Self { current, next: Vec::new() }
+    }
+
+    /// It is about to be changed from `current`, which was just accepted. What else might be in force, because an
+    /// earlier change never said what became of it, is kept.
+    pub(super) fn changing(&self, current: &SecretBytes, next: SecretBytes) -> Self {
+        let unsettled = self.next.iter().filter(|password| *password != current).cloned();
+        let next = std::iter::once(next).chain(unsettled).take(NEXT_PASSWORDS_MAX).collect();
+        Self { current: current.clone(), next }
     }
 
     /// Each behind its length in one byte.
@@ -121,17 +138,15 @@ impl ClusterPasswords {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let take = |bytes: &[u8]| {
-            let (length, rest) = bytes.split_first()?;
-            let (password, rest) = rest.split_at_checked(usize::from(*length))?;
-            Some((SecretBytes::new(password.to_vec()), rest.len()))
-        };
-        let (current, rest) = take(bytes)?;
-        let next = match bytes.get(bytes.len() - rest..) {
-            Some([]) | None => None,
-            Some(rest) => Some(take(rest).filter(|(_, rest)| *rest == 0)?.0),
-        };
-        Some(Self { current, next })
+        let mut passwords = Vec::new();
+        let mut rest = bytes;
+        while let Some((length, behind)) = rest.split_first() {
+            let (password, behind) = behind.split_at_checked(usize::from(*length))?;
+            passwords.push(SecretBytes::new(password.to_vec()));
+            rest = behind;
+        }
+        let mut passwords = passwords.into_iter();
+        Some(Self { current: passwords.next()?, next: passwords.collect() })
     }
 }
 
@@ -141,7 +156,7 @@ fn damaged(of: SecretOf<'_>) -> HsmError {
 
 #[cfg(test)]
 mod tests {
-    use super::ClusterPasswords;
+    use super::{ClusterPasswords, NEXT_PASSWORDS_MAX};
     use crate::secret::SecretBytes;
 
     fn secret(text: &str) -> SecretBytes {
@@ -150,14 +165,27 @@ mod tests {
 
     #[test]
     fn passwords_are_read_as_they_were_written() {
-        for next in [None, Some("and the next one")] {
-            let passwords = ClusterPasswords { current: secret("secret1"), next: next.map(secret) };
+        for next in [&[][..], &["and the next one"], &["two", "three"]] {
+            let next: Vec<_> = next.iter().map(|text| secret(text)).collect();
+            let passwords = ClusterPasswords { current: secret("secret1"), next: next.clone() };
             let read = ClusterPasswords::from_bytes(passwords.to_bytes().expose()).unwrap();
-            assert_eq!(read.current.expose(), b"secret1");
-            assert_eq!(read.next.as_ref().map(SecretBytes::expose), next.map(str::as_bytes));
+            assert_eq!((read.current.expose(), read.next), (&b"secret1"[..], next));
         }
         for bytes in [&[][..], &[5, 1], &[1, b'a', 9], &[1, b'a', 1, b'b', 7]] {
             assert!(ClusterPasswords::from_bytes(bytes).is_none(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_password_that_may_be_in_force_is_not_forgotten_when_another_change_begins() {
+        let first = ClusterPasswords::known(secret("p0")).changing(&secret("p0"), secret("p1"));
+        assert_eq!(first.candidates(), [secret("p0"), secret("p1")]);
+        let second = first.changing(&secret("p0"), secret("p2"));
+        assert_eq!(second.candidates(), [secret("p0"), secret("p2"), secret("p1")]);
+        // The change had happened: then it is the one that is settled.
+        let other = first.changing(&secret("p1"), secret("p2"));
+        assert_eq!(other.candidates(), [secret("p1"), secret("p2")]);
+        let third = second.changing(&secret("p0"), secret("p3"));
+        assert_eq!(third.next.len(), NEXT_PASSWORDS_MAX);
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::kms::{
 use crate::gate::kms::cipher::Sealing;
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
-use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::usage_ledger::Used;
 use crate::gate::kms::{Call, Refused};

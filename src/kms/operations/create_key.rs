@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{AccountAction, CustomKeyStoreId, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId};
-use crate::gate::kms::{Call, NewKey, Refused, Use};
+use crate::gate::kms::{Call, Created, NewKey, Refused, Use};
 use crate::kms::error::Error;
 use crate::kms::key_policy;
 use crate::kms::operations::Operation;
@@ -87,8 +87,7 @@ impl<'b> Operation<'b> for CreateKey {
             policy,
             tags: tags::merged(&[], tags)?,
         };
-        let key = account.create_key(new).await.map_err(explain)?;
-        let key_store = account.custom_key_store_of(&key).await?;
+        let Created { key, key_store } = account.create_key(new).await.map_err(explain)?;
         Ok(Response { key_metadata: KeyMetadata::of(&key, key.state, key_store.as_ref()) })
     }
 }

@@ -7,17 +7,16 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OnceCell};
 
 use crate::domain::kms::{
-    CustomKeyStore, CustomKeyStoreId, CustomKeyStoreType, ExternalBacking, KeyAction, KeySpec,
-    KeyStoreBacking, Scope,
+    Connection, ConnectionErrorCode, CustomKeyStore, CustomKeyStoreId, CustomKeyStoreType, ExternalBacking,
+    KeySpec, KeyStoreBacking, Scope,
 };
 use crate::gate::kms::key_cache::Shelf;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
 use crate::gate::kms::key_store_secrets::SecretOf;
-use crate::gate::kms::open_key::tracked_name;
 use crate::gate::kms::vpc_endpoint_service::DeclaredVpcEndpointService;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::cluster::{Cluster, Clusters};
@@ -50,8 +49,28 @@ pub(super) struct KeyStores {
     known: Shelf<(Scope, CustomKeyStoreId), Arc<KnownKeyStore>>,
     /// Apart from the key stores, so that a change of one does not give it a fresh quota.
     quotas: RwLock<HashMap<CustomKeyStoreId, Arc<DefaultDirectRateLimiter>>>,
+    /// Apart from them too, so that a change that is none for a proxy keeps the connections to it.
+    clients: Mutex<HashMap<CustomKeyStoreId, Client>>,
+    /// Connection attempts that failed, of a revision, while that could not be written down.
+    failures: Mutex<HashMap<CustomKeyStoreId, (u64, ConnectionErrorCode)>>,
     /// A connection is to be made or ended.
     pub(super) transitions: Notify,
+}
+
+/// How a proxy is reached, and what for.
+struct Client {
+    backing: ExternalBacking,
+    proxy: Arc<dyn XksProxy>,
+}
+
+impl Client {
+    /// Whether it reaches the proxy that is meant, with the credential that is meant.
+    fn is_for(&self, backing: &ExternalBacking) -> bool {
+        self.backing.uri_endpoint == backing.uri_endpoint
+            && self.backing.uri_path == backing.uri_path
+            && self.backing.access_key_id == backing.access_key_id
+            && self.backing.secret_access_key == backing.secret_access_key
+    }
 }
 
 /// A key store as the store has it, and how to reach what is behind it.
@@ -68,6 +87,8 @@ impl KeyStores {
             settings: ArcSwap::from_pointee(settings),
             known: Shelf::new(KNOWN_MAX),
             quotas: RwLock::default(),
+            clients: Mutex::default(),
+            failures: Mutex::default(),
             transitions: Notify::new(),
         }
     }
@@ -81,13 +102,32 @@ impl KeyStores {
     }
 
     /// Counts a cryptographic operation against the quota of the key store, before anything is sent anywhere.
-    pub(super) fn admit(&self, store: &CustomKeyStore, action: KeyAction) -> Result<(), Refused> {
+    pub(super) fn admit(&self, store: &CustomKeyStore, operation: &str) -> Result<(), Refused> {
         if self.quota(&store.id).check().is_ok() {
             return Ok(());
         }
-        let spec = KeySpec::SymmetricDefault.as_str();
-        self.parts.metrics.throttled(store.id.as_str(), tracked_name(action), spec);
+        if store.kind() == CustomKeyStoreType::ExternalKeyStore {
+            let spec = KeySpec::SymmetricDefault.as_str();
+            self.parts.metrics.throttled(store.id.as_str(), operation, spec);
+        }
         Err(KeyStoreRefused::Throttled.into())
+    }
+
+    /// Why the connection attempt of this revision failed, if it did and nothing came of it: whoever tried a wrong
+    /// password once must not try it again.
+    pub(super) fn unwritten_failure(&self, store: &CustomKeyStore) -> Option<ConnectionErrorCode> {
+        let failures = self.failures.lock();
+        failures.get(&store.id).filter(|(revision, _)| *revision == store.revision).map(|(_, code)| *code)
+    }
+
+    pub(super) fn note_failure(&self, store: &CustomKeyStore, code: ConnectionErrorCode) {
+        self.failures.lock().insert(store.id.clone(), (store.revision, code));
+    }
+
+    /// Ends what connects us with a proxy, and what is measured of it.
+    pub(super) fn drop_client(&self, id: &CustomKeyStoreId) {
+        self.clients.lock().remove(id);
+        self.parts.proxies.forget(id.as_str());
     }
 
     pub(super) fn forget(&self, scope: &Scope, id: &CustomKeyStoreId) {
@@ -98,25 +138,27 @@ impl KeyStores {
     pub(super) fn forget_deleted(&self, scope: &Scope, id: &CustomKeyStoreId) {
         self.forget(scope, id);
         self.quotas.write().remove(id);
-        self.parts.proxies.forget(id.as_str());
+        self.failures.lock().remove(id);
+        self.drop_client(id);
     }
 
     pub(super) fn forget_everything(&self) {
         self.known.clear();
-        let ids: Vec<_> = self.quotas.write().drain().map(|(id, _)| id).collect();
-        for id in ids {
-            self.parts.proxies.forget(id.as_str());
-        }
+        self.quotas.write().clear();
+        self.failures.lock().clear();
+        let ids: Vec<_> = self.clients.lock().keys().cloned().collect();
+        ids.iter().for_each(|id| self.drop_client(id));
     }
 
     fn quota(&self, id: &CustomKeyStoreId) -> Arc<DefaultDirectRateLimiter> {
         if let Some(quota) = self.quotas.read().get(id) {
             return Arc::clone(quota);
         }
+        // With the lock held, since other settings forget the quotas of before.
+        let mut quotas = self.quotas.write();
         let settings = self.settings.load();
         let own = settings.requests_per_second_by_id.get(id.as_str()).copied();
         let quota = Quota::per_second(own.unwrap_or(settings.requests_per_second));
-        let mut quotas = self.quotas.write();
         Arc::clone(quotas.entry(id.clone()).or_insert_with(|| Arc::new(RateLimiter::direct(quota))))
     }
 
@@ -143,7 +185,9 @@ impl KeyStores {
     }
 
     fn know(&self, store: CustomKeyStore) -> KnownKeyStore {
-        if let KeyStoreBacking::External(backing) = &store.backing {
+        if let KeyStoreBacking::External(backing) = &store.backing
+            && store.connection == Connection::Connected
+        {
             self.parts.metrics.credential_since(store.id.as_str(), backing.credential_since.0 / 1000);
         }
         KnownKeyStore { proxy: OnceCell::new(), store }
@@ -185,8 +229,21 @@ impl Kms {
         };
         let of = SecretOf::store(&known.store);
         let open = || async {
+            let kept = self
+                .key_stores
+                .clients
+                .lock()
+                .get(of.id)
+                .filter(|client| client.is_for(backing))
+                .map(|client| Arc::clone(&client.proxy));
+            if let Some(proxy) = kept {
+                return Ok(proxy);
+            }
             let secret = self.open_secret(of, &backing.secret_access_key, deadline).await?;
-            Ok::<_, Refused>(self.key_stores.proxy(of, backing, secret))
+            let proxy = self.key_stores.proxy(of, backing, secret);
+            let client = Client { backing: backing.clone(), proxy: Arc::clone(&proxy) };
+            self.key_stores.clients.lock().insert(of.id.clone(), client);
+            Ok::<_, Refused>(proxy)
         };
         known.proxy.get_or_try_init(open).await.map(Arc::clone)
     }

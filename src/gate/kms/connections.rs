@@ -13,13 +13,14 @@ use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::custom_key_stores::require_hsms;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused, VpcEndpointServiceRefused};
 use crate::gate::kms::key_store_secrets::{ClusterPasswords, SecretOf};
-use crate::gate::kms::key_stores::KnownKeyStore;
+use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::vpc_endpoint_service;
 use crate::gate::kms::{Kms, Refused, RequestId};
 use crate::key_manager::HsmError;
 use crate::key_manager::cluster::{Cluster, ClusterError};
 use crate::key_manager::xks_proxy::{FleetHealth, Origin, ProxyFailure};
+use crate::secret::SecretBytes;
 
 /// Names a key store for a task.
 pub type KeyStoreName = (Scope, CustomKeyStoreId);
@@ -36,7 +37,8 @@ pub enum Resumed {
     Done,
     /// To be tried again.
     NotYet,
-    /// The cluster refuses `kmsuser`; another attempt could lock it out.
+    /// The cluster refuses `kmsuser`, and another attempt could lock it out; or the configuration has no such
+    /// cluster.
     Refused,
 }
 
@@ -46,10 +48,10 @@ impl Kms {
         self.key_stores.transitions.notified().await;
     }
 
-    /// Key stores in this state of their connection.
-    pub async fn key_stores_in(&self, state: ConnectionState) -> Result<Vec<KeyStoreName>, Refused> {
+    /// Key stores in one of these states of their connection.
+    pub async fn key_stores_in(&self, states: &[ConnectionState]) -> Result<Vec<KeyStoreName>, Refused> {
         let stores = self.store.custom_key_stores(None).await?;
-        let in_state = stores.into_iter().filter(|store| store.connection.state() == state);
+        let in_state = stores.into_iter().filter(|store| states.contains(&store.connection.state()));
         Ok(in_state.map(|store| (store.scope, store.id)).collect())
     }
 
@@ -68,14 +70,17 @@ impl Kms {
     }
 
     async fn complete_connecting(&self, known: &KnownKeyStore, deadline: Instant) -> Result<(), Refused> {
-        let connected = match &known.store.backing {
-            KeyStoreBacking::CloudHsm(backing) => self.connect_cluster(known, backing, deadline).await,
-            KeyStoreBacking::External(backing) => {
+        let id = &known.store.id;
+        let connected = match (&known.store.backing, self.key_stores.unwritten_failure(&known.store)) {
+            (_, Some(code)) => Err(Failed::Before(code)),
+            (KeyStoreBacking::CloudHsm(backing), None) => {
+                self.connect_cluster(known, backing, deadline).await
+            }
+            (KeyStoreBacking::External(backing), None) => {
                 let connected = self.connect_proxy(known, backing, deadline).await;
                 connected.map(|()| known.store.clone())
             }
         };
-        let id = &known.store.id;
         let mut next = match connected {
             Ok(store) => CustomKeyStore { connection: Connection::Connected, ..store },
             Err(Failed::Refused(Refused::Conflict)) => return Err(Refused::Conflict),
@@ -88,34 +93,41 @@ impl Kms {
                 if store.connection != Connection::Connecting {
                     return Err(Refused::Conflict);
                 }
+                self.key_stores.note_failure(&store, code);
                 CustomKeyStore { connection: Connection::Failed(code), ..store }
             }
         };
         next.revision += 1;
-        let state = next.connection.state();
-        to_the_end(self.changes().replace_key_store(next)).await?;
+        let (state, is_connected) = (next.connection.state(), next.connection == Connection::Connected);
+        let written = to_the_end(self.changes().replace_key_store(next)).await;
+        if written.is_err() && is_connected {
+            self.leave_cluster(&known.store).await;
+        }
+        written?;
         tracing::info!(key_store.id = %id, state = %state, "key store {id} is {state}");
         Ok(())
     }
 
     async fn complete_disconnecting(&self, known: &KnownKeyStore) -> Result<(), Refused> {
         let id = &known.store.id;
-        match &known.store.backing {
-            KeyStoreBacking::CloudHsm(backing) => {
-                if let Some(cluster) = self.key_stores.parts().clusters.find(&backing.cluster_id)
-                    && let Err(error) = cluster.log_out().await
-                {
-                    tracing::warn!(key_store.id = %id, reason = %error, "key store {id}: cannot log out: {error}");
-                }
-            }
-            KeyStoreBacking::External(_) => self.key_stores.parts().proxies.forget(id.as_str()),
-        }
+        self.leave_cluster(&known.store).await;
         let mut next = known.store.clone();
         next.connection = Connection::Disconnected;
         next.revision += 1;
         to_the_end(self.changes().replace_key_store(next)).await?;
+        self.key_stores.drop_client(id);
         tracing::info!(key_store.id = %id, state = "DISCONNECTED", "key store {id} is DISCONNECTED");
         Ok(())
+    }
+
+    async fn leave_cluster(&self, store: &CustomKeyStore) {
+        let KeyStoreBacking::CloudHsm(backing) = &store.backing else { return };
+        if let Some(cluster) = self.key_stores.parts().clusters.find(&backing.cluster_id)
+            && let Err(error) = cluster.log_out().await
+        {
+            let id = &store.id;
+            tracing::warn!(key_store.id = %id, reason = %error, "key store {id}: cannot log out: {error}");
+        }
     }
 
     async fn connect_proxy(
@@ -144,23 +156,31 @@ impl Kms {
         require_hsms(&*cluster, HSMS_TO_CONNECT, deadline).await?;
         let stored = self.open_passwords(of, &backing.password, deadline).await?;
         let current = Self::log_in(&*cluster, &stored, deadline).await?;
-        let next = self.fresh_password(deadline).await?;
-        let both = ClusterPasswords { current: current.clone(), next: Some(next.clone()) };
-        let mut store = known.store.clone();
-        store.set_password(self.seal_passwords(of, &both, deadline).await?);
-        store.revision += 1;
-        let written = to_the_end(self.changes().replace_key_store(store.clone())).await;
-        let changed = match written {
-            Ok(()) => cluster.change_password(current, next.clone(), deadline).await.map_err(Failed::Cluster),
-            Err(error) => Err(Failed::Refused(error.into())),
-        };
-        if let Err(failed) = changed {
+        let connected = self.change_password(&*cluster, (&known.store, &stored), current, deadline).await;
+        if connected.is_err() {
             // Nobody uses the cluster before the key store is connected.
             let _ = cluster.log_out().await;
-            return Err(failed);
         }
-        let settled = ClusterPasswords { current: next, next: None };
-        store.set_password(self.seal_passwords(of, &settled, deadline).await?);
+        connected
+    }
+
+    async fn change_password(
+        &self,
+        cluster: &dyn Cluster,
+        (store, stored): (&CustomKeyStore, &ClusterPasswords),
+        current: SecretBytes,
+        deadline: Instant,
+    ) -> Result<CustomKeyStore, Failed> {
+        let (of, mut store) = (SecretOf::store(store), store.clone());
+        let next = self.fresh_password(deadline).await?;
+        let unsettled = stored.changing(&current, next.clone());
+        // Sealed before the change: what is settled must not wait for anybody afterwards.
+        let settled = self.seal_passwords(of, &ClusterPasswords::known(next.clone()), deadline).await?;
+        store.set_password(self.seal_passwords(of, &unsettled, deadline).await?);
+        store.revision += 1;
+        to_the_end(self.changes().replace_key_store(store.clone())).await.map_err(Refused::from)?;
+        cluster.change_password(current, next, deadline).await.map_err(Failed::Cluster)?;
+        store.set_password(settled);
         Ok(store)
     }
 
@@ -168,7 +188,7 @@ impl Kms {
         cluster: &dyn Cluster,
         passwords: &ClusterPasswords,
         deadline: Instant,
-    ) -> Result<crate::secret::SecretBytes, Failed> {
+    ) -> Result<SecretBytes, Failed> {
         let mut candidates = passwords.candidates();
         let place = cluster.log_in(candidates.clone(), deadline).await.map_err(Failed::Cluster)?;
         if place < candidates.len() {
@@ -187,7 +207,8 @@ impl Kms {
                 tracing::error!(key_store.id = %id, reason, "key store {id}: cannot log in to its cluster");
                 let is_refused = matches!(
                     failed.code(),
-                    ConnectionErrorCode::InvalidCredentials
+                    ConnectionErrorCode::ClusterNotFound
+                        | ConnectionErrorCode::InvalidCredentials
                         | ConnectionErrorCode::UserLockedOut
                         | ConnectionErrorCode::UserNotFound
                 );
@@ -216,11 +237,7 @@ impl Kms {
     /// Leaves every cluster. For development.
     pub(super) async fn log_out_everywhere(&self) {
         for store in self.store.custom_key_stores(None).await.unwrap_or_default() {
-            if let KeyStoreBacking::CloudHsm(backing) = &store.backing
-                && let Some(cluster) = self.key_stores.parts().clusters.find(&backing.cluster_id)
-            {
-                let _ = cluster.log_out().await;
-            }
+            self.leave_cluster(&store).await;
         }
     }
 
@@ -253,6 +270,8 @@ impl Kms {
 /// Why no connection came about.
 #[derive(Debug)]
 enum Failed {
+    /// As an attempt found out whose result could not be written down.
+    Before(ConnectionErrorCode),
     Cluster(ClusterError),
     Proxy(ProxyFailure),
     Refused(Refused),
@@ -264,6 +283,7 @@ impl Failed {
     /// AWS KMS Developer Guide, Connection error codes for external key stores, and How to fix a connection failure.
     fn code(&self) -> ConnectionErrorCode {
         match self {
+            Self::Before(code) => *code,
             Self::Cluster(error) => cluster_code(error),
             Self::Proxy(failure) => proxy_code(failure),
             Self::Refused(Refused::KeyStore(KeyStoreRefused::Cluster(refused))) => match refused {
