@@ -7,7 +7,7 @@ use crate::support::cluster_stores::{
 };
 use crate::support::clusters::CLUSTER_ID;
 use crate::support::external_key_stores::new_external_key;
-use crate::support::kms::{KmsClient, OTHER_ACCOUNT};
+use crate::support::kms::OTHER_ACCOUNT;
 use crate::support::kms_stories::{PLAINTEXT, key_arn};
 use crate::support::pki::Pki;
 use crate::support::site::{PIN, merged};
@@ -131,26 +131,12 @@ fn end(site: &Site, store: &str, key: &str) {
     assert_eq!(site.kms("DescribeKey", &json!({"KeyId": key})).error().0, "NotFoundException");
     let clean = site.cluster_findings();
     assert_eq!((&clean["orphans"], &clean["failure"]), (&json!([]), &Value::Null), "{clean}");
-    assert_eq!(deletion_status(site), "SUCCESS");
+    assert_eq!(site.deletion_status(), "SUCCESS");
     site.disconnect_store(store);
     site.of_store("DeleteCustomKeyStore", store).ok();
     site.stop();
     site.cluster_tool("reset-pin");
     assert_eq!(site.cluster_tool(&format!("show {key}")).matches("AlwaysSensitive").count(), 0);
-}
-
-/// What the log says of the first key object that was to be destroyed.
-#[track_caller]
-fn deletion_status(site: &Site) -> String {
-    let record = || -> Option<Value> {
-        let log = site.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut statuses =
-            lines.filter_map(|line| line["backing_keys_deletion_status"].as_str().map(str::to_owned));
-        statuses.next().map(|status| serde_json::from_str(&status).unwrap())
-    };
-    site.wait_until("the record of a deletion", || record().is_some());
-    record().unwrap()[0]["deletionStatus"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -378,111 +364,6 @@ fn a_user_that_was_locked_out_meanwhile_is_told_of() {
     site.update_store(&store, json!({"KeyStorePassword": PIN})).ok();
     site.connect_store(&store);
     assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
-}
-
-#[test]
-fn a_deletion_that_cannot_reach_the_cluster_leaves_an_orphan_that_is_found() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    let [orphan, missing, kept] = [(); 3].map(|()| site.create_cluster_key(&store));
-    site.disconnect_store(&store);
-    site.kms("ScheduleKeyDeletion", &json!({"KeyId": orphan, "PendingWindowInDays": 7})).ok();
-    site.advance_clock("8d");
-    assert_eq!(site.kms("DescribeKey", &json!({"KeyId": orphan})).error().0, "NotFoundException");
-    assert_eq!(deletion_status(&site), "FAILURE");
-    // Somebody destroys a key object with a tool of the cluster.
-    site.cluster_tool("reset-pin");
-    site.cluster_tool(&format!("destroy {missing}"));
-    site.update_store(&store, json!({"KeyStorePassword": PIN})).ok();
-    assert_eq!(site.cluster_findings()["failure"], "the key store is DISCONNECTED");
-    site.connect_store(&store);
-    let output = site.holdfast(&["cluster", "orphans"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let findings = site.cluster_findings();
-    assert_eq!(findings["orphans"].as_array().unwrap().len(), 1, "{findings}");
-    assert_eq!(findings["orphans"][0]["label"], orphan);
-    assert_eq!(findings["missing"], json!([missing]));
-    site.kms_encrypt(&kept);
-    site.kms("Encrypt", &json!({"KeyId": missing, "Plaintext": PLAINTEXT})).assert_error(
-        "KMSInvalidStateException",
-        "The key material of this KMS key was not found in its AWS CloudHSM cluster.",
-    );
-}
-
-#[test]
-fn a_daemon_that_ends_while_it_makes_a_key_leaves_no_key_and_an_orphan_that_is_found() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    wait_for_members(&site);
-    site.inject_members("C_GenerateKey after crash");
-    let client = KmsClient::open(&site.runtime, site.kms_endpoint());
-    let cut = client.unwrap().call("CreateKey", &new_cluster_key(&store));
-    assert!(cut.is_err(), "{cut:?}");
-    site.wait_until("the end of the daemon", || site.exit_status().is_some());
-    site.kill();
-    site.inject_members("");
-    site.run();
-    site.wait_ready();
-    wait_for_members(&site);
-    assert_eq!(site.kms("ListKeys", &json!({})).ok()["Keys"], json!([]));
-    let findings = site.cluster_findings();
-    assert_eq!(findings["orphans"].as_array().unwrap().len(), 1, "{findings}");
-    let key = site.create_cluster_key(&store);
-    site.kms_encrypt(&key);
-}
-
-#[test]
-fn a_key_store_that_was_killed_while_it_connected_can_be_connected() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    let key = site.create_cluster_key(&store);
-    let blob = site.kms_encrypt(&key);
-    site.disconnect_store(&store);
-    for function in ["C_Login", "C_SetPIN", "C_SetPIN after", "C_FindObjectsInit"] {
-        // At this call of either member, the daemon goes.
-        site.inject_members(&format!("{function} crash"));
-        site.of_store("ConnectCustomKeyStore", &store);
-        site.wait_until("the end of the daemon", || site.exit_status().is_some());
-        site.kill();
-        site.inject_members("");
-        site.run();
-        site.wait_ready();
-        let state = site.settled_connection(&store);
-        assert_eq!(state, "CONNECTED", "{function}");
-        site.wait_until("the login", || {
-            site.kms("Decrypt", &json!({"CiphertextBlob": blob})).0.status == 200
-        });
-        assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
-        site.disconnect_store(&store);
-    }
-}
-
-#[test]
-fn a_connected_cluster_is_logged_in_to_again_after_a_restart() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    let key = site.create_cluster_key(&store);
-    let blob = site.kms_encrypt(&key);
-    for _ in 0..3 {
-        // SoftHSM empties the file of a token and writes it anew when somebody logs in.
-        wait_for_members(&site);
-        site.kill();
-        site.run();
-        site.wait_ready();
-        assert_eq!(site.connection_state(&store), "CONNECTED");
-        wait_for_members(&site);
-        assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
-    }
-    site.create_cluster_key(&store);
-}
-
-/// Until both are logged in.
-#[track_caller]
-fn wait_for_members(site: &Site) {
-    for member in MEMBERS {
-        let series = format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"ACTIVE\"}}");
-        site.wait_until("a login", || site.metric(&series) == Some(1.0));
-    }
 }
 
 #[test]
