@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::support::cluster_stores::{
     DOWN, MEMBERS, new_cluster_key, site_with_cluster, site_with_cluster_and,
 };
-use crate::support::clusters::CLUSTER_ID;
+use crate::support::clusters::{CLUSTER_ID, apart_with};
 use crate::support::external_key_stores::new_external_key;
 use crate::support::kms::OTHER_ACCOUNT;
 use crate::support::kms_stories::{PLAINTEXT, key_arn};
 use crate::support::pki::Pki;
-use crate::support::site::{PIN, merged};
+use crate::support::site::{PIN, SOFTHSM, merged};
 use crate::support::{Setup, Site};
 
 const NOT_REACHED: &str = "KMS cannot communicate with your CloudHSM cluster. This might be a transient network issue. If \
@@ -405,4 +405,54 @@ fn a_key_that_does_not_belong_into_a_cluster_is_not_made() {
     assert_eq!(site.kms("ListKeys", &json!({})).ok()["Keys"], json!([]));
     let clean = site.cluster_findings();
     assert_eq!(clean["orphans"], json!([]));
+}
+
+/// Another cluster, over a token of its own, with this trust anchor.
+fn another_cluster(id: &str, token: &str, trust_anchor: &str) -> String {
+    let member =
+        |number: u32| format!("[[cluster.member]]\nname = \"{token}-{number}\"\ntoken_label = \"{token}\"\n");
+    format!(
+        "[[cluster]]\nid = \"{id}\"\ntrust_anchor_file = \"{trust_anchor}\"\nmodule = \"{SOFTHSM}\"\n{}{}",
+        member(1),
+        member(2)
+    )
+}
+
+#[test]
+fn a_key_store_moves_to_a_cluster_with_the_same_trust_anchor_only() {
+    const RELATED: &str = "cluster-related2222";
+    const STRANGE: &str = "cluster-strange2222";
+    let tables =
+        another_cluster(RELATED, "related", "ca.pem") + &another_cluster(STRANGE, "strange", "other.pem");
+    let site = apart_with(Setup { tables, ..Setup::kms() });
+    std::fs::write(site.path("other.pem"), Pki::new("Another CA").ca_pem).unwrap();
+    for token in ["related", "strange"] {
+        site.init_token(token);
+    }
+    site.run();
+    site.wait_ready();
+    let store = site.connected_cluster_store("story");
+    let key = site.create_cluster_key(&store);
+    let to = |id: &str| json!({"CloudHsmClusterId": id});
+    let connected = "The connection state of the custom key store is CONNECTED. Disconnect it first.";
+    site.update_store(&store, to(RELATED)).assert_error("CustomKeyStoreInvalidStateException", connected);
+    site.disconnect_store(&store);
+    for (id, exception) in [
+        ("cluster-absent22222", "CloudHsmClusterNotFoundException"),
+        (STRANGE, "CloudHsmClusterNotRelatedException"),
+    ] {
+        assert_eq!(site.update_store(&store, to(id)).error().0, exception);
+        assert_eq!(site.store(&store)["CloudHsmClusterId"], CLUSTER_ID);
+    }
+    let move_there = merged(to(RELATED), json!({"KeyStorePassword": PIN}));
+    assert_eq!(site.update_store(&store, move_there).ok(), json!({}));
+    assert_eq!(site.store(&store)["CloudHsmClusterId"], RELATED);
+    site.connect_store(&store);
+    assert_eq!(site.key_metadata_of(&key)["CloudHsmClusterId"], RELATED);
+    // It was restored from a backup that is older than the key.
+    site.kms("Encrypt", &json!({"KeyId": key, "Plaintext": PLAINTEXT})).assert_error(
+        "KMSInvalidStateException",
+        "The key material of this KMS key was not found in its AWS CloudHSM cluster.",
+    );
+    assert_eq!(site.cluster_findings()["missing"], json!([key]));
 }

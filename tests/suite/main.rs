@@ -28,6 +28,7 @@ mod kms_create_key;
 mod kms_data_keys;
 mod kms_deletion;
 mod kms_disk;
+mod kms_double_encryption;
 mod kms_dry_run;
 mod kms_encrypt;
 mod kms_external_key_stores;
