@@ -178,6 +178,8 @@ impl Scene {
             assert!(took < ANSWER_TIME_MAX, "{operation}, {named}: {took:?}");
         }
         assert_eq!(self.counts(), counts, "{named} left something half done");
+        // The state says what was asked for, not how the proxy is.
+        assert_eq!(self.site.connection_state(&self.connected), "CONNECTED", "{named}");
     }
 
     /// A connection that is asked for meanwhile fails with this code, and can be made after.

@@ -34,7 +34,7 @@ pub enum Fault {
     Changes(Change),
     ClosesBeforeTls,
     ClosesUnanswered,
-    /// Half of a true answer, and then a reset.
+    /// Half of an answer, and then a reset.
     CutsOff,
     /// A true answer, byte by byte.
     Drips,
@@ -179,7 +179,7 @@ async fn serve(tcp: TcpStream, served: Served) {
         served.came.lock().push(serde_json::from_slice(&asked.body).unwrap());
         let Some(answer) = served.answer(&mut truth, asked).await else { return };
         if matches!(served.fault, Fault::CutsOff) {
-            send(&mut tls, &answer[..answer.len() - answer.len() / 4]).await;
+            send(&mut tls, &answer[..answer.len() / 2]).await;
             // A reset overtakes what has not been read yet.
             tokio::time::sleep(Duration::from_millis(50)).await;
             tls.get_ref().0.set_zero_linger().unwrap();
@@ -220,6 +220,9 @@ impl Served {
     async fn answer(&self, truth: &mut Option<Connection>, asked: Asked) -> Option<Vec<u8>> {
         if let Fault::Answers(status, body) = &self.fault {
             return Some(http(*status, body));
+        }
+        if matches!(self.fault, Fault::CutsOff) {
+            return Some(http(200, &[b' '; 1000]));
         }
         if let Fault::Speaks(bytes) = &self.fault {
             return Some(bytes.to_vec());
