@@ -358,8 +358,9 @@ fn a_user_that_was_locked_out_meanwhile_is_told_of() {
         reply.0.status != 200
             && reply.error() == ("KMSInvalidStateException".to_owned(), locked_out.to_owned())
     });
-    site.inject_members("");
+    // While nobody can log in: SoftHSM writes the file of a token then, and would undo what the administrator does.
     site.disconnect_store(&store);
+    site.inject_members("");
     site.cluster_tool("reset-pin");
     site.update_store(&store, json!({"KeyStorePassword": PIN})).ok();
     site.connect_store(&store);
