@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::support::cluster_stores::{
     DOWN, MEMBERS, new_cluster_key, site_with_cluster, site_with_cluster_and,
 };
-use crate::support::clusters::CLUSTER_ID;
+use crate::support::clusters::{CLUSTER_ID, apart_with};
 use crate::support::external_key_stores::new_external_key;
-use crate::support::kms::{KmsClient, OTHER_ACCOUNT};
+use crate::support::kms::OTHER_ACCOUNT;
 use crate::support::kms_stories::{PLAINTEXT, key_arn};
 use crate::support::pki::Pki;
-use crate::support::site::{PIN, merged};
+use crate::support::site::{PIN, SOFTHSM, merged};
 use crate::support::{Setup, Site};
 
 const NOT_REACHED: &str = "KMS cannot communicate with your CloudHSM cluster. This might be a transient network issue. If \
@@ -131,26 +131,12 @@ fn end(site: &Site, store: &str, key: &str) {
     assert_eq!(site.kms("DescribeKey", &json!({"KeyId": key})).error().0, "NotFoundException");
     let clean = site.cluster_findings();
     assert_eq!((&clean["orphans"], &clean["failure"]), (&json!([]), &Value::Null), "{clean}");
-    assert_eq!(deletion_status(site), "SUCCESS");
+    assert_eq!(site.deletion_status(), "SUCCESS");
     site.disconnect_store(store);
     site.of_store("DeleteCustomKeyStore", store).ok();
     site.stop();
     site.cluster_tool("reset-pin");
     assert_eq!(site.cluster_tool(&format!("show {key}")).matches("AlwaysSensitive").count(), 0);
-}
-
-/// What the log says of the first key object that was to be destroyed.
-#[track_caller]
-fn deletion_status(site: &Site) -> String {
-    let record = || -> Option<Value> {
-        let log = site.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut statuses =
-            lines.filter_map(|line| line["backing_keys_deletion_status"].as_str().map(str::to_owned));
-        statuses.next().map(|status| serde_json::from_str(&status).unwrap())
-    };
-    site.wait_until("the record of a deletion", || record().is_some());
-    record().unwrap()[0]["deletionStatus"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -372,117 +358,13 @@ fn a_user_that_was_locked_out_meanwhile_is_told_of() {
         reply.0.status != 200
             && reply.error() == ("KMSInvalidStateException".to_owned(), locked_out.to_owned())
     });
-    site.inject_members("");
+    // While nobody can log in: SoftHSM writes the file of a token then, and would undo what the administrator does.
     site.disconnect_store(&store);
+    site.inject_members("");
     site.cluster_tool("reset-pin");
     site.update_store(&store, json!({"KeyStorePassword": PIN})).ok();
     site.connect_store(&store);
     assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
-}
-
-#[test]
-fn a_deletion_that_cannot_reach_the_cluster_leaves_an_orphan_that_is_found() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    let [orphan, missing, kept] = [(); 3].map(|()| site.create_cluster_key(&store));
-    site.disconnect_store(&store);
-    site.kms("ScheduleKeyDeletion", &json!({"KeyId": orphan, "PendingWindowInDays": 7})).ok();
-    site.advance_clock("8d");
-    assert_eq!(site.kms("DescribeKey", &json!({"KeyId": orphan})).error().0, "NotFoundException");
-    assert_eq!(deletion_status(&site), "FAILURE");
-    // Somebody destroys a key object with a tool of the cluster.
-    site.cluster_tool("reset-pin");
-    site.cluster_tool(&format!("destroy {missing}"));
-    site.update_store(&store, json!({"KeyStorePassword": PIN})).ok();
-    assert_eq!(site.cluster_findings()["failure"], "the key store is DISCONNECTED");
-    site.connect_store(&store);
-    let output = site.holdfast(&["cluster", "orphans"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let findings = site.cluster_findings();
-    assert_eq!(findings["orphans"].as_array().unwrap().len(), 1, "{findings}");
-    assert_eq!(findings["orphans"][0]["label"], orphan);
-    assert_eq!(findings["missing"], json!([missing]));
-    site.kms_encrypt(&kept);
-    site.kms("Encrypt", &json!({"KeyId": missing, "Plaintext": PLAINTEXT})).assert_error(
-        "KMSInvalidStateException",
-        "The key material of this KMS key was not found in its AWS CloudHSM cluster.",
-    );
-}
-
-#[test]
-fn a_daemon_that_ends_while_it_makes_a_key_leaves_no_key_and_an_orphan_that_is_found() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    wait_for_members(&site);
-    site.inject_members("C_GenerateKey after crash");
-    let client = KmsClient::open(&site.runtime, site.kms_endpoint());
-    let cut = client.unwrap().call("CreateKey", &new_cluster_key(&store));
-    assert!(cut.is_err(), "{cut:?}");
-    site.wait_until("the end of the daemon", || site.exit_status().is_some());
-    site.kill();
-    site.inject_members("");
-    site.run();
-    site.wait_ready();
-    wait_for_members(&site);
-    assert_eq!(site.kms("ListKeys", &json!({})).ok()["Keys"], json!([]));
-    let findings = site.cluster_findings();
-    assert_eq!(findings["orphans"].as_array().unwrap().len(), 1, "{findings}");
-    let key = site.create_cluster_key(&store);
-    site.kms_encrypt(&key);
-}
-
-#[test]
-fn a_key_store_that_was_killed_while_it_connected_can_be_connected() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    let key = site.create_cluster_key(&store);
-    let blob = site.kms_encrypt(&key);
-    site.disconnect_store(&store);
-    for function in ["C_Login", "C_SetPIN", "C_SetPIN after", "C_FindObjectsInit"] {
-        // At this call of either member, the daemon goes.
-        site.inject_members(&format!("{function} crash"));
-        site.of_store("ConnectCustomKeyStore", &store);
-        site.wait_until("the end of the daemon", || site.exit_status().is_some());
-        site.kill();
-        site.inject_members("");
-        site.run();
-        site.wait_ready();
-        let state = site.settled_connection(&store);
-        assert_eq!(state, "CONNECTED", "{function}");
-        site.wait_until("the login", || {
-            site.kms("Decrypt", &json!({"CiphertextBlob": blob})).0.status == 200
-        });
-        assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
-        site.disconnect_store(&store);
-    }
-}
-
-#[test]
-fn a_connected_cluster_is_logged_in_to_again_after_a_restart() {
-    let site = site_with_cluster();
-    let store = site.connected_cluster_store("story");
-    let key = site.create_cluster_key(&store);
-    let blob = site.kms_encrypt(&key);
-    for _ in 0..3 {
-        // SoftHSM empties the file of a token and writes it anew when somebody logs in.
-        wait_for_members(&site);
-        site.kill();
-        site.run();
-        site.wait_ready();
-        assert_eq!(site.connection_state(&store), "CONNECTED");
-        wait_for_members(&site);
-        assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
-    }
-    site.create_cluster_key(&store);
-}
-
-/// Until both are logged in.
-#[track_caller]
-fn wait_for_members(site: &Site) {
-    for member in MEMBERS {
-        let series = format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"ACTIVE\"}}");
-        site.wait_until("a login", || site.metric(&series) == Some(1.0));
-    }
 }
 
 #[test]
@@ -524,4 +406,54 @@ fn a_key_that_does_not_belong_into_a_cluster_is_not_made() {
     assert_eq!(site.kms("ListKeys", &json!({})).ok()["Keys"], json!([]));
     let clean = site.cluster_findings();
     assert_eq!(clean["orphans"], json!([]));
+}
+
+/// Another cluster, over a token of its own, with this trust anchor.
+fn another_cluster(id: &str, token: &str, trust_anchor: &str) -> String {
+    let member =
+        |number: u32| format!("[[cluster.member]]\nname = \"{token}-{number}\"\ntoken_label = \"{token}\"\n");
+    format!(
+        "[[cluster]]\nid = \"{id}\"\ntrust_anchor_file = \"{trust_anchor}\"\nmodule = \"{SOFTHSM}\"\n{}{}",
+        member(1),
+        member(2)
+    )
+}
+
+#[test]
+fn a_key_store_moves_to_a_cluster_with_the_same_trust_anchor_only() {
+    const RELATED: &str = "cluster-related2222";
+    const STRANGE: &str = "cluster-strange2222";
+    let tables =
+        another_cluster(RELATED, "related", "ca.pem") + &another_cluster(STRANGE, "strange", "other.pem");
+    let site = apart_with(Setup { tables, ..Setup::kms() });
+    std::fs::write(site.path("other.pem"), Pki::new("Another CA").ca_pem).unwrap();
+    for token in ["related", "strange"] {
+        site.init_token(token);
+    }
+    site.run();
+    site.wait_ready();
+    let store = site.connected_cluster_store("story");
+    let key = site.create_cluster_key(&store);
+    let to = |id: &str| json!({"CloudHsmClusterId": id});
+    let connected = "The connection state of the custom key store is CONNECTED. Disconnect it first.";
+    site.update_store(&store, to(RELATED)).assert_error("CustomKeyStoreInvalidStateException", connected);
+    site.disconnect_store(&store);
+    for (id, exception) in [
+        ("cluster-absent22222", "CloudHsmClusterNotFoundException"),
+        (STRANGE, "CloudHsmClusterNotRelatedException"),
+    ] {
+        assert_eq!(site.update_store(&store, to(id)).error().0, exception);
+        assert_eq!(site.store(&store)["CloudHsmClusterId"], CLUSTER_ID);
+    }
+    let move_there = merged(to(RELATED), json!({"KeyStorePassword": PIN}));
+    assert_eq!(site.update_store(&store, move_there).ok(), json!({}));
+    assert_eq!(site.store(&store)["CloudHsmClusterId"], RELATED);
+    site.connect_store(&store);
+    assert_eq!(site.key_metadata_of(&key)["CloudHsmClusterId"], RELATED);
+    // It was restored from a backup that is older than the key.
+    site.kms("Encrypt", &json!({"KeyId": key, "Plaintext": PLAINTEXT})).assert_error(
+        "KMSInvalidStateException",
+        "The key material of this KMS key was not found in its AWS CloudHSM cluster.",
+    );
+    assert_eq!(site.cluster_findings()["missing"], json!([key]));
 }

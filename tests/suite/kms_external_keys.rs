@@ -315,3 +315,20 @@ fn nothing_secret_of_a_key_store_is_shown_or_stored() {
         }
     }
 }
+
+#[test]
+fn a_policy_can_tell_keys_by_where_they_are_and_users_need_no_permission_on_the_key_store() {
+    let site = site();
+    let store = site.connected_external_store("story", &site.proxy_endpoint());
+    let user = site.kms_user("maker");
+    let origin = json!({"StringEquals": {"kms:KeyOrigin": "EXTERNAL_KEY_STORE"}});
+    let actions = json!(["kms:CreateKey", "kms:Encrypt"]);
+    let statement = json!([{"Effect": "Allow", "Action": actions, "Resource": "*", "Condition": origin}]);
+    site.kms_user_may("maker", &statement);
+    site.assert_denied(&user, "CreateKey", &json!({}));
+    let made = site.kms_as(&user, "CreateKey", &new_external_key(&store, "foo")).ok();
+    let encrypt = |key: &Value| json!({"KeyId": key, "Plaintext": PLAINTEXT});
+    site.assert_allowed(&user, "Encrypt", &encrypt(&made["KeyMetadata"]["KeyId"]));
+    site.assert_denied(&user, "Encrypt", &encrypt(&json!(site.create_kms_key())));
+    site.assert_denied(&user, "DescribeCustomKeyStores", &json!({}));
+}

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::changes::{self, Reload};
 use crate::support::external_key_stores::{credential, new_external_store, proxy_credential};
 use crate::support::kms::OTHER_ACCOUNT;
 use crate::support::site::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, merged};
@@ -191,10 +192,14 @@ fn each_rule_of_vpc_endpoint_services_is_checked() {
     assert_eq!(name, NOT_FOUND);
     let in_another_region = site.kms_in("eu-west-1", "CreateCustomKeyStore", &request);
     assert_eq!(in_another_region.error().0, NOT_FOUND);
-    let store = site.create_store(&request);
+}
+
+#[test]
+fn what_has_become_of_a_vpc_endpoint_service_is_found_out_when_it_is_connected() {
+    let site = site_with(&services(&[("1", "localhost", "")]));
+    let store = site.create_store(&new_vpc_store("vpc", &site.proxy_endpoint(), "1"));
     site.connect_store(&store);
     site.disconnect_store(&store);
-    // What has become of the service since is found out when it is connected.
     for (was, is, code) in [
         (
             "availability_zones = 2",
@@ -203,10 +208,7 @@ fn each_rule_of_vpc_endpoint_services_is_checked() {
         ),
         ("vpce-svc-1\"", "vpce-svc-9\"", "XKS_VPC_ENDPOINT_SERVICE_NOT_FOUND"),
     ] {
-        site.edit_configuration(|text| text.replacen(was, is, 1));
-        assert!(site.stop().success());
-        site.run();
-        site.wait_ready();
+        site.reload(Reload::Taken, || site.edit_configuration(|text| text.replacen(was, is, 1)));
         assert_eq!(site.try_connect_store(&store), format!("FAILED {code}"));
         site.disconnect_store(&store);
     }
@@ -368,8 +370,8 @@ fn what_may_change_depends_on_the_connection() {
         "The connection state of the custom key store is DISCONNECTED. It is not connected.",
     );
     // The proxy refuses the credential that it had when the key store was made.
-    site.reload(crate::support::changes::Reload::Taken, || {
-        let other = crate::support::changes::credential("ZYXWVUTSRQPONMLKJIHG", SECRET_ACCESS_KEY);
+    site.reload(Reload::Taken, || {
+        let other = changes::credential("ZYXWVUTSRQPONMLKJIHG", SECRET_ACCESS_KEY);
         site.replace("credentials.toml", &other);
     });
     assert_eq!(site.try_connect_store(&store), "FAILED INVALID_CREDENTIALS");

@@ -75,6 +75,29 @@ impl Site {
             serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
         findings[0].clone()
     }
+
+    /// What the log says of the first key object that was to be destroyed.
+    #[track_caller]
+    pub fn deletion_status(&self) -> String {
+        let record = || -> Option<Value> {
+            let log = self.log();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut statuses =
+                lines.filter_map(|line| line["backing_keys_deletion_status"].as_str().map(str::to_owned));
+            statuses.next().map(|status| serde_json::from_str(&status).unwrap())
+        };
+        self.wait_until("the record of a deletion", || record().is_some());
+        record().unwrap()[0]["deletionStatus"].as_str().unwrap().to_owned()
+    }
+
+    /// Until both are logged in.
+    #[track_caller]
+    pub fn wait_for_members(&self) {
+        for member in MEMBERS {
+            let series = format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"ACTIVE\"}}");
+            self.wait_until("a login", || self.metric(&series) == Some(1.0));
+        }
+    }
 }
 
 pub fn new_cluster_key(store: &str) -> Value {

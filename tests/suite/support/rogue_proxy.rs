@@ -2,11 +2,11 @@
 
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use parking_lot::Mutex;
 use proxy_api::client::{Connection, Endpoint, Outgoing};
 use rcgen::{CertificateParams, DnType};
 use rustls::ServerConfig;
@@ -34,7 +34,7 @@ pub enum Fault {
     Changes(Change),
     ClosesBeforeTls,
     ClosesUnanswered,
-    /// Half of a true answer, and then a reset.
+    /// Half of an answer, and then a reset.
     CutsOff,
     /// A true answer, byte by byte.
     Drips,
@@ -59,7 +59,7 @@ pub struct RogueProxy {
     pki: Arc<Pki>,
     foreign: Pki,
     truth: Endpoint,
-    came: Arc<AtomicUsize>,
+    came: Arc<Mutex<Vec<Value>>>,
     runtime: Runtime,
     tasks: JoinSet<()>,
     /// What fills the queue of a black hole.
@@ -90,9 +90,9 @@ impl RogueProxy {
         format!("https://localhost:{}", self.port)
     }
 
-    /// How many requests came.
-    pub fn requests(&self) -> usize {
-        self.came.load(Ordering::SeqCst)
+    /// The bodies of what came since this was asked last.
+    pub fn take_requests(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.came.lock())
     }
 
     /// Cuts every connection, and does this from now on.
@@ -160,7 +160,7 @@ struct Served {
     fault: Fault,
     tls: TlsAcceptor,
     truth: Endpoint,
-    came: Arc<AtomicUsize>,
+    came: Arc<Mutex<Vec<Value>>>,
 }
 
 async fn serve_all(listener: TcpListener, served: Served) {
@@ -176,10 +176,10 @@ async fn serve(tcp: TcpStream, served: Served) {
     let Ok(mut tls) = served.tls.accept(tcp).await else { return };
     let mut truth = None;
     while let Some(asked) = read_request(&mut tls).await {
-        served.came.fetch_add(1, Ordering::SeqCst);
+        served.came.lock().push(serde_json::from_slice(&asked.body).unwrap());
         let Some(answer) = served.answer(&mut truth, asked).await else { return };
         if matches!(served.fault, Fault::CutsOff) {
-            send(&mut tls, &answer[..answer.len() - answer.len() / 4]).await;
+            send(&mut tls, &answer[..answer.len() / 2]).await;
             // A reset overtakes what has not been read yet.
             tokio::time::sleep(Duration::from_millis(50)).await;
             tls.get_ref().0.set_zero_linger().unwrap();
@@ -220,6 +220,9 @@ impl Served {
     async fn answer(&self, truth: &mut Option<Connection>, asked: Asked) -> Option<Vec<u8>> {
         if let Fault::Answers(status, body) = &self.fault {
             return Some(http(*status, body));
+        }
+        if matches!(self.fault, Fault::CutsOff) {
+            return Some(http(200, &[b' '; 1000]));
         }
         if let Fault::Speaks(bytes) = &self.fault {
             return Some(bytes.to_vec());
