@@ -9,7 +9,7 @@ use crate::config::hsm::Declared;
 use crate::config::review::Review;
 use crate::config::schema;
 
-/// AWS CloudHSM makes ids of `cluster-[2-7a-zA-Z]{11,16}`; examples in its manuals have other digits.
+/// `CloudHsmClusterIdType` of the service model: `cluster-[2-7a-zA-Z]{11,16}`. No request can name another.
 const ID_PREFIX: &str = "cluster-";
 const ID_CHARS: std::ops::RangeInclusive<usize> = 11..=16;
 
@@ -29,7 +29,7 @@ pub(super) fn clusters(
             format!("cluster `{}`", raw.id)
         } else {
             let table = format!("cluster {}", index + 1);
-            review.refuse(&table, "`id` must be `cluster-` and 11 to 16 letters and digits");
+            review.refuse(&table, "`id` must be `cluster-` and 11 to 16 letters and digits from 2 to 7");
             table
         };
         review.unique(&table, "id", &mut ids, raw.id.clone());
@@ -75,6 +75,6 @@ fn check_token(review: &mut Review<'_>, table: &str, member: &Hsm, members: &[Hs
 }
 
 fn is_id(text: &str) -> bool {
-    text.strip_prefix(ID_PREFIX)
-        .is_some_and(|id| ID_CHARS.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    let is_legal = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'2'..=b'7');
+    text.strip_prefix(ID_PREFIX).is_some_and(|id| ID_CHARS.contains(&id.len()) && id.bytes().all(is_legal))
 }

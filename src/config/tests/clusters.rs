@@ -7,7 +7,7 @@ use crate::config::IvMode;
 
 const CLUSTER: &str = r#"
 [[cluster]]
-id = "cluster-1a23b4cdefg"
+id = "cluster-2a23b4cdefg"
 trust_anchor_file = "ca.crt"
 module = "cluster.so"
 [[cluster.member]]
@@ -29,7 +29,7 @@ fn a_member_has_the_library_of_its_cluster_and_the_defaults_of_an_hsm() {
     let own = "name = \"two\"\nmodule = \"/two.so\"\niv_mode = \"hsm\"";
     let config = parse(&format!("{SMALL}{}", CLUSTER.replace("name = \"two\"", own))).unwrap();
     let [cluster] = &*config.clusters else { panic!("one cluster") };
-    assert_eq!((&*cluster.id, &cluster.crypto_user), ("cluster-1a23b4cdefg", &None));
+    assert_eq!((&*cluster.id, &cluster.crypto_user), ("cluster-2a23b4cdefg", &None));
     assert_eq!(cluster.trust_anchor_file, Path::new("/etc/ca.crt"));
     let [one, two] = &*cluster.members else { panic!("two members") };
     assert_eq!((&*one.module, one.iv_mode), (Path::new("/etc/cluster.so"), IvMode::Host));
@@ -41,12 +41,12 @@ fn a_member_has_the_library_of_its_cluster_and_the_defaults_of_an_hsm() {
 
 #[test]
 fn clusters_are_checked() {
-    assert_eq!(cluster_problem("1a23b4cdefg", "2345abcdEFGHIJ67"), "");
-    let bad_id = "cluster 1: `id` must be `cluster-` and 11 to 16 letters and digits";
-    for id in ["", "1a23b4cdef", "1a23b4cdefghijklm", "1a23b4cdef-"] {
-        assert_eq!(cluster_problem("1a23b4cdefg", id), bad_id, "{id}");
+    assert_eq!(cluster_problem("2a23b4cdefg", "2345abcdEFGHIJ67"), "");
+    let bad_id = "cluster 1: `id` must be `cluster-` and 11 to 16 letters and digits from 2 to 7";
+    for id in ["", "2a23b4cdef", "2a23b4cdefghijklm", "2a23b4cdef-", "1a23b4cdefg"] {
+        assert_eq!(cluster_problem("2a23b4cdefg", id), bad_id, "{id}");
     }
-    let cluster = "cluster `cluster-1a23b4cdefg`:";
+    let cluster = "cluster `cluster-2a23b4cdefg`:";
     for (from, to, reason) in [
         ("\"ca.crt\"", "\"\"", format!("{cluster} `trust_anchor_file` is empty")),
         (
@@ -93,7 +93,7 @@ fn a_token_is_in_one_place_only() {
     assert_eq!(problem_with(&of_softhsm.replace("\"cluster-2\"", "\"cluster-1\"")), "");
     let of_hsm = CLUSTER.replace("cluster.so", "module.so").replace("\"cluster-2\"", "\"label\"");
     assert_eq!(problem_with(&of_hsm), "cluster.member `two`: this is the token of `token`");
-    let second = of_softhsm.replace("1a23b4cdefg", "1a23b4cdefh").replace("\"one\"", "\"three\"");
+    let second = of_softhsm.replace("2a23b4cdefg", "2a23b4cdefh").replace("\"one\"", "\"three\"");
     let both = problem_with(&(of_softhsm.clone() + &second.replace("\"two\"", "\"four\"")));
     assert_eq!(
         both,

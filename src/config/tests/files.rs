@@ -137,10 +137,10 @@ fn the_trust_anchor_of_a_cluster_is_a_certificate() {
     let installation = Installation::new();
     let member = |name: &str| format!("[[cluster.member]]\nname = \"{name}\"\ntoken_label = \"{name}\"\n");
     let cluster =
-        "[[cluster]]\nid = \"cluster-1a23b4cdefg\"\ntrust_anchor_file = \"ca.crt\"\nmodule = \"module.so\"\n";
+        "[[cluster]]\nid = \"cluster-2a23b4cdefg\"\ntrust_anchor_file = \"ca.crt\"\nmodule = \"module.so\"\n";
     let text = format!("{SMALL}{cluster}{}{}", member("one"), member("two"));
     installation.write("holdfast.toml", &text);
-    let place = "holdfast.toml: cluster `cluster-1a23b4cdefg`: `trust_anchor_file` ca.crt:";
+    let place = "holdfast.toml: cluster `cluster-2a23b4cdefg`: `trust_anchor_file` ca.crt:";
     assert_eq!(installation.refusal(), format!("{place} No such file or directory (os error 2)"));
     installation.write("ca.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     assert_eq!(installation.refusal(), format!("{place} not a certificate as PEM"));

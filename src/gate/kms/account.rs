@@ -77,10 +77,12 @@ impl<'a> Account<'a> {
         }
         self.call.kms.key_stores.admit(&known.store, AccountAction::GenerateRandom.as_str())?;
         let random = cluster.random(bytes, self.call.deadline()).await.result;
-        random.map_err(|error| match error {
-            HsmError::Busy => KeyStoreRefused::Cluster(ClusterRefused::Use(error)).into(),
+        random.map_err(|error| {
+            if error == HsmError::Busy {
+                return KeyStoreRefused::Cluster(ClusterRefused::Use(error)).into();
+            }
             // GenerateRandom knows no KMSInvalidStateException: it is about no key.
-            error => Refused::KeyManager(error),
+            Refused::KeyManager(error)
         })
     }
 }

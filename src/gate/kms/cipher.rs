@@ -188,13 +188,15 @@ impl OpenKey<'_> {
     fn cluster(&self) -> Result<(Arc<dyn Cluster>, &str), Refused> {
         let known = self.known_key_store()?;
         self.call().kms.key_stores.admit(&known.store, tracked_name(self.action()))?;
-        let cluster = self.call().kms.cluster_of(known).map_err(|refused| match refused {
+        let cluster = self.call().kms.cluster_of(known).map_err(|refused| {
+            let Refused::KeyStore(KeyStoreRefused::Cluster(ClusterRefused::NotFound { cluster_id })) =
+                refused
+            else {
+                return refused;
+            };
             // The configuration has it no more: to whoever uses the key it is a cluster that does not answer.
-            Refused::KeyStore(KeyStoreRefused::Cluster(ClusterRefused::NotFound { cluster_id })) => {
-                let gone = HsmError::Unavailable(format!("the configuration has no cluster {cluster_id}"));
-                KeyStoreRefused::Cluster(ClusterRefused::Use(gone)).into()
-            }
-            other => other,
+            let gone = HsmError::Unavailable(format!("the configuration has no cluster {cluster_id}"));
+            KeyStoreRefused::Cluster(ClusterRefused::Use(gone)).into()
         })?;
         Ok((cluster, self.key().id.as_str()))
     }

@@ -128,12 +128,13 @@ impl Account<'_> {
                     return Err(KeyStoreRefused::ClusterNotConnected.into());
                 }
                 let enough = require_hsms(&*cluster, HSMS_MIN, self.call().deadline()).await;
-                enough.map_err(|refused| match refused {
+                enough.map_err(|refused| {
                     // CreateKey has one exception for none and for one.
-                    Refused::KeyStore(KeyStoreRefused::Cluster(ClusterRefused::NoActiveHsm)) => {
-                        KeyStoreRefused::from(ClusterError::TooFewHsms { active: 0 }).into()
+                    let none = KeyStoreRefused::Cluster(ClusterRefused::NoActiveHsm);
+                    if refused == Refused::KeyStore(none) {
+                        return KeyStoreRefused::from(ClusterError::TooFewHsms { active: 0 }).into();
                     }
-                    other => other,
+                    refused
                 })
             }
             KeyPlace::External { store, xks_key_id } => {
