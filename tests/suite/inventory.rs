@@ -11,7 +11,7 @@ struct Answered {
     groups: &'static [u32],
 }
 
-const ANSWERED: [Answered; 3] = [
+const ANSWERED: [Answered; 7] = [
     Answered {
         table: "README.kms-1.md",
         inventory: "kms-inventory-1.md",
@@ -22,6 +22,18 @@ const ANSWERED: [Answered; 3] = [
         table: "README.kms-2.md",
         inventory: "kms-inventory-3.md",
         groups: &[31, 34, 35, 36, 39, 40, 41, 42, 43, 44, 45, 46],
+    },
+    Answered { table: "README.kms-3.md", inventory: "kms-inventory-1.md", groups: &[37] },
+    Answered { table: "README.kms-3.md", inventory: "kms-inventory-2.md", groups: &[1, 2] },
+    Answered {
+        table: "README.kms-3.md",
+        inventory: "kms-inventory-3.md",
+        groups: &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29],
+    },
+    Answered {
+        table: "README.external-key-stores.md",
+        inventory: "xks-inventory.md",
+        groups: &[16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 32],
     },
 ];
 
