@@ -324,9 +324,11 @@ fn with_one_member_keys_are_used_and_none_is_made_and_with_none_nothing() {
         site.kms(operation, &body).assert_error("KMSInvalidStateException", NOT_REACHED);
     }
     let random = json!({"NumberOfBytes": 8, "CustomKeyStoreId": store});
-    site.kms("GenerateRandom", &random).assert_error("KMSInvalidStateException", NOT_REACHED);
-    let (name, _) = site.kms("CreateKey", &new_cluster_key(&store)).error();
-    assert_eq!(name, "CloudHsmClusterNotActiveException");
+    // GenerateRandom is about no key, whose state could be invalid.
+    assert_eq!(site.kms("GenerateRandom", &random).error().0, "KMSInternalException");
+    let none = "The AWS CloudHSM cluster must have at least two active HSMs; 0 of them answer.";
+    let refused = site.kms("CreateKey", &new_cluster_key(&store));
+    refused.assert_error("CloudHsmClusterInvalidConfigurationException", none);
     assert_eq!(
         (site.connection_state(&store).as_str(), state_of(&site, &key).as_str()),
         ("CONNECTED", "Enabled")
