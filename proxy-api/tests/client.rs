@@ -28,6 +28,8 @@ enum Behaviour {
     CutBody,
     Endless,
     Garbage,
+    /// Exactly this.
+    Raw(&'static str),
     Silence,
 }
 
@@ -85,6 +87,10 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
                 return;
             }
             Behaviour::Garbage => ("", 0),
+            Behaviour::Raw(answer) => {
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                continue;
+            }
             Behaviour::Silence => continue,
             Behaviour::Endless => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -231,6 +237,19 @@ async fn each_way_to_give_no_answer_has_its_name() {
     assert!(matches!(failure(Behaviour::CutBody, LONG).await, Failure::Cut(_)));
     assert!(matches!(failure(Behaviour::Endless, LONG).await, Failure::AnswerTooLarge));
     assert!(matches!(failure(Behaviour::Garbage, LONG).await, Failure::Protocol(_)));
+}
+
+#[tokio::test]
+async fn chunks_that_are_none_are_a_malformed_answer() {
+    let extension = format!("1;{}\r\n", "x".repeat(64 * 1024));
+    for body in
+        [&extension, "10000000000000000\r\n", "1;a\nb\r\n", "x\r\n", "1\r\n{-", "0\r\n\u{0}: 1\r\n\r\n"]
+    {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let server = Server::start(Behaviour::Raw(answer.leak())).await;
+        let failure = server.client(LONG).health(&request(), NOW).await.unwrap_err();
+        assert!(matches!(failure, Failure::Protocol(_)), "{body:?}: {failure:?}");
+    }
 }
 
 #[tokio::test]
