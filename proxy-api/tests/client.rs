@@ -28,6 +28,8 @@ enum Behaviour {
     CutBody,
     Endless,
     Garbage,
+    /// Exactly this.
+    Raw(&'static str),
     Silence,
 }
 
@@ -85,6 +87,10 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
                 return;
             }
             Behaviour::Garbage => ("", 0),
+            Behaviour::Raw(answer) => {
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                continue;
+            }
             Behaviour::Silence => continue,
             Behaviour::Endless => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -162,8 +168,8 @@ async fn who_waits_for_a_connection_in_vain_fares_as_those_who_have_one() {
     assert!(server.connections.load(Ordering::SeqCst) <= CONNECTIONS_MAX);
 }
 
-#[tokio::test]
-async fn everybody_learns_that_there_is_no_connection_also_who_waits_for_others_to_open_one() {
+/// A listener that answers no further request for a connection, as long as those returned with it wait.
+async fn black_hole() -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -173,7 +179,13 @@ async fn everybody_learns_that_there_is_no_connection_also_who_waits_for_others_
     while let Ok(stream) = timeout(SHORT, TcpStream::connect(address)).await {
         waiting.push(stream.unwrap());
     }
-    let client = Arc::new(client(&address.to_string(), SHORT));
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn everybody_learns_that_there_is_no_connection_also_who_waits_for_others_to_open_one() {
+    let (listener, _waiting) = black_hole().await;
+    let client = Arc::new(client(&listener.local_addr().unwrap().to_string(), SHORT));
     let mut burst = JoinSet::new();
     for _ in 0..4 * CONNECTIONS_MAX {
         let client = Arc::clone(&client);
@@ -182,6 +194,27 @@ async fn everybody_learns_that_there_is_no_connection_also_who_waits_for_others_
     for failure in burst.join_all().await {
         assert!(matches!(failure, Failure::ConnectTimeout), "{failure}");
     }
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_blames_the_network_only_if_nobody_was_connected() {
+    let total = Duration::from_millis(800);
+    let (listener, _waiting) = black_hole().await;
+    // One place is free again: of those who connect at once, one succeeds, and gets no answer.
+    let _accepted = listener.accept().await.unwrap();
+    let endpoint = Endpoint::http(&listener.local_addr().unwrap().to_string(), HttpVersions::Http1).unwrap();
+    let deadlines = Deadlines { connect: total + total / 4, total };
+    let pool = Pool::new(endpoint, deadlines, CONNECTIONS_MAX);
+    let client = Arc::new(Client::new(pool, Signer::new("ABCDEFGHIJKLMNOP2345", "secret", "us-east-1"), "p"));
+    let mut burst = JoinSet::new();
+    for _ in 0..2 * CONNECTIONS_MAX {
+        let client = Arc::clone(&client);
+        burst.spawn(async move { client.health(&request(), NOW).await.unwrap_err() });
+    }
+    let failures = burst.join_all().await;
+    let unconnected = failures.iter().filter(|failure| matches!(failure, Failure::ConnectTimeout)).count();
+    let unanswered = failures.iter().filter(|failure| matches!(failure, Failure::AnswerTimeout)).count();
+    assert_eq!((unconnected, unanswered), (CONNECTIONS_MAX - 1, CONNECTIONS_MAX + 1), "{failures:?}");
 }
 
 #[tokio::test]
@@ -204,6 +237,19 @@ async fn each_way_to_give_no_answer_has_its_name() {
     assert!(matches!(failure(Behaviour::CutBody, LONG).await, Failure::Cut(_)));
     assert!(matches!(failure(Behaviour::Endless, LONG).await, Failure::AnswerTooLarge));
     assert!(matches!(failure(Behaviour::Garbage, LONG).await, Failure::Protocol(_)));
+}
+
+#[tokio::test]
+async fn chunks_that_are_none_are_a_malformed_answer() {
+    let extension = format!("1;{}\r\n", "x".repeat(64 * 1024));
+    for body in
+        [&extension, "10000000000000000\r\n", "1;a\nb\r\n", "x\r\n", "1\r\n{-", "0\r\n\u{0}: 1\r\n\r\n"]
+    {
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let server = Server::start(Behaviour::Raw(answer.leak())).await;
+        let failure = server.client(LONG).health(&request(), NOW).await.unwrap_err();
+        assert!(matches!(failure, Failure::Protocol(_)), "{body:?}: {failure:?}");
+    }
 }
 
 #[tokio::test]

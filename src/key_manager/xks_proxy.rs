@@ -18,7 +18,11 @@ pub trait XksProxies: Send + Sync {
     /// it is.
     fn open(&self, address: XksProxyAddress) -> Arc<dyn XksProxy>;
 
-    /// The metrics of a key store that is no longer connected go.
+    /// The same for a trial: nothing is measured of its requests, and the custom key store id does not matter.
+    fn open_unmeasured(&self, address: XksProxyAddress) -> Arc<dyn XksProxy>;
+
+    /// The metrics of a key store that is no longer connected go. Clients that were opened for it before measure
+    /// nothing any more, whatever is still on its way through them; one that is opened from now on does.
     fn forget(&self, custom_key_store_id: &str);
 }
 

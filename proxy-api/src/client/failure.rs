@@ -38,6 +38,8 @@ impl Failure {
     pub(super) fn from_chain(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         let mut closed = None;
+        let mut is_http2 = false;
+        let mut is_malformed = false;
         let mut tls = None;
         while let Some(error) = cause {
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
@@ -45,8 +47,12 @@ impl Failure {
             }
             let http2 = error.downcast_ref::<h2::Error>();
             let io = http2.and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
-            // Errors of TLS are of this kind. HTTP/2 keeps nothing of them but kind and text.
-            tls = tls.or_else(|| io.filter(|io| io.kind() == io::ErrorKind::InvalidData));
+            is_http2 |= http2.is_some();
+            // Errors of TLS are of this kind; HTTP/2 keeps nothing of them but kind and text. HTTP/1.1 keeps them
+            // whole, and calls chunks so that are none.
+            let invalid = io.filter(|io| is_about_content(io));
+            tls = tls.or(invalid.filter(|io| is_http2 && io.kind() == io::ErrorKind::InvalidData));
+            is_malformed |= invalid.is_some();
             closed = closed
                 .or(io.map(io::Error::kind))
                 .or_else(|| closed_http(error))
@@ -57,8 +63,17 @@ impl Failure {
         if let Some(tls) = tls {
             return Self::Tls(rustls::Error::General(tls.to_string()));
         }
+        if is_malformed {
+            return Self::Protocol(error.to_string());
+        }
         closed.map_or_else(|| Self::Protocol(error.to_string()), Self::Closed)
     }
+}
+
+/// Of what was read, not of the connection.
+fn is_about_content(error: &io::Error) -> bool {
+    let is_invalid = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+    is_invalid && error.raw_os_error().is_none()
 }
 
 fn closed_http(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
@@ -99,8 +114,14 @@ impl Error for Failure {}
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::Failure;
+
+    const ALERT: &str = "received fatal alert: CertificateRequired";
 
     #[test]
     fn causes_are_found_whatever_wraps_them() {
@@ -108,9 +129,45 @@ mod tests {
         let tls = rustls::Error::DecryptError;
         let refused = io::Error::new(io::ErrorKind::InvalidData, tls.clone());
         assert!(matches!(wrapped(refused), Failure::Tls(found) if found == tls));
-        let only_text =
-            io::Error::new(io::ErrorKind::InvalidData, "received fatal alert: CertificateRequired");
-        assert!(matches!(wrapped(only_text), Failure::Tls(rustls::Error::General(_))));
+    }
+
+    #[test]
+    fn content_that_is_invalid_is_no_failure_of_tls_and_no_end_of_the_connection() {
+        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput] {
+            let chunk = io::Error::new(kind, "invalid chunk size: overflow");
+            assert!(matches!(Failure::from_chain(&io::Error::other(chunk)), Failure::Protocol(_)), "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn http_2_keeps_of_an_alert_its_text_alone() {
+        let stream = Failing(|| io::Error::new(io::ErrorKind::InvalidData, ALERT));
+        let (_sender, connection) = h2::client::handshake(stream).await.unwrap();
+        let failure = Failure::from_chain(&connection.await.unwrap_err());
+        assert!(matches!(&failure, Failure::Tls(rustls::Error::General(text)) if text == ALERT), "{failure}");
+    }
+
+    /// Takes everything, and fails to read.
+    struct Failing(fn() -> io::Error);
+
+    impl AsyncRead for Failing {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err((self.0)()))
+        }
+    }
+
+    impl AsyncWrite for Failing {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
     }
 
     #[test]

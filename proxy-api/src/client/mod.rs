@@ -9,6 +9,7 @@ mod endpoint;
 mod failure;
 mod heard;
 mod pool;
+mod reach;
 mod sealed;
 mod signer;
 

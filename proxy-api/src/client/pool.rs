@@ -1,7 +1,6 @@
 //! Kept connections to one proxy, and the deadlines of an exchange over them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connection::connect;
+use super::reach::Reach;
 use super::{Answer, Connection, Endpoint, Failure, Outgoing};
 
 /// Below the time after which load balancers and firewalls forget a silent connection without telling us.
@@ -36,8 +36,7 @@ pub struct Pool {
     returned: Notify,
     /// The last used at the back.
     idle: Mutex<VecDeque<Idle>>,
-    /// Whether TCP worked when it was tried last; false while it is being tried.
-    is_reachable: AtomicBool,
+    reach: Mutex<Reach>,
     peer_certificate: Mutex<Option<Arc<[u8]>>>,
 }
 
@@ -57,7 +56,7 @@ impl Pool {
             openings: Semaphore::new(OPENINGS_MAX),
             returned: Notify::new(),
             idle: Mutex::default(),
-            is_reachable: AtomicBool::new(true),
+            reach: Mutex::default(),
             peer_certificate: Mutex::default(),
         }
     }
@@ -108,25 +107,24 @@ impl Pool {
 
     /// Who waits in vain waits for those who have a connection or open one: as they fare, so does it.
     fn waited_in_vain(&self) -> Failure {
-        if self.is_reachable.load(Ordering::Relaxed) {
-            Failure::AnswerTimeout
-        } else {
+        if lock(&self.reach).is_missing(Instant::now(), self.deadlines.connect) {
             Failure::ConnectTimeout
+        } else {
+            Failure::AnswerTimeout
         }
     }
 
     async fn open(&self, deadline: Instant) -> Result<Connection, Failure> {
         let started = Instant::now();
-        let was_reachable = self.is_reachable.swap(false, Ordering::Relaxed);
+        lock(&self.reach).note_try(started);
         let until = deadline.min(started + self.deadlines.connect);
         let Ok(tcp) = timeout_at(until, connect(&self.endpoint)).await else {
             // Most of the time was gone before: that it was too short now says nothing about TCP.
             let is_late = until.saturating_duration_since(started) < self.deadlines.connect / 2;
-            self.is_reachable.store(was_reachable && is_late, Ordering::Relaxed);
-            return Err(self.waited_in_vain());
+            return Err(if is_late { self.waited_in_vain() } else { Failure::ConnectTimeout });
         };
         let tcp = tcp?;
-        self.is_reachable.store(true, Ordering::Relaxed);
+        lock(&self.reach).note_sign_of_life(Instant::now());
         let opened = timeout_at(until, Connection::over(tcp, &self.endpoint)).await;
         let connection = opened.map_err(|_| Failure::TlsTimeout)??;
         *lock(&self.peer_certificate) = connection.peer_certificate().map(Arc::from);
@@ -141,6 +139,7 @@ impl Pool {
     ) -> Result<Answer, Failure> {
         let answer =
             timeout_at(deadline, connection.send(outgoing)).await.map_err(|_| Failure::AnswerTimeout)??;
+        lock(&self.reach).note_sign_of_life(Instant::now());
         self.keep(connection);
         Ok(answer)
     }

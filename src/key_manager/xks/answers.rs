@@ -1,5 +1,6 @@
 //! A proxy's answers, checked against every rule of the API that a KMS can check.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use proxy_api::client::{Answer, Failure, Rejection, Sealed};
@@ -14,9 +15,13 @@ use crate::domain::kms::OuterLayer;
 use crate::key_manager::xks_proxy::{ExternalKeyMetadata, FleetHealth, ProxyFailure};
 use crate::secret::SecretBytes;
 
+/// Of a key spec or usage, which become part of what callers are told. The longest of AWS KMS has half as many.
+const NAME_CHARS_MAX: usize = 64;
+
 /// Why there is no answer, in the words of the seam.
 pub(super) fn failure(failure: Failure) -> ProxyFailure {
-    let reason = failure.to_string();
+    // Texts of TLS and HTTP/2 repeat what the peer said, such as the names in its certificate.
+    let reason = sanitize_error_message(&failure.to_string()).into_owned();
     match failure {
         Failure::AnswerTimeout | Failure::TlsTimeout => ProxyFailure::AnswerTimedOut,
         Failure::AnswerTooLarge | Failure::Cut(_) | Failure::Protocol(_) => ProxyFailure::Malformed(reason),
@@ -55,13 +60,27 @@ pub(super) fn key_metadata(answer: &Answer) -> Result<ExternalKeyMetadata, Proxy
         return Err(malformed(format_args!("{usages} values in `keyUsage`")));
     }
     Ok(ExternalKeyMetadata {
-        key_spec: response.key_spec.into_owned(),
-        key_usage: response.key_usage.into_iter().map(std::borrow::Cow::into_owned).collect(),
+        key_spec: name(response.key_spec, "keySpec")?,
+        key_usage: response
+            .key_usage
+            .into_iter()
+            .map(|usage| name(usage, "keyUsage"))
+            .collect::<Result<_, _>>()?,
         is_enabled: match response.key_status {
             KeyStatus::Disabled => false,
             KeyStatus::Enabled => true,
         },
     })
+}
+
+fn name(text: Cow<'_, str>, member: &str) -> Result<String, ProxyFailure> {
+    if text.len() > NAME_CHARS_MAX {
+        return Err(malformed(format_args!("a value of {} bytes in `{member}`", text.len())));
+    }
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(malformed(format_args!("a value in `{member}` is not printable ASCII")));
+    }
+    Ok(text.into_owned())
 }
 
 /// Encrypt, with its CDIV.

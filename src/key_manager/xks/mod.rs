@@ -2,6 +2,7 @@
 
 mod answers;
 mod certificate;
+mod measured;
 mod observation;
 mod proxies;
 mod proxy;

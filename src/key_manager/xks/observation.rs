@@ -18,15 +18,16 @@ const MALFORMED: &str = "XksProxyInvalidResponseException";
 /// One request to a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observation<'a> {
-    pub(super) custom_key_store_id: &'a str,
     pub(super) kms_operation: &'a str,
     pub(super) operation: Operation,
+    pub(super) failure: Option<&'a ProxyFailure>,
+    pub(super) took: Duration,
 }
 
 impl Observation<'_> {
     /// Counts the request, whatever came of it.
-    pub(super) fn record(self, metrics: &Metrics, failure: Option<&ProxyFailure>, took: Duration) {
-        let Self { custom_key_store_id, kms_operation, operation } = self;
+    pub(super) fn record(self, metrics: &Metrics, custom_key_store_id: &str) {
+        let Self { kms_operation, operation, failure, took } = self;
         let key_spec = match operation {
             Operation::GetHealthStatus => "",
             Operation::Decrypt | Operation::Encrypt | Operation::GetKeyMetadata => KEY_SPEC,

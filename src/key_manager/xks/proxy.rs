@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::domain::kms::OuterLayer;
 use crate::key_manager::xks::answers;
+use crate::key_manager::xks::measured::MeasuredStore;
 use crate::key_manager::xks::observation::{self, Observation};
 use crate::key_manager::xks::proxies::Shared;
 use crate::key_manager::xks::trust::Trust;
@@ -33,6 +34,8 @@ const CONNECTIONS_MAX: usize = 256;
 pub(super) struct Proxy {
     address: XksProxyAddress,
     shared: Arc<Shared>,
+    /// None if nothing is measured.
+    measured: Option<Arc<MeasuredStore>>,
     present: ArcSwapOption<Present>,
 }
 
@@ -45,8 +48,12 @@ struct Present {
 }
 
 impl Proxy {
-    pub(super) fn new(address: XksProxyAddress, shared: Arc<Shared>) -> Self {
-        Self { address, shared, present: ArcSwapOption::empty() }
+    pub(super) fn new(
+        address: XksProxyAddress,
+        shared: Arc<Shared>,
+        measured: Option<Arc<MeasuredStore>>,
+    ) -> Self {
+        Self { address, shared, measured, present: ArcSwapOption::empty() }
     }
 
     fn present(&self) -> Arc<Present> {
@@ -69,12 +76,15 @@ impl Proxy {
     ) -> Result<T, ProxyFailure> {
         let (answer, took) = self.exchange(target, request).await;
         let result = answer.and_then(|answer| read(&answer));
-        let observation = Observation {
-            custom_key_store_id: &self.address.custom_key_store_id,
-            kms_operation: origin.kms_operation,
-            operation: target.operation(),
-        };
-        observation.record(&self.shared.metrics, result.as_ref().err(), took);
+        if let Some(measured) = &self.measured {
+            let observation = Observation {
+                kms_operation: origin.kms_operation,
+                operation: target.operation(),
+                failure: result.as_ref().err(),
+                took,
+            };
+            measured.note(|metrics, id| observation.record(metrics, id));
+        }
         result
     }
 
@@ -95,7 +105,9 @@ impl Proxy {
             let (again, took_again) = self.attempt(client, target, request).await;
             (result, took) = (again, took + took_again);
         }
-        self.note_certificate(&present, client);
+        if let Some(measured) = &self.measured {
+            note_certificate(measured, &present, client);
+        }
         (result.map_err(answers::failure), took)
     }
 
@@ -110,14 +122,14 @@ impl Proxy {
         let result = client.post(target, request, clock.unix_seconds()).await;
         (result, clock.instant().saturating_duration_since(started).min(ATTEMPT_TIME))
     }
+}
 
-    fn note_certificate(&self, present: &Present, client: &Client) {
-        let Some(shown) = client.peer_certificate() else { return };
-        let mut noted = present.certificate.lock();
-        if !noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, &shown)) {
-            self.shared.show_certificate(&self.address.custom_key_store_id, &shown);
-            *noted = Some(shown);
-        }
+fn note_certificate(measured: &MeasuredStore, present: &Present, client: &Client) {
+    let Some(shown) = client.peer_certificate() else { return };
+    let mut noted = present.certificate.lock();
+    if !noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, &shown)) {
+        measured.note_certificate(&shown);
+        *noted = Some(shown);
     }
 }
 
@@ -163,7 +175,9 @@ impl XksProxy for Proxy {
             let target = Target::Health;
             let request = HealthRequest { request_metadata: request_metadata(target, &origin) };
             let fleet = self.ask((target, origin), &request, answers::health).await?;
-            observation::show_fleet(&self.shared.metrics, &self.address.custom_key_store_id, fleet);
+            if let Some(measured) = &self.measured {
+                measured.note(|metrics, id| observation::show_fleet(metrics, id, fleet));
+            }
             Ok(fleet)
         })
     }

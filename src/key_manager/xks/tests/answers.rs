@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, Version};
 use proptest::prelude::*;
-use proxy_api::client::Answer;
+use proxy_api::client::{Answer, Failure};
 use proxy_api::error::ErrorName;
 use proxy_api::wire::encode_base64;
 use serde_json::{Value, json};
@@ -118,6 +118,42 @@ fn health_and_metadata_keep_within_their_bounds() {
     assert_eq!(reason(answers::key_metadata(&answer(200, &many))), "11 values in `keyUsage`");
     let unknown = with(&metadata, "keyStatus", json!("SLEEPING"));
     assert!(reason(answers::key_metadata(&answer(200, &unknown))).starts_with("value of the wrong type"));
+}
+
+#[test]
+fn the_names_of_an_external_key_are_short_printable_ascii() {
+    let metadata = |member: &str, value: Value| {
+        let whole = json!({"keySpec": "AES_256", "keyUsage": ["ENCRYPT"], "keyStatus": "ENABLED"});
+        answers::key_metadata(&answer(200, &with(&whole, member, value)))
+    };
+    let longest = "~".repeat(64);
+    assert_eq!(metadata("keySpec", json!(longest)).unwrap().key_spec, longest);
+    assert_eq!(metadata("keyUsage", json!(["", longest])).unwrap().key_usage, ["", &longest]);
+    let long = "x".repeat(100_000);
+    for (text, fault) in [
+        (long.as_str(), "a value of 100000 bytes in `"),
+        (&longest.replace('~', "\u{e9}"), "a value of 128 bytes in `"),
+        ("AES\n256", "a value in `"),
+        ("AES\u{7f}", "a value in `"),
+        ("AES\u{e9}", "a value in `"),
+    ] {
+        for (member, value) in [("keySpec", json!(text)), ("keyUsage", json!(["ENCRYPT", text]))] {
+            let reason = reason(metadata(member, value));
+            assert!(reason.starts_with(&format!("{fault}{member}`")), "{reason}");
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_says_while_it_fails_is_short_and_printable() {
+    let names = rustls::Error::General(format!("names\n{}", "x".repeat(60_000)));
+    let ProxyFailure::Tls(reason) = answers::failure(Failure::Tls(names)) else { panic!() };
+    assert_eq!(reason.len(), 511);
+    assert!(reason.contains("names?xxx"), "{reason}");
+    let refusal = json!({"errorName": "ThrottlingException", "errorMessage": "x\u{1b}".repeat(60_000)});
+    let refused = answers::health(&answer(429, refusal.to_string().as_bytes())).unwrap_err();
+    let ProxyFailure::Refused { message: Some(message), .. } = refused else { panic!("{refused:?}") };
+    assert!(message.len() == 511 && message.starts_with("x?x?"), "{message}");
 }
 
 #[test]

@@ -53,14 +53,7 @@ impl Fixture {
     }
 
     fn open_at(&self, uri_endpoint: &str, uri_path: &str) -> Arc<dyn XksProxy> {
-        self.proxies.open(XksProxyAddress {
-            custom_key_store_id: STORE.to_owned(),
-            uri_endpoint: uri_endpoint.to_owned(),
-            uri_path: uri_path.to_owned(),
-            region: "us-east-1".to_owned(),
-            access_key_id: "ABCDEFGHIJKLMNOPQRST".to_owned(),
-            secret_access_key: SecretBytes::new(b"secret".to_vec()),
-        })
+        self.proxies.open(XksProxyAddress { uri_path: uri_path.to_owned(), ..address(uri_endpoint) })
     }
 
     fn rendered(&self) -> String {
@@ -72,6 +65,17 @@ impl Fixture {
         let text = self.rendered();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map(|value| value.parse().unwrap())
+    }
+}
+
+fn address(uri_endpoint: &str) -> XksProxyAddress {
+    XksProxyAddress {
+        custom_key_store_id: STORE.to_owned(),
+        uri_endpoint: uri_endpoint.to_owned(),
+        uri_path: "/store/kms/xks/v1".to_owned(),
+        region: "us-east-1".to_owned(),
+        access_key_id: "ABCDEFGHIJKLMNOPQRST".to_owned(),
+        secret_access_key: SecretBytes::new(b"secret".to_vec()),
     }
 }
 
@@ -229,6 +233,38 @@ async fn the_metrics_of_aws_are_kept_until_the_store_is_forgotten() {
     fixture.proxies.forget(STORE);
     let left = fixture.rendered();
     assert!(!left.contains(STORE) && left.contains("cks-other"), "{left}");
+}
+
+#[tokio::test]
+async fn of_a_trial_nothing_is_measured() {
+    let fixture = Fixture::new();
+    let peer = Peer::start(fixture.server(), Behaviour::Tls(http(200, HEALTHY), Then::Next)).await;
+    let trial = fixture.proxies.open_unmeasured(address(&peer.endpoint()));
+    trial.health(origin("CreateCustomKeyStore")).await.unwrap();
+    trial.key_metadata("k", origin("CreateKey")).await.unwrap_err();
+    let rendered = fixture.rendered();
+    assert!(!rendered.contains(STORE), "{rendered}");
+}
+
+#[tokio::test]
+async fn what_ends_after_its_store_was_forgotten_is_not_measured() {
+    let fixture = Fixture::new();
+    let peer = Peer::start(fixture.server(), Behaviour::Tls(http(200, HEALTHY), Then::Next)).await;
+    let former = fixture.open(&peer.endpoint());
+    // Nothing is sent before it is awaited.
+    let on_its_way = former.health(origin("KmsHealthCheck"));
+    fixture.proxies.forget(STORE);
+    on_its_way.await.unwrap();
+    let rendered = fixture.rendered();
+    assert!(!rendered.contains(STORE), "{rendered}");
+    let present = fixture.open(&peer.endpoint());
+    former.health(origin("KmsHealthCheck")).await.unwrap();
+    present.health(origin("KmsHealthCheck")).await.unwrap();
+    let counted = format!(
+        r#"holdfast_kms_xks_proxy_requests_total{{custom_key_store_id="{STORE}",error_type="N/A",exception_name="None",key_spec="",kms_operation="KmsHealthCheck",xks_operation="GetHealthStatus"}}"#
+    );
+    assert_eq!(fixture.metric(&counted), Some(1.0));
+    assert!(fixture.rendered().contains(r#"certificate_name="proxy""#));
 }
 
 #[tokio::test]
