@@ -231,7 +231,7 @@ impl CustomKeyStores<'_> {
         credential: &ProxyCredential,
     ) -> Result<(), Refused> {
         let secret = credential.secret_access_key.clone();
-        let proxy = self.call.kms.key_stores.proxy(SecretOf::store(store), backing, secret);
+        let proxy = self.call.kms.key_stores.trial_proxy(SecretOf::store(store), backing, secret);
         let request_id = self.call.id().to_string();
         let origin = Origin {
             kms_operation: self.action.permission(),

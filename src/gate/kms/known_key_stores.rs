@@ -167,21 +167,14 @@ impl KeyStores {
         self.parts.clusters.find(id).ok_or_else(missing)
     }
 
-    /// A client for a key store as it is, or as it may become.
-    pub(super) fn proxy(
+    /// A client for a key store as it may become: nothing is measured of what is only tried.
+    pub(super) fn trial_proxy(
         &self,
         of: SecretOf<'_>,
         backing: &ExternalBacking,
         secret_access_key: SecretBytes,
     ) -> Arc<dyn XksProxy> {
-        self.parts.proxies.open(XksProxyAddress {
-            custom_key_store_id: of.id.to_string(),
-            uri_endpoint: backing.uri_endpoint.clone(),
-            uri_path: backing.uri_path.clone(),
-            region: of.scope.region.to_string(),
-            access_key_id: backing.access_key_id.clone(),
-            secret_access_key,
-        })
+        self.parts.proxies.open_unmeasured(address(of, backing, secret_access_key))
     }
 
     fn know(&self, store: CustomKeyStore) -> KnownKeyStore {
@@ -191,6 +184,17 @@ impl KeyStores {
             self.parts.metrics.credential_since(store.id.as_str(), backing.credential_since.0 / 1000);
         }
         KnownKeyStore { proxy: OnceCell::new(), store }
+    }
+}
+
+fn address(of: SecretOf<'_>, backing: &ExternalBacking, secret_access_key: SecretBytes) -> XksProxyAddress {
+    XksProxyAddress {
+        custom_key_store_id: of.id.to_string(),
+        uri_endpoint: backing.uri_endpoint.clone(),
+        uri_path: backing.uri_path.clone(),
+        region: of.scope.region.to_string(),
+        access_key_id: backing.access_key_id.clone(),
+        secret_access_key,
     }
 }
 
@@ -240,7 +244,7 @@ impl Kms {
                 return Ok(proxy);
             }
             let secret = self.open_secret(of, &backing.secret_access_key, deadline).await?;
-            let proxy = self.key_stores.proxy(of, backing, secret);
+            let proxy = self.key_stores.parts.proxies.open(address(of, backing, secret));
             let client = Client { backing: backing.clone(), proxy: Arc::clone(&proxy) };
             self.key_stores.clients.lock().insert(of.id.clone(), client);
             Ok::<_, Refused>(proxy)
