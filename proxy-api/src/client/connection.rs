@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::heard::Heard;
+use super::names::Names;
 use super::{Answer, Endpoint, Failure, InvalidRequest};
 use crate::{sigv4, wire};
 
@@ -85,7 +86,7 @@ enum Sender {
 impl Connection {
     /// TCP, TLS if the endpoint has it, and the HTTP version that was agreed on. Has no deadline of its own.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let tcp = connect(endpoint).await?;
+        let tcp = connect(&Names::of(endpoint)).await?;
         Self::over(tcp, endpoint).await
     }
 
@@ -193,8 +194,9 @@ impl Connection {
 }
 
 /// TCP alone.
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
-    let tcp = TcpStream::connect(endpoint.address()).await.map_err(Failure::Connect)?;
+pub(super) async fn connect(names: &Names) -> Result<TcpStream, Failure> {
+    let addresses = names.addresses().await.map_err(Failure::Connect)?;
+    let tcp = TcpStream::connect(&*addresses).await.map_err(Failure::Connect)?;
     // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
     Ok(tcp)

@@ -8,6 +8,7 @@ mod connection;
 mod endpoint;
 mod failure;
 mod heard;
+mod names;
 mod pool;
 mod reach;
 mod sealed;
