@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use super::dial::dial;
 use super::heard::Heard;
 use super::names::Names;
 use super::{Answer, Endpoint, Failure, InvalidRequest};
@@ -196,7 +197,7 @@ impl Connection {
 /// TCP alone.
 pub(super) async fn connect(names: &Names) -> Result<TcpStream, Failure> {
     let addresses = names.addresses().await.map_err(Failure::Connect)?;
-    let tcp = TcpStream::connect(&*addresses).await.map_err(Failure::Connect)?;
+    let tcp = dial(&addresses).await.map_err(Failure::Connect)?;
     // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
     Ok(tcp)

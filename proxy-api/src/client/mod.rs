@@ -5,6 +5,7 @@
 
 mod answer;
 mod connection;
+mod dial;
 mod endpoint;
 mod failure;
 mod heard;
