@@ -251,7 +251,7 @@ async fn read(
     heard.store(true, Ordering::Relaxed);
     let bytes_said = usize::try_from(body.size_hint().lower()).unwrap_or(ANSWER_BYTES_MAX);
     let mut body = Limited::new(body, ANSWER_BYTES_MAX);
-    // At once as large as it will be: a plaintext leaves no copies behind.
+    // Mostly at once as large as it will be. Chunks do not say how many follow.
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_said.min(ANSWER_BYTES_MAX)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -262,8 +262,19 @@ async fn read(
             }
         })?;
         if let Some(data) = frame.data_ref() {
-            bytes.extend_from_slice(data);
+            append(&mut bytes, data);
         }
     }
     Ok(Answer { status: head.status, version: head.version, headers: head.headers, body: bytes })
+}
+
+/// Wipes the buffer that was too small, as there may be a plaintext in it.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let bytes_needed = bytes.len() + data.len();
+    if bytes_needed > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(bytes_needed.max(2 * bytes.capacity())));
+        larger.extend_from_slice(bytes);
+        std::mem::swap(bytes, &mut larger);
+    }
+    bytes.extend_from_slice(data);
 }
