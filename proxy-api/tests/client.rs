@@ -240,6 +240,19 @@ async fn each_way_to_give_no_answer_has_its_name() {
 }
 
 #[tokio::test]
+async fn an_answer_in_chunks_is_put_together() {
+    let mut answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    let padded = format!("{HEALTHY}{}", " ".repeat(5000));
+    for chunk in padded.as_bytes().chunks(97) {
+        answer.push_str(&format!("{:x}\r\n{}\r\n", chunk.len(), str::from_utf8(chunk).unwrap()));
+    }
+    answer.push_str("0\r\n\r\n");
+    let server = Server::start(Behaviour::Raw(answer.leak())).await;
+    let answer = server.client(LONG).health(&request(), NOW).await.unwrap();
+    assert_eq!(*answer.body, padded.as_bytes());
+}
+
+#[tokio::test]
 async fn chunks_that_are_none_are_a_malformed_answer() {
     let extension = format!("1;{}\r\n", "x".repeat(64 * 1024));
     for body in

@@ -19,7 +19,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use super::dial::dial;
 use super::heard::Heard;
+use super::names::Names;
 use super::{Answer, Endpoint, Failure, InvalidRequest};
 use crate::{sigv4, wire};
 
@@ -85,7 +87,7 @@ enum Sender {
 impl Connection {
     /// TCP, TLS if the endpoint has it, and the HTTP version that was agreed on. Has no deadline of its own.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let tcp = connect(endpoint).await?;
+        let tcp = connect(&Names::of(endpoint)).await?;
         Self::over(tcp, endpoint).await
     }
 
@@ -193,8 +195,9 @@ impl Connection {
 }
 
 /// TCP alone.
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
-    let tcp = TcpStream::connect(endpoint.address()).await.map_err(Failure::Connect)?;
+pub(super) async fn connect(names: &Names) -> Result<TcpStream, Failure> {
+    let addresses = names.addresses().await.map_err(Failure::Connect)?;
+    let tcp = dial(&addresses).await.map_err(Failure::Connect)?;
     // Otherwise a request of two packets waits for an acknowledgement that the peer delays by 40 ms.
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
     Ok(tcp)
@@ -248,7 +251,7 @@ async fn read(
     heard.store(true, Ordering::Relaxed);
     let bytes_said = usize::try_from(body.size_hint().lower()).unwrap_or(ANSWER_BYTES_MAX);
     let mut body = Limited::new(body, ANSWER_BYTES_MAX);
-    // At once as large as it will be: a plaintext leaves no copies behind.
+    // Mostly at once as large as it will be. Chunks do not say how many follow.
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_said.min(ANSWER_BYTES_MAX)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -259,8 +262,19 @@ async fn read(
             }
         })?;
         if let Some(data) = frame.data_ref() {
-            bytes.extend_from_slice(data);
+            append(&mut bytes, data);
         }
     }
     Ok(Answer { status: head.status, version: head.version, headers: head.headers, body: bytes })
+}
+
+/// Wipes the buffer that was too small, as there may be a plaintext in it.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let bytes_needed = bytes.len() + data.len();
+    if bytes_needed > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(bytes_needed.max(2 * bytes.capacity())));
+        larger.extend_from_slice(bytes);
+        std::mem::swap(bytes, &mut larger);
+    }
+    bytes.extend_from_slice(data);
 }

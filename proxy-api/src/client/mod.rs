@@ -5,9 +5,11 @@
 
 mod answer;
 mod connection;
+mod dial;
 mod endpoint;
 mod failure;
 mod heard;
+mod names;
 mod pool;
 mod reach;
 mod sealed;

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connection::connect;
+use super::names::Names;
 use super::reach::Reach;
 use super::{Answer, Connection, Endpoint, Failure, Outgoing};
 
@@ -29,6 +30,7 @@ pub struct Deadlines {
 /// Connections to one endpoint, kept between requests, one request at a time on each.
 pub struct Pool {
     endpoint: Endpoint,
+    names: Names,
     deadlines: Deadlines,
     /// One for each connection that may be open. A new one is only opened where none is idle, so that no more are.
     places: Semaphore,
@@ -50,6 +52,7 @@ impl Pool {
     #[must_use]
     pub fn new(endpoint: Endpoint, deadlines: Deadlines, connections_max: usize) -> Self {
         Self {
+            names: Names::of(&endpoint),
             endpoint,
             deadlines,
             places: Semaphore::new(connections_max),
@@ -118,7 +121,7 @@ impl Pool {
         let started = Instant::now();
         lock(&self.reach).note_try(started);
         let until = deadline.min(started + self.deadlines.connect);
-        let Ok(tcp) = timeout_at(until, connect(&self.endpoint)).await else {
+        let Ok(tcp) = timeout_at(until, connect(&self.names)).await else {
             // Most of the time was gone before: that it was too short now says nothing about TCP.
             let is_late = until.saturating_duration_since(started) < self.deadlines.connect / 2;
             return Err(if is_late { self.waited_in_vain() } else { Failure::ConnectTimeout });
