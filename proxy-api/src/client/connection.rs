@@ -98,7 +98,7 @@ impl Connection {
         };
         let connector = TlsConnector::from(Arc::clone(config));
         let tls = connector.connect(name.clone(), tcp).await.map_err(|error| {
-            let failure = Failure::from_chain(&error);
+            let failure = Failure::from_chain(&error, false);
             if let Failure::Closed(kind) = failure { Failure::TlsClosed(kind) } else { failure }
         })?;
         let session = tls.get_ref().1;
@@ -189,7 +189,8 @@ impl Connection {
             && let Poll::Ready(result) = driver.as_mut().poll(context)
         {
             self.driver = None;
-            self.ended = Some(result.map_err(|error| Failure::from_chain(&error)));
+            let heard = self.heard.load(Ordering::Relaxed);
+            self.ended = Some(result.map_err(|error| Failure::from_chain(&error, heard)));
         }
     }
 }
@@ -207,7 +208,7 @@ async fn handshake<I>(io: I, is_http2: bool, scheme: Scheme) -> Result<Connectio
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let failed = |error| Failure::from_chain(&error);
+    let failed = |error| Failure::from_chain(&error, false);
     let heard = Arc::new(AtomicBool::new(false));
     let (sender, driver): (_, Driver) = if is_http2 {
         // Frames come for many reasons here: `read` notes the answer.
@@ -247,7 +248,7 @@ async fn read(
     response: Result<Response<Incoming>, hyper::Error>,
     heard: &AtomicBool,
 ) -> Result<Answer, Failure> {
-    let (head, body) = response.map_err(|error| Failure::from_chain(&error))?.into_parts();
+    let (head, body) = response.map_err(|error| Failure::from_chain(&error, false))?.into_parts();
     heard.store(true, Ordering::Relaxed);
     let bytes_said = usize::try_from(body.size_hint().lower()).unwrap_or(ANSWER_BYTES_MAX);
     let mut body = Limited::new(body, ANSWER_BYTES_MAX);
@@ -258,7 +259,7 @@ async fn read(
             if error.is::<LengthLimitError>() {
                 Failure::AnswerTooLarge
             } else {
-                Failure::from_chain(&*error)
+                Failure::from_chain(&*error, true)
             }
         })?;
         if let Some(data) = frame.data_ref() {

@@ -35,7 +35,8 @@ pub enum Failure {
 
 impl Failure {
     /// Reads the causes of `error`, because the layers in between wrap each other's errors.
-    pub(super) fn from_chain(error: &(dyn Error + 'static)) -> Self {
+    /// `heard` says whether anything of an answer came before.
+    pub(super) fn from_chain(error: &(dyn Error + 'static), heard: bool) -> Self {
         let mut cause = Some(error);
         let mut closed = None;
         let mut is_http2 = false;
@@ -49,9 +50,10 @@ impl Failure {
             let io = http2.and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
             is_http2 |= http2.is_some();
             // Errors of TLS are of this kind; HTTP/2 keeps nothing of them but kind and text. HTTP/1.1 keeps them
-            // whole, and calls chunks so that are none.
+            // whole, and calls chunks of an answer so that are none.
             let invalid = io.filter(|io| is_about_content(io));
-            tls = tls.or(invalid.filter(|io| is_http2 && io.kind() == io::ErrorKind::InvalidData));
+            let is_tls = |io: &&io::Error| (is_http2 || !heard) && io.kind() == io::ErrorKind::InvalidData;
+            tls = tls.or(invalid.filter(is_tls));
             is_malformed |= invalid.is_some();
             closed = closed
                 .or(io.map(io::Error::kind))
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn causes_are_found_whatever_wraps_them() {
-        let wrapped = |inner: io::Error| Failure::from_chain(&io::Error::other(inner));
+        let wrapped = |inner: io::Error| Failure::from_chain(&io::Error::other(inner), false);
         let tls = rustls::Error::DecryptError;
         let refused = io::Error::new(io::ErrorKind::InvalidData, tls.clone());
         assert!(matches!(wrapped(refused), Failure::Tls(found) if found == tls));
@@ -135,7 +137,10 @@ mod tests {
     fn content_that_is_invalid_is_no_failure_of_tls_and_no_end_of_the_connection() {
         for kind in [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput] {
             let chunk = io::Error::new(kind, "invalid chunk size: overflow");
-            assert!(matches!(Failure::from_chain(&io::Error::other(chunk)), Failure::Protocol(_)), "{kind}");
+            assert!(
+                matches!(Failure::from_chain(&io::Error::other(chunk), true), Failure::Protocol(_)),
+                "{kind}"
+            );
         }
     }
 
@@ -143,7 +148,7 @@ mod tests {
     async fn http_2_keeps_of_an_alert_its_text_alone() {
         let stream = Failing(|| io::Error::new(io::ErrorKind::InvalidData, ALERT));
         let (_sender, connection) = h2::client::handshake(stream).await.unwrap();
-        let failure = Failure::from_chain(&connection.await.unwrap_err());
+        let failure = Failure::from_chain(&connection.await.unwrap_err(), false);
         assert!(matches!(&failure, Failure::Tls(rustls::Error::General(text)) if text == ALERT), "{failure}");
     }
 
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_http_2_did_not_look_at_is_closed_and_any_other_is_broken() {
-        let failure = |reason: h2::Reason| Failure::from_chain(&h2::Error::from(reason));
+        let failure = |reason: h2::Reason| Failure::from_chain(&h2::Error::from(reason), false);
         assert!(matches!(failure(h2::Reason::REFUSED_STREAM), Failure::Closed(_)));
         for reason in [h2::Reason::NO_ERROR, h2::Reason::PROTOCOL_ERROR, h2::Reason::INTERNAL_ERROR] {
             assert!(matches!(failure(reason), Failure::Protocol(_)), "{reason}");
