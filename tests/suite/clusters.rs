@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast::key_manager::cluster::{Cluster, ClusterError};
 use holdfast::key_manager::external_key::KeySpec;
-use holdfast::key_manager::{HealthState, HsmError, Lookup};
+use holdfast::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use holdfast::secret::SecretBytes;
 
 use crate::support::changes::Reload;
@@ -293,6 +293,37 @@ fn a_call_that_hangs_costs_the_deadline_and_leaves_no_key_behind() {
         });
         assert_eq!(members.labels(), Vec::<String>::new());
     });
+}
+
+#[test]
+fn a_member_that_hangs_does_not_keep_the_other_from_being_connected() {
+    let name = "clusters::a_member_that_hangs_does_not_keep_the_other_from_being_connected";
+    story(name, apart, |members| {
+        let (mut old, mut new) = (PIN, "another1");
+        for (hanging, well) in [("one", "two"), ("two", "one")] {
+            for call in ["C_Login", "C_GetSlotList", "C_EncryptInit"] {
+                members.inject(hanging, &format!("{call} hang"));
+                members.in_time(Duration::from_millis(3500), |_| {
+                    assert_eq!(members.log_in(&["wrong1234", old]), Ok(1), "{call} of {hanging}");
+                    let changed = members.cluster.change_password(password(old), password(new), deadline());
+                    assert_eq!(members.wait(changed), Ok(()), "{call} of {hanging}");
+                });
+                let ready: Vec<_> = members.cluster.health().into_iter().filter(is_active).collect();
+                assert_eq!(ready.iter().map(|member| &*member.id).collect::<Vec<_>>(), [well], "{call}");
+                members.inject(hanging, "");
+                members.wait_until("the other member", || {
+                    members.probe();
+                    members.states() == [HealthState::Active; 2]
+                });
+                assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
+                std::mem::swap(&mut old, &mut new);
+            }
+        }
+    });
+}
+
+fn is_active(member: &MemberHealth) -> bool {
+    member.state == HealthState::Active
 }
 
 #[test]

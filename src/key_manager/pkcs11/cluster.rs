@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::clock::Clock;
 use crate::key_manager::backing_key::DataKey;
 use crate::key_manager::cluster::{Cluster, ClusterError, ClusterKey, ClusterSealed, Clusters, Managed};
+use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX};
 use crate::key_manager::pkcs11::cluster_keys;
 use crate::key_manager::pkcs11::failover::{self, refused};
@@ -25,6 +26,10 @@ use crate::secret::SecretBytes;
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// With another HSM still to be asked; the last one has all the time that there is.
+const LOG_IN_TIMEOUT: Duration = Duration::from_secs(2);
+/// With an HSM that is well; the others go on with what they do, and are probed again before long.
+const PROBE_TIMEOUT_OF_OTHERS: Duration = Duration::from_secs(3);
 /// Nobody waits for a hanging HSM to log out: nothing uses its sessions any more.
 const LOG_OUT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -52,6 +57,15 @@ pub struct HsmCluster {
     pub(super) clock: Arc<dyn Clock>,
     /// Held by whoever logs in or out, or changes the password.
     connecting: Mutex<()>,
+}
+
+/// What came of trying passwords.
+struct Opened<'a> {
+    /// It is logged in.
+    first: &'a Arc<Hsm>,
+    place: usize,
+    /// The members that answered, this one among them.
+    responsive: Vec<&'a Arc<Hsm>>,
 }
 
 impl HsmClusters {
@@ -136,40 +150,55 @@ impl HsmCluster {
         result
     }
 
-    /// Tries each password once, on one member; the member and the place of the password that was right.
+    /// Tries each password on one member; on another one only where that does not answer.
     async fn try_passwords(
         &self,
         passwords: &[SecretBytes],
         deadline: Instant,
-    ) -> Result<(&Arc<Hsm>, usize), ClusterError> {
-        let active = self.active(deadline).await;
-        let mut members = active.into_iter();
-        let mut member = members.next().ok_or(ClusterError::TooFewHsms { active: 0 })?;
+    ) -> Result<Opened<'_>, ClusterError> {
+        let mut responsive = self.active(deadline).await;
+        let mut untried = responsive.clone().into_iter();
+        let mut member = untried.next().ok_or(ClusterError::TooFewHsms { active: 0 })?;
         for (place, password) in passwords.iter().enumerate() {
             loop {
                 let pin = self.pin(password);
-                match member.order(|reply| Order::LogIn { pin, reply }).answer(deadline).await {
-                    Ok(()) => return Ok((member, place)),
+                let is_last = untried.len() == 0;
+                let limit = if is_last { deadline } else { self.clock.instant() + LOG_IN_TIMEOUT };
+                let order = member.order(|reply| Order::LogIn { pin, reply });
+                match order.answer(deadline.min(limit)).await {
+                    Ok(()) => return Ok(Opened { first: member, place, responsive }),
                     Err(ClusterError::InvalidCredentials) => break,
-                    // It was not the password.
-                    Err(ClusterError::Hsm(HsmError::Busy | HsmError::Device(_))) if members.len() > 0 => {
-                        member = members.next().unwrap_or(member);
+                    Err(error) if is_last || !self.is_fault_of_member(&error, deadline) => return Err(error),
+                    Err(ClusterError::Hsm(HsmError::DeadlineExceeded)) => {
+                        responsive.retain(|other| !Arc::ptr_eq(other, member));
+                        member = untried.next().unwrap_or(member);
                     }
-                    Err(error) => return Err(error),
+                    Err(_) => member = untried.next().unwrap_or(member),
                 }
             }
         }
         Err(ClusterError::InvalidCredentials)
     }
 
+    /// Whether it was not the password, and there is time to ask another member.
+    fn is_fault_of_member(&self, error: &ClusterError, deadline: Instant) -> bool {
+        let is_of_member = matches!(
+            error,
+            ClusterError::Hsm(HsmError::Busy | HsmError::DeadlineExceeded | HsmError::Device(_))
+        );
+        is_of_member && self.clock.instant() < deadline
+    }
+
     async fn connect(&self, passwords: &[SecretBytes], deadline: Instant) -> Result<usize, ClusterError> {
-        let (first, place) = self.try_passwords(passwords, deadline).await?;
+        let Opened { first, place, responsive } = self.try_passwords(passwords, deadline).await?;
         let pin = passwords.get(place).map(|password| self.pin(password)).unwrap_or_default();
         for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             other.offer_pin(&pin, !first.shares_module(other));
         }
-        self.probe(std::iter::once(first), deadline).await;
-        self.probe(self.members.iter().filter(|member| !Arc::ptr_eq(member, first)), deadline).await;
+        self.probe(&responsive, PROBE_TIMEOUT_OF_OTHERS, deadline).await;
+        if self.in_service().is_empty() {
+            self.probe(&responsive, PROBE_TIMEOUT, deadline).await;
+        }
         if self.in_service().is_empty() {
             let reason = first.health().reason.unwrap_or_default();
             return Err(HsmError::Unavailable(reason).into());
@@ -177,15 +206,15 @@ impl HsmCluster {
         Ok(place)
     }
 
-    async fn probe<'a>(&self, members: impl Iterator<Item = &'a Arc<Hsm>>, deadline: Instant) {
-        for member in members {
-            let left = deadline.saturating_duration_since(self.clock.instant());
-            if left.is_zero() {
-                // It is told nothing worse than that it was not asked yet.
-                break;
-            }
-            member.probe(left.min(PROBE_TIMEOUT)).await;
+    /// Probes them at once. Who does not answer in time is left to the periodic probes.
+    async fn probe(&self, members: &[&Arc<Hsm>], limit: Duration, deadline: Instant) {
+        let limit = limit.min(deadline.saturating_duration_since(self.clock.instant()));
+        if limit.is_zero() {
+            // They are told nothing worse than that they were not asked yet.
+            return;
         }
+        let probes = members.iter().map(|member| tokio::time::timeout(limit, member.probe(limit)));
+        gather(probes, |_| false).await;
     }
 
     async fn give_new_password(
@@ -199,15 +228,13 @@ impl HsmCluster {
         let pins = (old, new.clone());
         let order = first.order(|reply| Order::ChangePin { old: pins.0, new: pins.1, reply });
         order.answer(deadline).await?;
-        let others = || self.members.iter().filter(|member| !Arc::ptr_eq(member, first));
-        for other in others() {
+        for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             if first.shares_module(other) {
                 other.token().replace_pin(&new);
             } else {
                 other.offer_pin(&new, true);
             }
         }
-        self.probe(others(), deadline).await;
         Ok(())
     }
 

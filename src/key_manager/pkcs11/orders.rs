@@ -71,9 +71,8 @@ impl Watcher {
                 answer(reply, || self.attempt(Self::list_keys));
             }
             Order::LogIn { pin, reply } => {
-                if !answer(reply, || self.log_in(&pin)) {
-                    // Who asked gave up before it was done.
-                    self.token.disconnect();
+                // Who asked gave up before it was done.
+                if !answer(reply, || self.log_in(&pin)) && self.token.disconnect_unless_wanted() {
                     let _ = self.log_out();
                 }
             }
@@ -143,8 +142,7 @@ impl Watcher {
         }
         let library = token.module.library();
         let result = self.ensure_health_key(&library);
-        if result.is_err() {
-            token.disconnect();
+        if result.is_err() && token.disconnect_unless_wanted() {
             let _ = token.close_all_sessions(&library);
         }
         result

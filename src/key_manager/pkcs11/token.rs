@@ -37,8 +37,8 @@ pub(super) struct Token {
 
 struct NewPin {
     pin: Arc<RawAuthPin>,
-    /// SoftHSM compares PINs with what it read when it was initialized.
-    reinitialize: bool,
+    /// SoftHSM compares PINs with what it read when it was initialized: the initialization that is too old.
+    outdated: Option<u64>,
 }
 
 /// Searches share it and creations have it alone: SoftHSM 2.6 makes nameless objects when both happen at once.
@@ -93,16 +93,18 @@ impl Token {
 
     /// Another PIN, to be taken up by whoever can also initialize the library again.
     pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
-        *self.new_pin.lock() = Some(NewPin { pin: auth_pin(pin), reinitialize });
+        let outdated = reinitialize.then(|| self.module.generation());
+        *self.new_pin.lock() = Some(NewPin { pin: auth_pin(pin), outdated });
     }
 
-    /// True if there was another PIN, which will now be tried, and the library has to be initialized before.
-    pub(super) fn take_up_pin(&self) -> bool {
+    /// If there was another PIN, it will now be tried; before, the library may have to be initialized once after
+    /// this generation.
+    pub(super) fn take_up_pin(&self) -> Option<u64> {
         let mut new_pin = self.new_pin.lock();
-        let Some(NewPin { pin, reinitialize }) = new_pin.take() else { return false };
+        let NewPin { pin, outdated } = new_pin.take()?;
         *self.pin.lock() = Some(pin);
         self.pin_rejected.store(false, Ordering::Release);
-        reinitialize
+        outdated
     }
 
     /// The token has another PIN, and the library knows.
@@ -125,7 +127,20 @@ impl Token {
 
     /// Forgets the PIN; from now on nobody opens or uses a session.
     pub(super) fn disconnect(&self) {
+        self.end_connection(&mut self.new_pin.lock());
+    }
+
+    /// The same, unless another PIN shall be tried: whoever offered it wants the token to be logged in. False then.
+    pub(super) fn disconnect_unless_wanted(&self) -> bool {
         let mut new_pin = self.new_pin.lock();
+        let is_wanted = new_pin.is_some();
+        if !is_wanted {
+            self.end_connection(&mut new_pin);
+        }
+        !is_wanted
+    }
+
+    fn end_connection(&self, new_pin: &mut Option<NewPin>) {
         *new_pin = None;
         *self.pin.lock() = None;
         self.connection.fetch_add(1, Ordering::AcqRel);

@@ -105,9 +105,8 @@ impl Watcher {
 
     /// A deep check; on a fault a new session, then a new initialization, each followed by another check.
     fn probe(&mut self) -> Result<Vitals, Fault> {
-        if self.token.take_up_pin() {
-            // SoftHSM compares PINs with what it read when it was initialized.
-            self.reinitialize(self.token.module.generation());
+        if let Some(outdated) = self.token.take_up_pin() {
+            self.reinitialize(outdated);
         }
         if !self.token.is_connected() {
             self.rest();
