@@ -1,6 +1,8 @@
 //! Clusters behind key stores: logging in, keys in two HSMs or none, members that fail; through the seam that the KMS
 //! API uses.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use holdfast::key_manager::cluster::{Cluster, ClusterError};
@@ -185,11 +187,61 @@ fn a_key_that_somebody_else_made_or_destroyed_is_noticed_when_it_is_used() {
         members.connected();
         assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
         members.other_tool(&format!("make {KEY}"));
+        members.wait_until("the key", || members.encrypt(KEY).is_ok());
         members.assert_works(KEY);
         assert_eq!(members.labels(), [KEY]);
         members.other_tool(&format!("destroy {KEY}"));
         assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
         assert_eq!(members.destroy(KEY), Ok(None));
+    });
+}
+
+#[test]
+fn many_requests_for_a_key_that_is_gone_are_few_searches_and_keep_nobody_from_logging_out() {
+    let name =
+        "clusters::many_requests_for_a_key_that_is_gone_are_few_searches_and_keep_nobody_from_logging_out";
+    story(name, apart, |members| {
+        members.connected().create(KEY).unwrap();
+        members.assert_works(KEY);
+        members.other_tool(&format!("destroy {KEY}"));
+        assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
+        // The keys are read again: the cluster knows none of this label any more.
+        members.probe();
+        let searches = || ["one", "two"].map(|member| members.calls_of(member, "C_FindObjectsInit"));
+        let before = searches();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
+                    }
+                });
+            }
+        });
+        for (before, after) in before.into_iter().zip(searches()) {
+            assert!(after > before && after - before <= 2, "{}", after - before);
+        }
+        // Other keys are each searched for.
+        let refused = AtomicUsize::new(0);
+        ["one", "two"].iter().for_each(|member| members.inject(member, "C_FindObjectsInit delay_ms=100"));
+        thread::scope(|scope| {
+            for number in 0..40 {
+                let refused = &refused;
+                scope.spawn(move || {
+                    if members.encrypt(&format!("missing-{number}")) == Err(HsmError::Busy) {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            members.wait_until("a full queue", || refused.load(Ordering::SeqCst) > 0);
+            members.in_time(Duration::ZERO, |_| {
+                assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
+            });
+        });
+        ["one", "two"].iter().for_each(|member| members.inject(member, ""));
+        members.other_tool(&format!("make {KEY}"));
+        // Nothing that was not there then counts after another login.
+        members.connected().assert_works(KEY);
     });
 }
 

@@ -16,6 +16,7 @@ use crate::key_manager::pkcs11::failover::{self, refused};
 use crate::key_manager::pkcs11::group::HsmGroup;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::searches::Searches;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{
     Answer, BoundAad, Decrypt, Done, Encrypt, Encrypted, HealthState, HsmError, KeyManager, MemberHealth,
@@ -28,8 +29,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// With another HSM still to be asked; the last one has all the time that there is.
 const LOG_IN_TIMEOUT: Duration = Duration::from_secs(2);
-/// With an HSM that is well; the others go on with what they do, and are probed again before long.
-const PROBE_TIMEOUT_OF_OTHERS: Duration = Duration::from_secs(3);
+/// Who is slower may still be found well by the periodic probes, as long as another HSM is well.
+const BRIEF_PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Nobody waits for a hanging HSM to log out: nothing uses its sessions any more.
 const LOG_OUT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,6 +55,7 @@ pub struct HsmCluster {
     crypto_user: Option<String>,
     pub(super) members: Vec<Arc<Hsm>>,
     pub(super) group: HsmGroup,
+    pub(super) searches: Searches,
     pub(super) clock: Arc<dyn Clock>,
     /// Held by whoever logs in or out, or changes the password.
     connecting: Mutex<()>,
@@ -88,7 +90,8 @@ impl HsmCluster {
     pub fn new(parts: ClusterParts) -> Self {
         let ClusterParts { id, trust_anchor, crypto_user, members, clock } = parts;
         let group = HsmGroup::new(members.clone(), Arc::clone(&clock));
-        Self { id, trust_anchor, crypto_user, members, group, clock, connecting: Mutex::new(()) }
+        let searches = Searches::new(Arc::clone(&clock));
+        Self { id, trust_anchor, crypto_user, members, group, searches, clock, connecting: Mutex::new(()) }
     }
 
     /// AWS CloudHSM wants the name of the crypto user in the PIN.
@@ -195,26 +198,39 @@ impl HsmCluster {
         for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             other.offer_pin(&pin, !first.shares_module(other));
         }
-        self.probe(&responsive, PROBE_TIMEOUT_OF_OTHERS, deadline).await;
+        // One after the other, since SoftHSM cannot show a token that somebody else logs in to.
+        let others: Vec<_> =
+            responsive.iter().filter(|member| !Arc::ptr_eq(member, first)).copied().collect();
+        for members in [&[first][..], &others] {
+            self.probe(members, BRIEF_PROBE_TIMEOUT, deadline, || false).await;
+        }
         if self.in_service().is_empty() {
-            self.probe(&responsive, PROBE_TIMEOUT, deadline).await;
+            self.probe(&responsive, PROBE_TIMEOUT, deadline, || !self.in_service().is_empty()).await;
         }
         if self.in_service().is_empty() {
             let reason = first.health().reason.unwrap_or_default();
             return Err(HsmError::Unavailable(reason).into());
         }
+        // What no HSM had at the time of another login may be there.
+        self.searches.forget();
         Ok(place)
     }
 
     /// Probes them at once. Who does not answer in time is left to the periodic probes.
-    async fn probe(&self, members: &[&Arc<Hsm>], limit: Duration, deadline: Instant) {
+    async fn probe(
+        &self,
+        members: &[&Arc<Hsm>],
+        limit: Duration,
+        deadline: Instant,
+        is_enough: impl Fn() -> bool,
+    ) {
         let limit = limit.min(deadline.saturating_duration_since(self.clock.instant()));
         if limit.is_zero() {
             // They are told nothing worse than that they were not asked yet.
             return;
         }
         let probes = members.iter().map(|member| tokio::time::timeout(limit, member.probe(limit)));
-        gather(probes, |_| false).await;
+        gather(probes, |_| is_enough()).await;
     }
 
     async fn give_new_password(

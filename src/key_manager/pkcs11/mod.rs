@@ -19,6 +19,7 @@ mod module;
 mod new_key;
 mod orders;
 mod root_key;
+mod searches;
 mod thread_session;
 mod token;
 mod vault;

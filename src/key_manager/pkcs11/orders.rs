@@ -51,7 +51,7 @@ pub(super) enum Order {
         deadline: Instant,
         reply: Reply<ClusterKey>,
     },
-    /// Takes up whether the token has the key.
+    /// Takes up whether the token has the key, which the next request may want to know: never skipped.
     ReadKey {
         label: ExternalKeyId,
         reply: Reply<bool>,
@@ -88,7 +88,7 @@ impl Watcher {
                 }
             }
             Order::ReadKey { label, reply } => {
-                answer(reply, || self.attempt(|watcher, library| watcher.read_key(&label, library)));
+                let _ = reply.send(self.attempt(|watcher, library| watcher.read_key(&label, library)));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, select_biased};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::{Slot, TokenInfo};
@@ -51,6 +51,8 @@ pub(super) struct Watcher {
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) commands: Receiver<Command>,
     pub(super) orders: Receiver<Order>,
+    /// Orders too, which let the others go first.
+    pub(super) searches: Receiver<Order>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -81,12 +83,16 @@ impl Watcher {
     /// Works until the HSM is dropped.
     pub(super) fn run(mut self) {
         loop {
-            select! {
+            select_biased! {
+                recv(self.orders) -> order => match order {
+                    Ok(order) => self.obey(order),
+                    Err(_) => return,
+                },
                 recv(self.commands) -> command => match command {
                     Ok(command) => self.carry_out(command),
                     Err(_) => return,
                 },
-                recv(self.orders) -> order => match order {
+                recv(self.searches) -> order => match order {
                     Ok(order) => self.obey(order),
                     Err(_) => return,
                 },
