@@ -16,6 +16,8 @@ use crate::support::site::PIN;
 
 const KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 const NOT_CONNECTED: &str = "the key store is not connected";
+/// So long a member is waited for while another one can be asked.
+const HANG_LIMIT: Duration = Duration::from_millis(250);
 const DOWN: &str = "C_GetSlotList code=CKR_DEVICE_ERROR";
 
 fn not_connected() -> HsmError {
@@ -344,6 +346,43 @@ fn a_call_that_hangs_costs_the_deadline_and_leaves_no_key_behind() {
             made > before && made - before == gone
         });
         assert_eq!(members.labels(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_session_that_hangs_costs_a_request_little_and_another_member_serves_it() {
+    let name = "clusters::a_session_that_hangs_costs_a_request_little_and_another_member_serves_it";
+    story(name, apart, |members| {
+        let encrypted = members.connected().create(KEY).map(|_| members.encrypt(KEY).unwrap()).unwrap();
+        let calls: [(&str, &dyn Fn() -> Result<(), HsmError>); 4] = [
+            ("C_EncryptInit", &|| members.encrypt(KEY).map(drop)),
+            ("C_DecryptInit", &|| members.decrypt(KEY, &encrypted, b"context").map(drop)),
+            ("C_GenerateRandom", &|| members.wait(members.cluster.random(16, deadline())).result.map(drop)),
+            ("C_GenerateRandom", &|| {
+                let made = members.cluster.generate_data_key(KEY, 32, b"context", deadline());
+                members.wait(made).result.map(drop)
+            }),
+        ];
+        for (function, call) in calls {
+            for hanging in ["one", "two"] {
+                members.inject(hanging, &format!("{function} hang"));
+                members.in_time(HANG_LIMIT, |_| assert_eq!(call(), Ok(()), "{function} of {hanging}"));
+                members.inject(hanging, "");
+                members.wait_until("a member that is well", || members.states() == [HealthState::Active; 2]);
+            }
+            ["one", "two"].iter().for_each(|member| members.inject(member, &format!("{function} hang")));
+            members.in_time(2 * HANG_LIMIT, |_| {
+                assert_eq!(call(), Err(HsmError::DeadlineExceeded), "{function}");
+            });
+            // There is no other member.
+            members.inject("two", &format!("{function} code=CKR_DEVICE_ERROR"));
+            members.in_time(2 * HANG_LIMIT, |_| assert!(call().is_err(), "{function}"));
+            ["one", "two"].iter().for_each(|member| members.inject(member, ""));
+            members.wait_until("members that are well", || {
+                members.probe();
+                members.states() == [HealthState::Active; 2]
+            });
+        }
     });
 }
 

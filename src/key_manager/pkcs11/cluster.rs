@@ -12,7 +12,7 @@ use crate::key_manager::cluster::{Cluster, ClusterError, ClusterKey, ClusterSeal
 use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX};
 use crate::key_manager::pkcs11::cluster_keys;
-use crate::key_manager::pkcs11::failover::{self, refused};
+use crate::key_manager::pkcs11::failover::{self, Patience, refused};
 use crate::key_manager::pkcs11::group::HsmGroup;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::orders::Order;
@@ -89,7 +89,7 @@ impl Clusters for HsmClusters {
 impl HsmCluster {
     pub fn new(parts: ClusterParts) -> Self {
         let ClusterParts { id, trust_anchor, crypto_user, members, clock } = parts;
-        let group = HsmGroup::new(members.clone(), Arc::clone(&clock));
+        let group = HsmGroup::of_cluster(members.clone(), Arc::clone(&clock));
         let searches = Searches::new(Arc::clone(&clock));
         Self { id, trust_anchor, crypto_user, members, group, searches, clock, connecting: Mutex::new(()) }
     }
@@ -262,7 +262,9 @@ impl HsmCluster {
         let mut candidates: Vec<_> = self.members.iter().map(|member| (member, task())).collect();
         failover::sort(&mut candidates);
         let none = HsmError::Unavailable("the cluster has no HSM".to_owned());
-        failover::run(candidates, none, &*self.clock, deadline).await.and_then(Output::random)
+        let clock = &*self.clock;
+        let drawn = failover::run_with(Patience::HangLimit, candidates, none, clock, deadline).await;
+        drawn.and_then(Output::random)
     }
 
     async fn seal(
