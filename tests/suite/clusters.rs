@@ -115,6 +115,44 @@ fn a_changed_password_replaces_the_old_one() {
 }
 
 #[test]
+fn members_keep_their_sessions_when_the_password_changes_and_try_the_new_one_once_more() {
+    let name =
+        "clusters::members_keep_their_sessions_when_the_password_changes_and_try_the_new_one_once_more";
+    story(name, apart, |members| {
+        members.connected().create(KEY).unwrap();
+        let calls = || {
+            ["C_Login", "C_Initialize"]
+                .map(|call| members.calls_of("one", call) + members.calls_of("two", call))
+        };
+        let before = calls();
+        let changed = members.cluster.change_password(password(PIN), password("another1"), deadline());
+        assert_eq!(members.wait(changed), Ok(()));
+        members.probe();
+        members.assert_works(KEY);
+        assert_eq!(members.states(), [HealthState::Active; 2]);
+        assert_eq!(calls(), before);
+        // The member that has not heard of it yet, and then one that never will.
+        for expected in [HealthState::Active, HealthState::Unavailable] {
+            let probe_until_called = |function: &str| {
+                let before = members.calls_of("two", function);
+                members.wait_until(function, || {
+                    members.probe();
+                    members.calls_of("two", function) > before
+                });
+            };
+            members.inject("two", DOWN);
+            probe_until_called("C_Initialize");
+            members.inject("two", "C_Login code=CKR_PIN_INCORRECT count=1");
+            probe_until_called("C_Login");
+            assert_eq!(members.states(), [HealthState::Active, expected]);
+        }
+        members.probe();
+        assert_eq!(members.states(), [HealthState::Active, HealthState::Unavailable]);
+        members.assert_works(KEY);
+    });
+}
+
+#[test]
 fn a_key_never_leaves_the_cluster_and_is_gone_when_it_is_destroyed() {
     let name = "clusters::a_key_never_leaves_the_cluster_and_is_gone_when_it_is_destroyed";
     story(name, apart, |members| {

@@ -239,7 +239,8 @@ impl HsmCluster {
         new: &SecretBytes,
         deadline: Instant,
     ) -> Result<(), ClusterError> {
-        let first = *self.in_service().first().ok_or_else(|| self.too_few(0))?;
+        let in_service = self.in_service();
+        let first = *in_service.first().ok_or_else(|| self.too_few(0))?;
         let (old, new) = (self.pin(old), self.pin(new));
         let pins = (old, new.clone());
         let order = first.order(|reply| Order::ChangePin { old: pins.0, new: pins.1, reply });
@@ -247,6 +248,9 @@ impl HsmCluster {
         for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             if first.shares_module(other) {
                 other.token().replace_pin(&new);
+            } else if in_service.iter().any(|member| Arc::ptr_eq(member, other)) {
+                // Its sessions go on, and it may hear of the new PIN a moment later.
+                other.token().replace_pin_soon(&new);
             } else {
                 other.offer_pin(&new, true);
             }

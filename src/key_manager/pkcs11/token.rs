@@ -29,6 +29,8 @@ pub(super) struct Token {
     connection: AtomicU64,
     /// Set when the token refused the PIN: trying again locks users out of HSMs.
     pin_rejected: AtomicBool,
+    /// Set when the PIN was changed through another HSM: if it is refused, it is tried once more.
+    pin_may_be_too_new: AtomicBool,
     login: Mutex<Option<Login>>,
     /// Goes up with every login. Object handles belong to one: they die with it (PKCS#11 3.1, C_Logout).
     login_number: AtomicU64,
@@ -86,6 +88,7 @@ impl Token {
             new_pin: Mutex::new(None),
             connection: AtomicU64::new(0),
             pin_rejected: AtomicBool::new(false),
+            pin_may_be_too_new: AtomicBool::new(false),
             login: Mutex::new(None),
             login_number: AtomicU64::new(0),
         }
@@ -103,7 +106,7 @@ impl Token {
         let mut new_pin = self.new_pin.lock();
         let NewPin { pin, outdated } = new_pin.take()?;
         *self.pin.lock() = Some(pin);
-        self.pin_rejected.store(false, Ordering::Release);
+        self.accept_pin();
         outdated
     }
 
@@ -116,6 +119,26 @@ impl Token {
         if let Some(present) = &mut *self.pin.lock() {
             *present = auth_pin(pin);
         }
+    }
+
+    /// The token has another PIN, or will soon, and the library may not know before it is initialized again.
+    pub(super) fn replace_pin_soon(&self, pin: &SecretBytes) {
+        self.replace_pin(pin);
+        self.pin_may_be_too_new.store(true, Ordering::Release);
+    }
+
+    /// True if a PIN that was refused may be tried once more, which it will be now.
+    pub(super) fn try_pin_again(&self) -> bool {
+        let may_be_tried = self.pin_may_be_too_new.swap(false, Ordering::AcqRel);
+        if may_be_tried {
+            self.accept_pin();
+        }
+        may_be_tried
+    }
+
+    fn accept_pin(&self) {
+        self.pin_rejected.store(false, Ordering::Release);
+        self.pin_may_be_too_new.store(false, Ordering::Release);
     }
 
     /// Whether there is a PIN to log in with.
@@ -143,6 +166,7 @@ impl Token {
     fn end_connection(&self, new_pin: &mut Option<NewPin>) {
         *new_pin = None;
         *self.pin.lock() = None;
+        self.pin_may_be_too_new.store(false, Ordering::Release);
         self.connection.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -182,7 +206,7 @@ impl Token {
         self.login_number.fetch_add(1, Ordering::AcqRel);
         *login = Some(Login { generation, connection, slot, anchor });
         *self.pin.lock() = Some(pin);
-        self.pin_rejected.store(false, Ordering::Release);
+        self.accept_pin();
         Ok(())
     }
 

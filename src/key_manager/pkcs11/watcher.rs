@@ -119,6 +119,10 @@ impl Watcher {
             return Err(Fault::disconnected());
         }
         let mut result = self.check();
+        if result.as_ref().is_err_and(|fault| fault.blame == Blame::Pin) && self.token.try_pin_again() {
+            self.reinitialize(self.token.module.generation());
+            result = self.check();
+        }
         for rung in [Rung::Session, Rung::Library] {
             let Err(fault) = &result else { break };
             self.report(fault);
