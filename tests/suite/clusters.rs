@@ -73,14 +73,24 @@ fn what_is_the_matter_with_the_user_is_told() {
             ("0x105", ClusterError::UserLoggedIn),
         ] {
             members.inject("one", &format!("C_Login code={code}"));
+            let is_refused = expected == ClusterError::UserLockedOut;
             assert_eq!(members.log_in(&[PIN]), Err(expected), "{code}");
+            assert_eq!(members.cluster.is_user_locked_out(), is_refused, "{code}");
         }
         assert_eq!(members.calls_of("two", "C_Login"), 0);
         assert_out_of_use(members);
         // A member that fails otherwise says nothing about the user.
         members.inject("one", "C_Login code=CKR_DEVICE_ERROR");
         assert_eq!(members.log_in(&[PIN]), Ok(0));
+        members.inject("one", "C_Login code=CKR_PIN_LOCKED");
+        assert_eq!(members.log_in(&[PIN]), Err(ClusterError::UserLockedOut));
+        assert!(members.cluster.is_user_locked_out());
+        assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
+        assert!(!members.cluster.is_user_locked_out());
+        assert_eq!(members.log_in(&[PIN]), Err(ClusterError::UserLockedOut));
         members.inject("one", "");
+        members.wait_until("a login", || members.log_in(&[PIN]) == Ok(0));
+        assert!(!members.cluster.is_user_locked_out());
         members.wait_until("the first member", || {
             members.probe();
             members.states() == [HealthState::Active; 2]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -57,6 +58,8 @@ pub struct HsmCluster {
     pub(super) group: HsmGroup,
     pub(super) searches: Searches,
     pub(super) clock: Arc<dyn Clock>,
+    /// Whether the last login was refused, until somebody logs in or out.
+    is_login_refused: AtomicBool,
     /// Held by whoever logs in or out, or changes the password.
     connecting: Mutex<()>,
 }
@@ -91,7 +94,17 @@ impl HsmCluster {
         let ClusterParts { id, trust_anchor, crypto_user, members, clock } = parts;
         let group = HsmGroup::of_cluster(members.clone(), Arc::clone(&clock));
         let searches = Searches::new(Arc::clone(&clock));
-        Self { id, trust_anchor, crypto_user, members, group, searches, clock, connecting: Mutex::new(()) }
+        Self {
+            id,
+            trust_anchor,
+            crypto_user,
+            members,
+            group,
+            searches,
+            clock,
+            is_login_refused: AtomicBool::new(false),
+            connecting: Mutex::new(()),
+        }
     }
 
     /// AWS CloudHSM wants the name of the crypto user in the PIN.
@@ -310,6 +323,9 @@ impl Cluster for HsmCluster {
                 let _ = self.disconnect(deadline).await;
             }
             let result = self.connect(&passwords, deadline).await;
+            let is_refused =
+                matches!(result, Err(ClusterError::InvalidCredentials | ClusterError::UserLockedOut));
+            self.is_login_refused.store(is_refused, Ordering::Release);
             if result.is_err() {
                 let _ = self.disconnect(deadline).await;
             }
@@ -327,6 +343,7 @@ impl Cluster for HsmCluster {
     fn log_out(&self) -> Managed<'_, ()> {
         Box::pin(async move {
             let _alone = self.connecting.lock().await;
+            self.is_login_refused.store(false, Ordering::Release);
             self.disconnect(self.clock.instant() + LOG_OUT_TIMEOUT).await
         })
     }
@@ -399,7 +416,8 @@ impl Cluster for HsmCluster {
     }
 
     fn is_user_locked_out(&self) -> bool {
-        self.members.iter().any(|member| member.token().is_pin_rejected())
+        self.is_login_refused.load(Ordering::Acquire)
+            || self.members.iter().any(|member| member.token().is_pin_rejected())
     }
 
     fn health(&self) -> Vec<MemberHealth> {

@@ -136,6 +136,7 @@ impl Token {
         may_be_tried
     }
 
+    /// Nothing is held against the PIN that is there now, if any.
     fn accept_pin(&self) {
         self.pin_rejected.store(false, Ordering::Release);
         self.pin_may_be_too_new.store(false, Ordering::Release);
@@ -166,7 +167,7 @@ impl Token {
     fn end_connection(&self, new_pin: &mut Option<NewPin>) {
         *new_pin = None;
         *self.pin.lock() = None;
-        self.pin_may_be_too_new.store(false, Ordering::Release);
+        self.accept_pin();
         self.connection.fetch_add(1, Ordering::AcqRel);
     }
 
