@@ -111,6 +111,8 @@ pub enum ClusterError {
     InvalidCredentials,
     /// Anything else that the HSMs answer; for the log.
     Hsm(HsmError),
+    /// Nobody has logged in, or has logged out since.
+    NotLoggedIn,
     /// There are too few active HSMs for this.
     TooFewHsms { active: usize },
     /// `kmsuser` is locked out.
@@ -126,6 +128,7 @@ impl fmt::Display for ClusterError {
         match self {
             Self::Hsm(error) => error.fmt(f),
             Self::InvalidCredentials => f.write_str("the cluster refused the password of kmsuser"),
+            Self::NotLoggedIn => f.write_str("kmsuser is not logged in to the cluster"),
             Self::TooFewHsms { active } => {
                 write!(f, "{active} HSMs of the cluster are active, which is too few")
             }

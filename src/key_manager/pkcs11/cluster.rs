@@ -131,7 +131,7 @@ impl HsmCluster {
         if self.members.iter().any(|member| member.is_connected()) {
             ClusterError::TooFewHsms { active }
         } else {
-            HsmError::Unavailable("the key store is not connected".to_owned()).into()
+            ClusterError::NotLoggedIn
         }
     }
 

@@ -177,6 +177,7 @@ fn cause(error: ClusterError) -> HsmError {
     match error {
         ClusterError::Hsm(cause) => cause,
         ClusterError::InvalidCredentials
+        | ClusterError::NotLoggedIn
         | ClusterError::TooFewHsms { .. }
         | ClusterError::UserLockedOut
         | ClusterError::UserLoggedIn

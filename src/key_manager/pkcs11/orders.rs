@@ -295,7 +295,7 @@ impl From<Fault> for ClusterError {
                 _,
             ) => Self::UserLoggedIn,
             (_, Blame::Busy) => Self::Hsm(HsmError::Busy),
-            (_, Blame::Disconnected) => Self::Hsm(HsmError::Unavailable(fault.what)),
+            (_, Blame::Disconnected) => Self::NotLoggedIn,
             _ => Self::Hsm(HsmError::Device(fault.what)),
         }
     }
