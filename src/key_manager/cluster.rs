@@ -28,7 +28,8 @@ pub trait Cluster: Send + Sync {
     fn active_hsms(&self, deadline: Instant) -> Managed<'_, usize>;
 
     /// Logs in to every active HSM, and keeps sessions on those that come back later. Each password is tried once,
-    /// in this order, since HSMs lock users; answers with the place of the one that was right.
+    /// in this order, since HSMs lock users: on one HSM, and on the next if that fails or does not answer. SoftHSM,
+    /// which locks nobody and may remember an old PIN, is asked once more. Answers with the place of the right one.
     fn log_in(&self, passwords: Vec<SecretBytes>, deadline: Instant) -> Managed<'_, usize>;
 
     /// Changes the password of `kmsuser`, who is logged in.
@@ -77,7 +78,8 @@ pub trait Cluster: Send + Sync {
     /// Bytes from the generator of an HSM (`C_GenerateRandom`).
     fn random(&self, bytes: usize, deadline: Instant) -> Answer<'_, SecretBytes>;
 
-    /// Whether an HSM refused the password that was right before, and so `kmsuser`; no I/O.
+    /// Whether the last login was refused, or an HSM refused the password that was right before, and so `kmsuser`; no
+    /// I/O.
     fn is_user_locked_out(&self) -> bool;
 
     /// The latest known health of each HSM; no I/O.
@@ -109,6 +111,8 @@ pub enum ClusterError {
     InvalidCredentials,
     /// Anything else that the HSMs answer; for the log.
     Hsm(HsmError),
+    /// Nobody has logged in, or has logged out since.
+    NotLoggedIn,
     /// There are too few active HSMs for this.
     TooFewHsms { active: usize },
     /// `kmsuser` is locked out.
@@ -124,6 +128,7 @@ impl fmt::Display for ClusterError {
         match self {
             Self::Hsm(error) => error.fmt(f),
             Self::InvalidCredentials => f.write_str("the cluster refused the password of kmsuser"),
+            Self::NotLoggedIn => f.write_str("kmsuser is not logged in to the cluster"),
             Self::TooFewHsms { active } => {
                 write!(f, "{active} HSMs of the cluster are active, which is too few")
             }

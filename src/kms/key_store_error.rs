@@ -325,6 +325,7 @@ fn cluster_error(error: &ClusterError) -> Error {
         ),
         ClusterError::Hsm(_)
         | ClusterError::InvalidCredentials
+        | ClusterError::NotLoggedIn
         | ClusterError::UserLockedOut
         | ClusterError::UserLoggedIn
         | ClusterError::UserNotFound => Error::Internal(error.to_string()),

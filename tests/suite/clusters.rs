@@ -1,11 +1,13 @@
 //! Clusters behind key stores: logging in, keys in two HSMs or none, members that fail; through the seam that the KMS
 //! API uses.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use holdfast::key_manager::cluster::{Cluster, ClusterError};
 use holdfast::key_manager::external_key::KeySpec;
-use holdfast::key_manager::{HealthState, HsmError, Lookup};
+use holdfast::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use holdfast::secret::SecretBytes;
 
 use crate::support::changes::Reload;
@@ -14,11 +16,9 @@ use crate::support::site::PIN;
 
 const KEY: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
 const NOT_CONNECTED: &str = "the key store is not connected";
+/// So long a member is waited for while another one can be asked.
+const HANG_LIMIT: Duration = Duration::from_millis(250);
 const DOWN: &str = "C_GetSlotList code=CKR_DEVICE_ERROR";
-
-fn not_connected() -> HsmError {
-    HsmError::Unavailable(NOT_CONNECTED.to_owned())
-}
 
 /// Everything that needs a login is refused.
 #[track_caller]
@@ -26,11 +26,12 @@ fn assert_out_of_use(members: &Members) {
     let expected = (HealthState::Unavailable, Some(NOT_CONNECTED.to_owned()));
     assert_eq!(members.health(), [expected.clone(), expected]);
     assert!(matches!(members.encrypt(KEY), Err(HsmError::Unavailable(_))));
-    assert_eq!(members.wait(members.cluster.random(16, deadline())).result, Err(not_connected()));
-    assert_eq!(members.create("another"), Err(ClusterError::Hsm(not_connected())));
-    assert_eq!(members.destroy(KEY), Err(ClusterError::Hsm(not_connected())));
+    let not_connected = HsmError::Unavailable(NOT_CONNECTED.to_owned());
+    assert_eq!(members.wait(members.cluster.random(16, deadline())).result, Err(not_connected));
+    assert_eq!(members.create("another"), Err(ClusterError::NotLoggedIn));
+    assert_eq!(members.destroy(KEY), Err(ClusterError::NotLoggedIn));
     let keys = members.wait(members.cluster.keys(deadline()));
-    assert_eq!(keys, Err(ClusterError::Hsm(not_connected())));
+    assert_eq!(keys, Err(ClusterError::NotLoggedIn));
 }
 
 #[test]
@@ -69,14 +70,24 @@ fn what_is_the_matter_with_the_user_is_told() {
             ("0x105", ClusterError::UserLoggedIn),
         ] {
             members.inject("one", &format!("C_Login code={code}"));
+            let is_refused = expected == ClusterError::UserLockedOut;
             assert_eq!(members.log_in(&[PIN]), Err(expected), "{code}");
+            assert_eq!(members.cluster.is_user_locked_out(), is_refused, "{code}");
         }
         assert_eq!(members.calls_of("two", "C_Login"), 0);
         assert_out_of_use(members);
         // A member that fails otherwise says nothing about the user.
         members.inject("one", "C_Login code=CKR_DEVICE_ERROR");
         assert_eq!(members.log_in(&[PIN]), Ok(0));
+        members.inject("one", "C_Login code=CKR_PIN_LOCKED");
+        assert_eq!(members.log_in(&[PIN]), Err(ClusterError::UserLockedOut));
+        assert!(members.cluster.is_user_locked_out());
+        assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
+        assert!(!members.cluster.is_user_locked_out());
+        assert_eq!(members.log_in(&[PIN]), Err(ClusterError::UserLockedOut));
         members.inject("one", "");
+        members.wait_until("a login", || members.log_in(&[PIN]) == Ok(0));
+        assert!(!members.cluster.is_user_locked_out());
         members.wait_until("the first member", || {
             members.probe();
             members.states() == [HealthState::Active; 2]
@@ -107,6 +118,44 @@ fn a_changed_password_replaces_the_old_one() {
         members.other_tool("change-pin another2");
         assert_eq!(members.log_in(&["another2"]), Ok(0));
         assert_eq!(members.states(), [HealthState::Active; 2]);
+    });
+}
+
+#[test]
+fn members_keep_their_sessions_when_the_password_changes_and_try_the_new_one_once_more() {
+    let name =
+        "clusters::members_keep_their_sessions_when_the_password_changes_and_try_the_new_one_once_more";
+    story(name, apart, |members| {
+        members.connected().create(KEY).unwrap();
+        let calls = || {
+            ["C_Login", "C_Initialize"]
+                .map(|call| members.calls_of("one", call) + members.calls_of("two", call))
+        };
+        let before = calls();
+        let changed = members.cluster.change_password(password(PIN), password("another1"), deadline());
+        assert_eq!(members.wait(changed), Ok(()));
+        members.probe();
+        members.assert_works(KEY);
+        assert_eq!(members.states(), [HealthState::Active; 2]);
+        assert_eq!(calls(), before);
+        // The member that has not heard of it yet, and then one that never will.
+        for expected in [HealthState::Active, HealthState::Unavailable] {
+            let probe_until_called = |function: &str| {
+                let before = members.calls_of("two", function);
+                members.wait_until(function, || {
+                    members.probe();
+                    members.calls_of("two", function) > before
+                });
+            };
+            members.inject("two", DOWN);
+            probe_until_called("C_Initialize");
+            members.inject("two", "C_Login code=CKR_PIN_INCORRECT count=1");
+            probe_until_called("C_Login");
+            assert_eq!(members.states(), [HealthState::Active, expected]);
+        }
+        members.probe();
+        assert_eq!(members.states(), [HealthState::Active, HealthState::Unavailable]);
+        members.assert_works(KEY);
     });
 }
 
@@ -185,11 +234,61 @@ fn a_key_that_somebody_else_made_or_destroyed_is_noticed_when_it_is_used() {
         members.connected();
         assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
         members.other_tool(&format!("make {KEY}"));
+        members.wait_until("the key", || members.encrypt(KEY).is_ok());
         members.assert_works(KEY);
         assert_eq!(members.labels(), [KEY]);
         members.other_tool(&format!("destroy {KEY}"));
         assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
         assert_eq!(members.destroy(KEY), Ok(None));
+    });
+}
+
+#[test]
+fn many_requests_for_a_key_that_is_gone_are_few_searches_and_keep_nobody_from_logging_out() {
+    let name =
+        "clusters::many_requests_for_a_key_that_is_gone_are_few_searches_and_keep_nobody_from_logging_out";
+    story(name, apart, |members| {
+        members.connected().create(KEY).unwrap();
+        members.assert_works(KEY);
+        members.other_tool(&format!("destroy {KEY}"));
+        assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
+        // The keys are read again: the cluster knows none of this label any more.
+        members.probe();
+        let searches = || ["one", "two"].map(|member| members.calls_of(member, "C_FindObjectsInit"));
+        let before = searches();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        assert_eq!(members.encrypt(KEY), Err(HsmError::KeyMissing));
+                    }
+                });
+            }
+        });
+        for (before, after) in before.into_iter().zip(searches()) {
+            assert!(after > before && after - before <= 2, "{}", after - before);
+        }
+        // Other keys are each searched for.
+        let refused = AtomicUsize::new(0);
+        ["one", "two"].iter().for_each(|member| members.inject(member, "C_FindObjectsInit delay_ms=100"));
+        thread::scope(|scope| {
+            for number in 0..40 {
+                let refused = &refused;
+                scope.spawn(move || {
+                    if members.encrypt(&format!("missing-{number}")) == Err(HsmError::Busy) {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            members.wait_until("a full queue", || refused.load(Ordering::SeqCst) > 0);
+            members.in_time(Duration::ZERO, |_| {
+                assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
+            });
+        });
+        ["one", "two"].iter().for_each(|member| members.inject(member, ""));
+        members.other_tool(&format!("make {KEY}"));
+        // Nothing that was not there then counts after another login.
+        members.connected().assert_works(KEY);
     });
 }
 
@@ -293,6 +392,74 @@ fn a_call_that_hangs_costs_the_deadline_and_leaves_no_key_behind() {
         });
         assert_eq!(members.labels(), Vec::<String>::new());
     });
+}
+
+#[test]
+fn a_session_that_hangs_costs_a_request_little_and_another_member_serves_it() {
+    let name = "clusters::a_session_that_hangs_costs_a_request_little_and_another_member_serves_it";
+    story(name, apart, |members| {
+        let encrypted = members.connected().create(KEY).map(|_| members.encrypt(KEY).unwrap()).unwrap();
+        let encrypt = || members.encrypt(KEY).map(drop);
+        let decrypt = || members.decrypt(KEY, &encrypted, b"context").map(drop);
+        let generate = || {
+            let made = members.cluster.generate_data_key(KEY, 32, b"context", deadline());
+            members.wait(made).result.map(drop)
+        };
+        let draw = || members.wait(members.cluster.random(16, deadline())).result.map(drop);
+        let calls: [&dyn Fn() -> Result<(), HsmError>; 4] = [&encrypt, &decrypt, &generate, &draw];
+        let functions = ["C_EncryptInit", "C_DecryptInit", "C_GenerateRandom", "C_GenerateRandom"];
+        for (function, call) in functions.into_iter().zip(calls) {
+            for hanging in ["one", "two"] {
+                members.inject(hanging, &format!("{function} hang"));
+                members.in_time(HANG_LIMIT, |_| assert_eq!(call(), Ok(()), "{function} of {hanging}"));
+                members.inject(hanging, "");
+                members.wait_until("a member that is well", || members.states() == [HealthState::Active; 2]);
+            }
+            ["one", "two"].iter().for_each(|member| members.inject(member, &format!("{function} hang")));
+            members.in_time(2 * HANG_LIMIT, |_| {
+                assert_eq!(call(), Err(HsmError::DeadlineExceeded), "{function}");
+            });
+            // There is no other member.
+            members.inject("two", &format!("{function} code=CKR_DEVICE_ERROR"));
+            members.in_time(2 * HANG_LIMIT, |_| assert!(call().is_err(), "{function}"));
+            ["one", "two"].iter().for_each(|member| members.inject(member, ""));
+            members.wait_until("members that are well", || {
+                members.probe();
+                members.states() == [HealthState::Active; 2]
+            });
+        }
+    });
+}
+
+#[test]
+fn a_member_that_hangs_does_not_keep_the_other_from_being_connected() {
+    let name = "clusters::a_member_that_hangs_does_not_keep_the_other_from_being_connected";
+    story(name, apart, |members| {
+        let (mut old, mut new) = (PIN, "another1");
+        for (hanging, well) in [("one", "two"), ("two", "one")] {
+            for call in ["C_Login", "C_GetSlotList", "C_EncryptInit"] {
+                members.inject(hanging, &format!("{call} hang"));
+                members.in_time(Duration::from_millis(3500), |_| {
+                    assert_eq!(members.log_in(&["wrong1234", old]), Ok(1), "{call} of {hanging}");
+                    let changed = members.cluster.change_password(password(old), password(new), deadline());
+                    assert_eq!(members.wait(changed), Ok(()), "{call} of {hanging}");
+                });
+                let ready: Vec<_> = members.cluster.health().into_iter().filter(is_active).collect();
+                assert_eq!(ready.iter().map(|member| &*member.id).collect::<Vec<_>>(), [well], "{call}");
+                members.inject(hanging, "");
+                members.wait_until("the other member", || {
+                    members.probe();
+                    members.states() == [HealthState::Active; 2]
+                });
+                assert_eq!(members.wait(members.cluster.log_out()), Ok(()));
+                std::mem::swap(&mut old, &mut new);
+            }
+        }
+    });
+}
+
+fn is_active(member: &MemberHealth) -> bool {
+    member.state == HealthState::Active
 }
 
 #[test]

@@ -331,7 +331,8 @@ const fn proxy_code(failure: &ProxyFailure) -> ConnectionErrorCode {
 
 const fn cluster_code(error: &ClusterError) -> ConnectionErrorCode {
     match error {
-        ClusterError::Hsm(HsmError::Device(_) | HsmError::DeadlineExceeded | HsmError::Unavailable(_)) => {
+        ClusterError::NotLoggedIn
+        | ClusterError::Hsm(HsmError::Device(_) | HsmError::DeadlineExceeded | HsmError::Unavailable(_)) => {
             ConnectionErrorCode::NetworkErrors
         }
         ClusterError::Hsm(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -9,12 +10,14 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::clock::Clock;
 use crate::key_manager::backing_key::DataKey;
 use crate::key_manager::cluster::{Cluster, ClusterError, ClusterKey, ClusterSealed, Clusters, Managed};
+use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX};
 use crate::key_manager::pkcs11::cluster_keys;
-use crate::key_manager::pkcs11::failover::{self, refused};
+use crate::key_manager::pkcs11::failover::{self, Patience, refused};
 use crate::key_manager::pkcs11::group::HsmGroup;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::searches::Searches;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{
     Answer, BoundAad, Decrypt, Done, Encrypt, Encrypted, HealthState, HsmError, KeyManager, MemberHealth,
@@ -25,6 +28,10 @@ use crate::secret::SecretBytes;
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// With another HSM still to be asked; the last one has all the time that there is.
+const LOG_IN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Who is slower may still be found well by the periodic probes, as long as another HSM is well.
+const BRIEF_PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Nobody waits for a hanging HSM to log out: nothing uses its sessions any more.
 const LOG_OUT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -49,9 +56,21 @@ pub struct HsmCluster {
     crypto_user: Option<String>,
     pub(super) members: Vec<Arc<Hsm>>,
     pub(super) group: HsmGroup,
+    pub(super) searches: Searches,
     pub(super) clock: Arc<dyn Clock>,
+    /// Whether the last login was refused, until somebody logs in or out.
+    is_login_refused: AtomicBool,
     /// Held by whoever logs in or out, or changes the password.
     connecting: Mutex<()>,
+}
+
+/// What came of trying passwords.
+struct Opened<'a> {
+    /// It is logged in.
+    first: &'a Arc<Hsm>,
+    place: usize,
+    /// The members that answered, this one among them.
+    responsive: Vec<&'a Arc<Hsm>>,
 }
 
 impl HsmClusters {
@@ -73,8 +92,19 @@ impl Clusters for HsmClusters {
 impl HsmCluster {
     pub fn new(parts: ClusterParts) -> Self {
         let ClusterParts { id, trust_anchor, crypto_user, members, clock } = parts;
-        let group = HsmGroup::new(members.clone(), Arc::clone(&clock));
-        Self { id, trust_anchor, crypto_user, members, group, clock, connecting: Mutex::new(()) }
+        let group = HsmGroup::of_cluster(members.clone(), Arc::clone(&clock));
+        let searches = Searches::new(Arc::clone(&clock));
+        Self {
+            id,
+            trust_anchor,
+            crypto_user,
+            members,
+            group,
+            searches,
+            clock,
+            is_login_refused: AtomicBool::new(false),
+            connecting: Mutex::new(()),
+        }
     }
 
     /// AWS CloudHSM wants the name of the crypto user in the PIN.
@@ -101,7 +131,7 @@ impl HsmCluster {
         if self.members.iter().any(|member| member.is_connected()) {
             ClusterError::TooFewHsms { active }
         } else {
-            HsmError::Unavailable("the key store is not connected".to_owned()).into()
+            ClusterError::NotLoggedIn
         }
     }
 
@@ -136,56 +166,84 @@ impl HsmCluster {
         result
     }
 
-    /// Tries each password once, on one member; the member and the place of the password that was right.
+    /// Tries each password on one member; on another one only where that does not answer.
     async fn try_passwords(
         &self,
         passwords: &[SecretBytes],
         deadline: Instant,
-    ) -> Result<(&Arc<Hsm>, usize), ClusterError> {
-        let active = self.active(deadline).await;
-        let mut members = active.into_iter();
-        let mut member = members.next().ok_or(ClusterError::TooFewHsms { active: 0 })?;
+    ) -> Result<Opened<'_>, ClusterError> {
+        let mut responsive = self.active(deadline).await;
+        let mut untried = responsive.clone().into_iter();
+        let mut member = untried.next().ok_or(ClusterError::TooFewHsms { active: 0 })?;
         for (place, password) in passwords.iter().enumerate() {
             loop {
                 let pin = self.pin(password);
-                match member.order(|reply| Order::LogIn { pin, reply }).answer(deadline).await {
-                    Ok(()) => return Ok((member, place)),
+                let is_last = untried.len() == 0;
+                let limit = if is_last { deadline } else { self.clock.instant() + LOG_IN_TIMEOUT };
+                let order = member.order(|reply| Order::LogIn { pin, reply });
+                match order.answer(deadline.min(limit)).await {
+                    Ok(()) => return Ok(Opened { first: member, place, responsive }),
                     Err(ClusterError::InvalidCredentials) => break,
-                    // It was not the password.
-                    Err(ClusterError::Hsm(HsmError::Busy | HsmError::Device(_))) if members.len() > 0 => {
-                        member = members.next().unwrap_or(member);
+                    Err(error) if is_last || !self.is_fault_of_member(&error, deadline) => return Err(error),
+                    Err(ClusterError::Hsm(HsmError::DeadlineExceeded)) => {
+                        responsive.retain(|other| !Arc::ptr_eq(other, member));
+                        member = untried.next().unwrap_or(member);
                     }
-                    Err(error) => return Err(error),
+                    Err(_) => member = untried.next().unwrap_or(member),
                 }
             }
         }
         Err(ClusterError::InvalidCredentials)
     }
 
+    /// Whether it was not the password, and there is time to ask another member.
+    fn is_fault_of_member(&self, error: &ClusterError, deadline: Instant) -> bool {
+        let is_of_member = matches!(
+            error,
+            ClusterError::Hsm(HsmError::Busy | HsmError::DeadlineExceeded | HsmError::Device(_))
+        );
+        is_of_member && self.clock.instant() < deadline
+    }
+
     async fn connect(&self, passwords: &[SecretBytes], deadline: Instant) -> Result<usize, ClusterError> {
-        let (first, place) = self.try_passwords(passwords, deadline).await?;
+        let Opened { first, place, responsive } = self.try_passwords(passwords, deadline).await?;
         let pin = passwords.get(place).map(|password| self.pin(password)).unwrap_or_default();
         for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             other.offer_pin(&pin, !first.shares_module(other));
         }
-        self.probe(std::iter::once(first), deadline).await;
-        self.probe(self.members.iter().filter(|member| !Arc::ptr_eq(member, first)), deadline).await;
+        // One after the other, since SoftHSM cannot show a token that somebody else logs in to.
+        let others: Vec<_> =
+            responsive.iter().filter(|member| !Arc::ptr_eq(member, first)).copied().collect();
+        for members in [&[first][..], &others] {
+            self.probe(members, BRIEF_PROBE_TIMEOUT, deadline, || false).await;
+        }
+        if self.in_service().is_empty() {
+            self.probe(&responsive, PROBE_TIMEOUT, deadline, || !self.in_service().is_empty()).await;
+        }
         if self.in_service().is_empty() {
             let reason = first.health().reason.unwrap_or_default();
             return Err(HsmError::Unavailable(reason).into());
         }
+        // What no HSM had at the time of another login may be there.
+        self.searches.forget();
         Ok(place)
     }
 
-    async fn probe<'a>(&self, members: impl Iterator<Item = &'a Arc<Hsm>>, deadline: Instant) {
-        for member in members {
-            let left = deadline.saturating_duration_since(self.clock.instant());
-            if left.is_zero() {
-                // It is told nothing worse than that it was not asked yet.
-                break;
-            }
-            member.probe(left.min(PROBE_TIMEOUT)).await;
+    /// Probes them at once. Who does not answer in time is left to the periodic probes.
+    async fn probe(
+        &self,
+        members: &[&Arc<Hsm>],
+        limit: Duration,
+        deadline: Instant,
+        is_enough: impl Fn() -> bool,
+    ) {
+        let limit = limit.min(deadline.saturating_duration_since(self.clock.instant()));
+        if limit.is_zero() {
+            // They are told nothing worse than that they were not asked yet.
+            return;
         }
+        let probes = members.iter().map(|member| tokio::time::timeout(limit, member.probe(limit)));
+        gather(probes, |_| is_enough()).await;
     }
 
     async fn give_new_password(
@@ -194,20 +252,22 @@ impl HsmCluster {
         new: &SecretBytes,
         deadline: Instant,
     ) -> Result<(), ClusterError> {
-        let first = *self.in_service().first().ok_or_else(|| self.too_few(0))?;
+        let in_service = self.in_service();
+        let first = *in_service.first().ok_or_else(|| self.too_few(0))?;
         let (old, new) = (self.pin(old), self.pin(new));
         let pins = (old, new.clone());
         let order = first.order(|reply| Order::ChangePin { old: pins.0, new: pins.1, reply });
         order.answer(deadline).await?;
-        let others = || self.members.iter().filter(|member| !Arc::ptr_eq(member, first));
-        for other in others() {
+        for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             if first.shares_module(other) {
                 other.token().replace_pin(&new);
+            } else if in_service.iter().any(|member| Arc::ptr_eq(member, other)) {
+                // Its sessions go on, and it may hear of the new PIN a moment later.
+                other.token().replace_pin_soon(&new);
             } else {
                 other.offer_pin(&new, true);
             }
         }
-        self.probe(others(), deadline).await;
         Ok(())
     }
 
@@ -219,7 +279,9 @@ impl HsmCluster {
         let mut candidates: Vec<_> = self.members.iter().map(|member| (member, task())).collect();
         failover::sort(&mut candidates);
         let none = HsmError::Unavailable("the cluster has no HSM".to_owned());
-        failover::run(candidates, none, &*self.clock, deadline).await.and_then(Output::random)
+        let clock = &*self.clock;
+        let drawn = failover::run_with(Patience::HangLimit, candidates, none, clock, deadline).await;
+        drawn.and_then(Output::random)
     }
 
     async fn seal(
@@ -261,6 +323,9 @@ impl Cluster for HsmCluster {
                 let _ = self.disconnect(deadline).await;
             }
             let result = self.connect(&passwords, deadline).await;
+            let is_refused =
+                matches!(result, Err(ClusterError::InvalidCredentials | ClusterError::UserLockedOut));
+            self.is_login_refused.store(is_refused, Ordering::Release);
             if result.is_err() {
                 let _ = self.disconnect(deadline).await;
             }
@@ -278,6 +343,7 @@ impl Cluster for HsmCluster {
     fn log_out(&self) -> Managed<'_, ()> {
         Box::pin(async move {
             let _alone = self.connecting.lock().await;
+            self.is_login_refused.store(false, Ordering::Release);
             self.disconnect(self.clock.instant() + LOG_OUT_TIMEOUT).await
         })
     }
@@ -350,7 +416,8 @@ impl Cluster for HsmCluster {
     }
 
     fn is_user_locked_out(&self) -> bool {
-        self.members.iter().any(|member| member.token().is_pin_rejected())
+        self.is_login_refused.load(Ordering::Acquire)
+            || self.members.iter().any(|member| member.token().is_pin_rejected())
     }
 
     fn health(&self) -> Vec<MemberHealth> {

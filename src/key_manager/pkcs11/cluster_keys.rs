@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::domain::ExternalKeyId;
 use crate::key_manager::cluster::{ClusterError, ClusterKey};
 use crate::key_manager::external_key::ExternalKey;
+use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::cluster::HsmCluster;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::orders::Order;
@@ -13,8 +14,8 @@ use crate::key_manager::{HsmError, KeyManager, Lookup};
 
 /// A key is in one HSM and in a second, or it is lost with the first.
 const COPIES_MIN: usize = 2;
-/// For one HSM to look for one key: another one may be faster.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// For HSMs to look for one key. What a slower one finds is known to the next request.
+const SEARCH_TIMEOUT: Duration = Duration::from_millis(500);
 /// Between two looks for a copy of a new key.
 const COPY_INTERVAL: Duration = Duration::from_millis(50);
 /// For the end of a key that was not copied.
@@ -129,16 +130,16 @@ pub(super) async fn find(
     if let Lookup::Found(key) = cluster.group.find(label) {
         return Ok(key);
     }
-    let members = cluster.in_service();
     let id = parse(label).map_err(|_| HsmError::KeyMissing)?;
-    look(cluster, &members, &id, deadline).await.map_err(|error| match error {
-        ClusterError::Hsm(cause) => cause,
-        ClusterError::InvalidCredentials
-        | ClusterError::TooFewHsms { .. }
-        | ClusterError::UserLockedOut
-        | ClusterError::UserLoggedIn
-        | ClusterError::UserNotFound => HsmError::Unavailable(error.to_string()),
-    })?;
+    let members = cluster.in_service();
+    if members.is_empty() {
+        return Err(cause(cluster.too_few(0)));
+    }
+    let search = async {
+        let by = cluster.clock.instant() + SEARCH_TIMEOUT;
+        look(cluster, &members, &id, by).await.map(drop).map_err(cause)
+    };
+    cluster.searches.join(&id, search, deadline).await?;
     match cluster.group.find(label) {
         Lookup::Found(key) => Ok(key),
         Lookup::Missing => Err(HsmError::KeyMissing),
@@ -146,19 +147,22 @@ pub(super) async fn find(
     }
 }
 
-/// Has these members take up whether they have the key: how many do. An error if nobody could look.
+/// Has these members take up whether they have the key: how many do, as far as that is known once one does. An error
+/// if nobody could look.
 async fn look(
     cluster: &HsmCluster,
     members: &[&Arc<Hsm>],
     label: &ExternalKeyId,
     deadline: Instant,
 ) -> Result<usize, ClusterError> {
+    let deadline = deadline.min(cluster.clock.instant() + SEARCH_TIMEOUT);
     let order = |member: &&Arc<Hsm>| member.order(|reply| Order::ReadKey { label: label.clone(), reply });
     let orders: Vec<_> = members.iter().map(order).collect();
+    let answers = orders.into_iter().map(|order| order.answer(deadline));
+    let answers = gather(answers, |answer| *answer == Ok(true)).await;
     let (mut result, mut seen) = (Err(cluster.too_few(0)), 0);
-    for order in orders {
-        let deadline = deadline.min(cluster.clock.instant() + SEARCH_TIMEOUT);
-        match order.answer(deadline).await {
+    for answer in answers {
+        match answer {
             Ok(is_there) => {
                 seen += usize::from(is_there);
                 result = Ok(seen);
@@ -167,6 +171,18 @@ async fn look(
         }
     }
     result
+}
+
+fn cause(error: ClusterError) -> HsmError {
+    match error {
+        ClusterError::Hsm(cause) => cause,
+        ClusterError::InvalidCredentials
+        | ClusterError::NotLoggedIn
+        | ClusterError::TooFewHsms { .. }
+        | ClusterError::UserLockedOut
+        | ClusterError::UserLoggedIn
+        | ClusterError::UserNotFound => HsmError::Unavailable(error.to_string()),
+    }
 }
 
 fn parse(label: &str) -> Result<ExternalKeyId, ClusterError> {

@@ -6,11 +6,21 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::key_manager::pkcs11::hsm::Hsm;
+use crate::key_manager::pkcs11::module::HANG_LIMIT;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{Done, HsmError};
 
 /// An HSM that can do the task.
 pub(super) type Candidate<'a> = (&'a Arc<Hsm>, Task);
+
+/// How long each HSM may take.
+#[derive(Clone, Copy)]
+pub(super) enum Patience {
+    /// All the time there is, which is not much: AWS KMS gives up after 250 ms.
+    Deadline,
+    /// As long as a call takes that does not hang, or twice that if no other HSM can be asked.
+    HangLimit,
+}
 
 /// The healthiest and least loaded first.
 pub(super) fn sort(candidates: &mut [Candidate<'_>]) {
@@ -36,10 +46,26 @@ pub(super) async fn run(
     clock: &dyn Clock,
     deadline: Instant,
 ) -> Done<Output> {
-    let mut done =
-        Done { result: Err(none), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO };
+    run_with(Patience::Deadline, candidates, none, clock, deadline).await
+}
+
+/// The same; when the patience with a member is at its end, it is the turn of the next one.
+pub(super) async fn run_with(
+    patience: Patience,
+    candidates: Vec<Candidate<'_>>,
+    none: HsmError,
+    clock: &dyn Clock,
+    deadline: Instant,
+) -> Done<Output> {
+    let limit = match patience {
+        Patience::Deadline => None,
+        Patience::HangLimit if candidates.len() > 1 => Some(HANG_LIMIT),
+        Patience::HangLimit => Some(2 * HANG_LIMIT),
+    };
+    let mut done = refused(none);
     for (member, task) in candidates {
-        let outcome = member.run(task, deadline).await;
+        let by = limit.map_or(deadline, |limit| deadline.min(clock.instant() + limit));
+        let outcome = member.run(task, by).await;
         let (Ok((_, queue_wait, hsm_time)) | Err((_, queue_wait, hsm_time))) = &outcome;
         done.queue_wait += *queue_wait;
         done.hsm_time += *hsm_time;
@@ -48,6 +74,7 @@ pub(super) async fn run(
         match &done.result {
             Err(HsmError::Busy | HsmError::Device(_) | HsmError::KeyMissing | HsmError::Unavailable(_))
                 if clock.instant() < deadline => {}
+            Err(HsmError::DeadlineExceeded) if limit.is_some() && clock.instant() < deadline => {}
             _ => break,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::clock::Clock;
 use crate::domain::VersionMarker;
 use crate::key_manager::external_key::{ExternalKey, KeyObject};
-use crate::key_manager::pkcs11::failover::{self, Candidate};
+use crate::key_manager::pkcs11::failover::{self, Candidate, Patience};
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{
@@ -20,12 +20,18 @@ use crate::secret::SecretBytes;
 /// The HSMs of a key store, at least one.
 pub struct HsmGroup {
     members: Vec<Arc<Hsm>>,
+    patience: Patience,
     clock: Arc<dyn Clock>,
 }
 
 impl HsmGroup {
     pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
-        Self { members, clock }
+        Self { members, patience: Patience::Deadline, clock }
+    }
+
+    /// Those of a cluster, whose callers have more time than an HSM may take.
+    pub(super) fn of_cluster(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
+        Self { members, patience: Patience::HangLimit, clock }
     }
 
     /// Members that hold this version of the key.
@@ -45,7 +51,7 @@ impl HsmGroup {
 
     async fn run(&self, mut candidates: Vec<Candidate<'_>>, deadline: Instant) -> Done<Output> {
         failover::sort(&mut candidates);
-        failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await
+        failover::run_with(self.patience, candidates, HsmError::KeyMissing, &*self.clock, deadline).await
     }
 }
 

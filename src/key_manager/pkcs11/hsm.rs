@@ -32,13 +32,13 @@ use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
 
 /// A search of the token is linear in its keys; unknown ids must not become a way to keep it busy.
-const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
+pub(super) const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 /// A watcher that hangs does not collect work for later.
 const COMMANDS_MAX: usize = 4;
 
-/// So much of the work of a cluster may wait for the watcher.
+/// So much of the work of a cluster may wait for the watcher, and as many searches for a key.
 const ORDERS_MAX: usize = 16;
 
 /// What is needed to start an HSM.
@@ -61,6 +61,8 @@ pub struct Hsm {
     jobs: Sender<Job>,
     commands: Sender<Command>,
     orders: Sender<Order>,
+    /// Apart from other orders, so that requests cannot keep anybody from logging out.
+    searches: Sender<Order>,
     inventory: Arc<ArcSwap<Inventory>>,
     workers: Vec<Arc<Busy>>,
     health: ArcSwap<Health>,
@@ -87,6 +89,7 @@ impl Hsm {
         let (jobs, job_receiver) = crossbeam_channel::bounded(config.queue_length_max);
         let (commands, command_receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let (orders, order_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
+        let (searches, search_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
         let name: Arc<str> = Arc::from(config.name.as_str());
         let sessions = config.sessions;
         let token = Arc::new(Token::new(config, module, pin.as_ref()));
@@ -118,6 +121,7 @@ impl Hsm {
             health_object,
             commands: command_receiver,
             orders: order_receiver,
+            searches: search_receiver,
             alarm: Arc::clone(&alarm),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
@@ -132,6 +136,7 @@ impl Hsm {
             jobs,
             commands,
             orders,
+            searches,
             inventory,
             workers,
             health: ArcSwap::from_pointee(Health::unknown()),
@@ -303,7 +308,9 @@ impl Hsm {
     /// Has the watcher do something.
     pub(super) fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Ordered<T> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.orders.try_send(order(reply)).map_err(|error| match error {
+        let order = order(reply);
+        let queue = if matches!(order, Order::ReadKey { .. }) { &self.searches } else { &self.orders };
+        let sent = queue.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => HsmError::Busy,
             TrySendError::Disconnected(_) => stopped(),
         });

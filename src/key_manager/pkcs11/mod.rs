@@ -1,6 +1,7 @@
 //! Keys in PKCS#11 tokens: worker threads that own sessions, behind an async seam.
 
 mod alarm;
+mod at_once;
 mod backing_task;
 mod cluster;
 mod cluster_keys;
@@ -18,6 +19,7 @@ mod module;
 mod new_key;
 mod orders;
 mod root_key;
+mod searches;
 mod thread_session;
 mod token;
 mod vault;

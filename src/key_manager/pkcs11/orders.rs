@@ -51,7 +51,7 @@ pub(super) enum Order {
         deadline: Instant,
         reply: Reply<ClusterKey>,
     },
-    /// Takes up whether the token has the key.
+    /// Takes up whether the token has the key, which the next request may want to know: never skipped.
     ReadKey {
         label: ExternalKeyId,
         reply: Reply<bool>,
@@ -71,9 +71,8 @@ impl Watcher {
                 answer(reply, || self.attempt(Self::list_keys));
             }
             Order::LogIn { pin, reply } => {
-                if !answer(reply, || self.log_in(&pin)) {
-                    // Who asked gave up before it was done.
-                    self.token.disconnect();
+                // Who asked gave up before it was done.
+                if !answer(reply, || self.log_in(&pin)) && self.token.disconnect_unless_wanted() {
                     let _ = self.log_out();
                 }
             }
@@ -89,7 +88,7 @@ impl Watcher {
                 }
             }
             Order::ReadKey { label, reply } => {
-                answer(reply, || self.attempt(|watcher, library| watcher.read_key(&label, library)));
+                let _ = reply.send(self.attempt(|watcher, library| watcher.read_key(&label, library)));
             }
         }
     }
@@ -143,8 +142,7 @@ impl Watcher {
         }
         let library = token.module.library();
         let result = self.ensure_health_key(&library);
-        if result.is_err() {
-            token.disconnect();
+        if result.is_err() && token.disconnect_unless_wanted() {
             let _ = token.close_all_sessions(&library);
         }
         result
@@ -297,7 +295,7 @@ impl From<Fault> for ClusterError {
                 _,
             ) => Self::UserLoggedIn,
             (_, Blame::Busy) => Self::Hsm(HsmError::Busy),
-            (_, Blame::Disconnected) => Self::Hsm(HsmError::Unavailable(fault.what)),
+            (_, Blame::Disconnected) => Self::NotLoggedIn,
             _ => Self::Hsm(HsmError::Device(fault.what)),
         }
     }

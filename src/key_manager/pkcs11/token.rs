@@ -29,6 +29,8 @@ pub(super) struct Token {
     connection: AtomicU64,
     /// Set when the token refused the PIN: trying again locks users out of HSMs.
     pin_rejected: AtomicBool,
+    /// Set when the PIN was changed through another HSM: if it is refused, it is tried once more.
+    pin_may_be_too_new: AtomicBool,
     login: Mutex<Option<Login>>,
     /// Goes up with every login. Object handles belong to one: they die with it (PKCS#11 3.1, C_Logout).
     login_number: AtomicU64,
@@ -37,8 +39,8 @@ pub(super) struct Token {
 
 struct NewPin {
     pin: Arc<RawAuthPin>,
-    /// SoftHSM compares PINs with what it read when it was initialized.
-    reinitialize: bool,
+    /// SoftHSM compares PINs with what it read when it was initialized: the initialization that is too old.
+    outdated: Option<u64>,
 }
 
 /// Searches share it and creations have it alone: SoftHSM 2.6 makes nameless objects when both happen at once.
@@ -86,6 +88,7 @@ impl Token {
             new_pin: Mutex::new(None),
             connection: AtomicU64::new(0),
             pin_rejected: AtomicBool::new(false),
+            pin_may_be_too_new: AtomicBool::new(false),
             login: Mutex::new(None),
             login_number: AtomicU64::new(0),
         }
@@ -93,16 +96,18 @@ impl Token {
 
     /// Another PIN, to be taken up by whoever can also initialize the library again.
     pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
-        *self.new_pin.lock() = Some(NewPin { pin: auth_pin(pin), reinitialize });
+        let outdated = reinitialize.then(|| self.module.generation());
+        *self.new_pin.lock() = Some(NewPin { pin: auth_pin(pin), outdated });
     }
 
-    /// True if there was another PIN, which will now be tried, and the library has to be initialized before.
-    pub(super) fn take_up_pin(&self) -> bool {
+    /// If there was another PIN, it will now be tried; before, the library may have to be initialized once after
+    /// this generation.
+    pub(super) fn take_up_pin(&self) -> Option<u64> {
         let mut new_pin = self.new_pin.lock();
-        let Some(NewPin { pin, reinitialize }) = new_pin.take() else { return false };
+        let NewPin { pin, outdated } = new_pin.take()?;
         *self.pin.lock() = Some(pin);
-        self.pin_rejected.store(false, Ordering::Release);
-        reinitialize
+        self.accept_pin();
+        outdated
     }
 
     /// The token has another PIN, and the library knows.
@@ -116,6 +121,27 @@ impl Token {
         }
     }
 
+    /// The token has another PIN, or will soon, and the library may not know before it is initialized again.
+    pub(super) fn replace_pin_soon(&self, pin: &SecretBytes) {
+        self.replace_pin(pin);
+        self.pin_may_be_too_new.store(true, Ordering::Release);
+    }
+
+    /// True if a PIN that was refused may be tried once more, which it will be now.
+    pub(super) fn try_pin_again(&self) -> bool {
+        let may_be_tried = self.pin_may_be_too_new.swap(false, Ordering::AcqRel);
+        if may_be_tried {
+            self.accept_pin();
+        }
+        may_be_tried
+    }
+
+    /// Nothing is held against the PIN that is there now, if any.
+    fn accept_pin(&self) {
+        self.pin_rejected.store(false, Ordering::Release);
+        self.pin_may_be_too_new.store(false, Ordering::Release);
+    }
+
     /// Whether there is a PIN to log in with.
     pub(super) fn is_connected(&self) -> bool {
         // In this order: what is taken up goes from the one to the other.
@@ -125,9 +151,23 @@ impl Token {
 
     /// Forgets the PIN; from now on nobody opens or uses a session.
     pub(super) fn disconnect(&self) {
+        self.end_connection(&mut self.new_pin.lock());
+    }
+
+    /// The same, unless another PIN shall be tried: whoever offered it wants the token to be logged in. False then.
+    pub(super) fn disconnect_unless_wanted(&self) -> bool {
         let mut new_pin = self.new_pin.lock();
+        let is_wanted = new_pin.is_some();
+        if !is_wanted {
+            self.end_connection(&mut new_pin);
+        }
+        !is_wanted
+    }
+
+    fn end_connection(&self, new_pin: &mut Option<NewPin>) {
         *new_pin = None;
         *self.pin.lock() = None;
+        self.accept_pin();
         self.connection.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -167,7 +207,7 @@ impl Token {
         self.login_number.fetch_add(1, Ordering::AcqRel);
         *login = Some(Login { generation, connection, slot, anchor });
         *self.pin.lock() = Some(pin);
-        self.pin_rejected.store(false, Ordering::Release);
+        self.accept_pin();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, select_biased};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::{Slot, TokenInfo};
@@ -51,6 +51,8 @@ pub(super) struct Watcher {
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) commands: Receiver<Command>,
     pub(super) orders: Receiver<Order>,
+    /// Orders too, which let the others go first.
+    pub(super) searches: Receiver<Order>,
     pub(super) alarm: Arc<Alarm>,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -81,12 +83,16 @@ impl Watcher {
     /// Works until the HSM is dropped.
     pub(super) fn run(mut self) {
         loop {
-            select! {
+            select_biased! {
+                recv(self.orders) -> order => match order {
+                    Ok(order) => self.obey(order),
+                    Err(_) => return,
+                },
                 recv(self.commands) -> command => match command {
                     Ok(command) => self.carry_out(command),
                     Err(_) => return,
                 },
-                recv(self.orders) -> order => match order {
+                recv(self.searches) -> order => match order {
                     Ok(order) => self.obey(order),
                     Err(_) => return,
                 },
@@ -105,15 +111,18 @@ impl Watcher {
 
     /// A deep check; on a fault a new session, then a new initialization, each followed by another check.
     fn probe(&mut self) -> Result<Vitals, Fault> {
-        if self.token.take_up_pin() {
-            // SoftHSM compares PINs with what it read when it was initialized.
-            self.reinitialize(self.token.module.generation());
+        if let Some(outdated) = self.token.take_up_pin() {
+            self.reinitialize(outdated);
         }
         if !self.token.is_connected() {
             self.rest();
             return Err(Fault::disconnected());
         }
         let mut result = self.check();
+        if result.as_ref().is_err_and(|fault| fault.blame == Blame::Pin) && self.token.try_pin_again() {
+            self.reinitialize(self.token.module.generation());
+            result = self.check();
+        }
         for rung in [Rung::Session, Rung::Library] {
             let Err(fault) = &result else { break };
             self.report(fault);
