@@ -1,5 +1,6 @@
 //! One connection to a proxy, one request at a time.
 
+use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -140,12 +141,12 @@ impl Connection {
         let mut exchange: Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
             Sender::Http1(sender) => {
                 let response = sender.send_request(http1_request(outgoing));
-                Box::pin(async move { read(response.await, &heard).await })
+                Box::pin(async move { read(response.await, false, &heard).await })
             }
             Sender::Http2(sender, scheme) => {
                 let request = http2_request(outgoing, scheme).map_err(Failure::Request)?;
                 let response = sender.send_request(request);
-                Box::pin(async move { read(response.await, &heard).await })
+                Box::pin(async move { read(response.await, true, &heard).await })
             }
         };
         let result = std::future::poll_fn(|context| {
@@ -185,12 +186,12 @@ impl Connection {
     }
 
     fn poll_driver(&mut self, context: &mut Context<'_>) {
+        let is_http2 = self.is_http2();
         if let Some(driver) = &mut self.driver
             && let Poll::Ready(result) = driver.as_mut().poll(context)
         {
             self.driver = None;
-            let heard = self.heard.load(Ordering::Relaxed);
-            self.ended = Some(result.map_err(|error| Failure::from_chain(&error, heard)));
+            self.ended = Some(result.map_err(|error| Failure::from_chain(&error, is_http2)));
         }
     }
 }
@@ -208,7 +209,7 @@ async fn handshake<I>(io: I, is_http2: bool, scheme: Scheme) -> Result<Connectio
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let failed = |error| Failure::from_chain(&error, false);
+    let failed = |error| Failure::from_chain(&error, is_http2);
     let heard = Arc::new(AtomicBool::new(false));
     let (sender, driver): (_, Driver) = if is_http2 {
         // Frames come for many reasons here: `read` notes the answer.
@@ -246,9 +247,11 @@ fn http2_request(mut outgoing: Outgoing, scheme: &Scheme) -> Result<Request<Full
 
 async fn read(
     response: Result<Response<Incoming>, hyper::Error>,
+    is_http2: bool,
     heard: &AtomicBool,
 ) -> Result<Answer, Failure> {
-    let (head, body) = response.map_err(|error| Failure::from_chain(&error, false))?.into_parts();
+    let failed = |error: &(dyn Error + 'static)| Failure::from_chain(error, is_http2);
+    let (head, body) = response.map_err(|error| failed(&error))?.into_parts();
     heard.store(true, Ordering::Relaxed);
     let bytes_said = usize::try_from(body.size_hint().lower()).unwrap_or(ANSWER_BYTES_MAX);
     let mut body = Limited::new(body, ANSWER_BYTES_MAX);
@@ -256,11 +259,7 @@ async fn read(
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_said.min(ANSWER_BYTES_MAX)));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Failure::AnswerTooLarge
-            } else {
-                Failure::from_chain(&*error, true)
-            }
+            if error.is::<LengthLimitError>() { Failure::AnswerTooLarge } else { failed(&*error) }
         })?;
         if let Some(data) = frame.data_ref() {
             append(&mut bytes, data);

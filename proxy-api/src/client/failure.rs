@@ -35,11 +35,9 @@ pub enum Failure {
 
 impl Failure {
     /// Reads the causes of `error`, because the layers in between wrap each other's errors.
-    /// `heard` says whether anything of an answer came before.
-    pub(super) fn from_chain(error: &(dyn Error + 'static), heard: bool) -> Self {
+    pub(super) fn from_chain(error: &(dyn Error + 'static), is_http2: bool) -> Self {
         let mut cause = Some(error);
         let mut closed = None;
-        let mut is_http2 = false;
         let mut is_malformed = false;
         let mut tls = None;
         while let Some(error) = cause {
@@ -48,12 +46,10 @@ impl Failure {
             }
             let http2 = error.downcast_ref::<h2::Error>();
             let io = http2.and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
-            is_http2 |= http2.is_some();
-            // Errors of TLS are of this kind; HTTP/2 keeps nothing of them but kind and text. HTTP/1.1 keeps them
-            // whole, and calls chunks of an answer so that are none.
+            // Errors of TLS are of this kind. HTTP/2 keeps nothing of them but kind and text; HTTP/1.1 keeps them
+            // whole, and has the same kind for chunks that are none.
             let invalid = io.filter(|io| is_about_content(io));
-            let is_tls = |io: &&io::Error| (is_http2 || !heard) && io.kind() == io::ErrorKind::InvalidData;
-            tls = tls.or(invalid.filter(is_tls));
+            tls = tls.or(invalid.filter(|io| is_http2 && io.kind() == io::ErrorKind::InvalidData));
             is_malformed |= invalid.is_some();
             closed = closed
                 .or(io.map(io::Error::kind))
@@ -119,6 +115,10 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::client::conn::http2::SendRequest;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::Failure;
@@ -138,7 +138,7 @@ mod tests {
         for kind in [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput] {
             let chunk = io::Error::new(kind, "invalid chunk size: overflow");
             assert!(
-                matches!(Failure::from_chain(&io::Error::other(chunk), true), Failure::Protocol(_)),
+                matches!(Failure::from_chain(&io::Error::other(chunk), false), Failure::Protocol(_)),
                 "{kind}"
             );
         }
@@ -147,8 +147,9 @@ mod tests {
     #[tokio::test]
     async fn http_2_keeps_of_an_alert_its_text_alone() {
         let stream = Failing(|| io::Error::new(io::ErrorKind::InvalidData, ALERT));
-        let (_sender, connection) = h2::client::handshake(stream).await.unwrap();
-        let failure = Failure::from_chain(&connection.await.unwrap_err(), false);
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (_sender, driver): (SendRequest<Full<Bytes>>, _) = handshake.await.unwrap();
+        let failure = Failure::from_chain(&driver.await.unwrap_err(), true);
         assert!(matches!(&failure, Failure::Tls(rustls::Error::General(text)) if text == ALERT), "{failure}");
     }
 
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_http_2_did_not_look_at_is_closed_and_any_other_is_broken() {
-        let failure = |reason: h2::Reason| Failure::from_chain(&h2::Error::from(reason), false);
+        let failure = |reason: h2::Reason| Failure::from_chain(&h2::Error::from(reason), true);
         assert!(matches!(failure(h2::Reason::REFUSED_STREAM), Failure::Closed(_)));
         for reason in [h2::Reason::NO_ERROR, h2::Reason::PROTOCOL_ERROR, h2::Reason::INTERNAL_ERROR] {
             assert!(matches!(failure(reason), Failure::Protocol(_)), "{reason}");
