@@ -319,13 +319,14 @@ fn cluster(refused: ClusterRefused) -> Error {
 fn cluster_error(error: &ClusterError) -> Error {
     use KeyStoreException as E;
     match error {
+        // The key store is connected; the daemon is still on its way there after a restart.
+        ClusterError::NotLoggedIn => of(E::CustomKeyStoreInvalidState, CLUSTER_NOT_CONNECTED),
         ClusterError::TooFewHsms { active } => of(
             E::CloudHsmClusterInvalidConfiguration,
             format!("The AWS CloudHSM cluster must have at least two active HSMs; {active} of them answer."),
         ),
         ClusterError::Hsm(_)
         | ClusterError::InvalidCredentials
-        | ClusterError::NotLoggedIn
         | ClusterError::UserLockedOut
         | ClusterError::UserLoggedIn
         | ClusterError::UserNotFound => Error::Internal(error.to_string()),

@@ -40,6 +40,7 @@ fn others() -> Vec<KeyStoreRefused> {
         hsm_errors.into_iter().map(|error| KeyStoreRefused::Cluster(ClusterRefused::Use(error))).collect();
     all.extend(
         [
+            ClusterRefused::Error(ClusterError::NotLoggedIn),
             ClusterRefused::Error(ClusterError::TooFewHsms { active: 1 }),
             ClusterRefused::Error(ClusterError::UserLockedOut),
             ClusterRefused::LockedOut,
