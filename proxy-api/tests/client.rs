@@ -165,7 +165,6 @@ async fn who_waits_for_a_connection_in_vain_fares_as_those_who_have_one() {
         burst.spawn(async move { client.health(&request(), NOW).await.unwrap_err() });
     }
     assert!(burst.join_all().await.iter().all(|failure| matches!(failure, Failure::AnswerTimeout)));
-    assert!(server.connections.load(Ordering::SeqCst) <= CONNECTIONS_MAX);
 }
 
 /// A listener that answers no further request for a connection, as long as those returned with it wait.
