@@ -40,6 +40,7 @@ mod kms_identities;
 mod kms_key_states;
 mod kms_key_store_faults;
 mod kms_key_store_hsm_faults;
+mod kms_key_store_quotas;
 mod kms_key_store_races;
 mod kms_key_store_rules;
 mod kms_lists;
