@@ -43,6 +43,7 @@ mod kms_key_store_hsm_faults;
 mod kms_key_store_quotas;
 mod kms_key_store_races;
 mod kms_key_store_rules;
+mod kms_key_store_transitions;
 mod kms_lists;
 mod kms_protocol;
 mod kms_quotas;
