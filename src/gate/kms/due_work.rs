@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::domain::kms::{Key, KeyId, KeyState, RotationType, Scope, UnixMillis};
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::{Kms, Refused};
-use crate::store::DueWork;
+use crate::store::{DueWork, StoreError};
 
 /// Done in one go; the rest waits for the next.
 const BATCH_MAX: usize = 100;
@@ -36,10 +36,11 @@ impl Kms {
             let due = self.store.due(work, now, BATCH_MAX).await?;
             done.is_cut_short |= due.len() == BATCH_MAX;
             for (scope, id) in due {
-                let result = match work {
-                    DueWork::Deletion => self.delete_if_due((&scope, &id), now, deadline()).await,
-                    DueWork::Rotation => self.rotate_if_due((&scope, &id), now, deadline()).await,
-                };
+                let mut result = self.do_if_due(work, (&scope, &id), now, deadline()).await;
+                // Somebody else was faster, who may have done the same: then nothing is due any more.
+                if matches!(result, Err(Refused::Conflict | Refused::Store(StoreError::Missing))) {
+                    result = self.do_if_due(work, (&scope, &id), now, deadline()).await;
+                }
                 match (result, work) {
                     (Ok(true), DueWork::Deletion) => done.deleted += 1,
                     (Ok(true), DueWork::Rotation) => done.rotated += 1,
@@ -52,6 +53,19 @@ impl Kms {
             }
         }
         Ok(done)
+    }
+
+    async fn do_if_due(
+        &self,
+        work: DueWork,
+        name: (&Scope, &KeyId),
+        now: UnixMillis,
+        deadline: Instant,
+    ) -> Result<bool, Refused> {
+        match work {
+            DueWork::Deletion => self.delete_if_due(name, now, deadline).await,
+            DueWork::Rotation => self.rotate_if_due(name, now, deadline).await,
+        }
     }
 
     async fn delete_if_due(
