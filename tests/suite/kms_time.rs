@@ -1,5 +1,8 @@
 //! What time does to KMS keys: deletion and rotation, also across restarts.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
 use crate::support::{Setup, Site};
@@ -119,4 +122,35 @@ fn what_becomes_due_while_the_daemon_is_down_is_done_when_it_is_back() {
     site.advance_clock("91d");
     assert_eq!(rotations(&site, &rotated), ["AUTOMATIC"]);
     assert_eq!(site.kms("DescribeKey", &json!({"KeyId": deleted})).error().0, "NotFoundException");
+}
+
+#[test]
+fn who_does_what_is_due_at_the_same_moment_does_it_together() {
+    let site = Site::start_with(&Setup::kms());
+    let port = site.admin_port;
+    for _ in 0..5 {
+        let ids: Vec<_> = (0..8).map(|_| site.create_kms_key()).collect();
+        for id in &ids {
+            site.kms("ScheduleKeyDeletion", &json!({"KeyId": id, "PendingWindowInDays": 7})).ok();
+        }
+        let advance = move || {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream
+                .write_all(
+                    b"POST /dev/clock?advance=8d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                )
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(advance)).collect();
+        for thread in threads {
+            let answer = thread.join().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        for id in &ids {
+            assert_eq!(site.kms("DescribeKey", &json!({"KeyId": id})).error().0, "NotFoundException");
+        }
+    }
 }
