@@ -3,6 +3,8 @@
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
+use crate::support::cluster_stores::MEMBERS;
+use crate::support::clusters::apart_with;
 use crate::support::kms::KmsReply;
 use crate::support::{Setup, Site};
 
@@ -112,4 +114,29 @@ fn a_damaged_database_is_refused_at_the_start_and_left_as_it_is() {
     site.run();
     site.wait_ready();
     assert_eq!(keys(&site), 1);
+}
+
+/// HSMs lock users after a few wrong passwords: what could not be written down must not be found out again.
+#[test]
+fn a_wrong_password_of_a_cluster_is_tried_once_even_if_that_cannot_be_written_down() {
+    let site = apart_with(Setup::kms());
+    site.run_after("trap '' XFSZ");
+    site.wait_ready();
+    let mut request = site.new_cluster_store("story");
+    request["KeyStorePassword"] = json!("wrongwrong");
+    let store = site.create_store(&request);
+    site.inject_members("C_Login hang");
+    site.of_store("ConnectCustomKeyStore", &store).ok();
+    let logins = || MEMBERS.map(|member| site.member_calls(member, "C_Login")).iter().sum::<u64>();
+    site.wait_until("the login", || logins() == 1);
+    // The log is shorter than what the database writes for its changes, and goes on.
+    limit_files(&site, Some(std::fs::metadata(site.path("state/kms.db-wal")).unwrap().len()));
+    site.inject_members("");
+    let failures = || site.log().matches("its connection cannot be changed").count();
+    site.wait_until("two attempts to write it down", || failures() >= 2);
+    assert_eq!((logins(), site.connection_state(&store).as_str()), (1, "CONNECTING"));
+    limit_files(&site, None);
+    site.wait_until("the end of it", || site.connection_state(&store) == "FAILED");
+    assert_eq!(site.store(&store)["ConnectionErrorCode"], "INVALID_CREDENTIALS");
+    assert_eq!(logins(), 1);
 }

@@ -51,6 +51,11 @@ impl Site {
         self.create_key_with(&new_cluster_key(store))
     }
 
+    /// Calls of this PKCS#11 function at a member.
+    pub fn member_calls(&self, member: &str, function: &str) -> u64 {
+        clusters::calls_of(self.folder.path(), member, function)
+    }
+
     /// Faults of a member from the next call on, and no others.
     pub fn inject_member(&self, member: &str, lines: &str) {
         clusters::inject(self.folder.path(), member, lines);

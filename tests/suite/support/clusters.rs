@@ -84,6 +84,13 @@ pub fn apart_with(setup: Setup) -> Site {
     site
 }
 
+/// How often a function was called at a member.
+pub fn calls_of(folder: &Path, member: &str, function: &str) -> u64 {
+    let counts = std::fs::read_to_string(folder.join(format!("{member}-counts"))).unwrap();
+    let mut lines = counts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.find(|words| words.first() == Some(&function)).map_or(0, |words| words[1].parse().unwrap())
+}
+
 /// `one` and `two`, the same token of the same library.
 pub fn twins() -> Site {
     prepare(Setup::default(), [SOFTHSM, SOFTHSM])
@@ -235,9 +242,7 @@ impl Members {
     }
 
     pub fn calls_of(&self, member: &str, function: &str) -> u64 {
-        let counts = std::fs::read_to_string(self.folder.join(format!("{member}-counts"))).unwrap();
-        let mut lines = counts.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        lines.find(|words| words.first() == Some(&function)).map_or(0, |words| words[1].parse().unwrap())
+        calls_of(&self.folder, member, function)
     }
 
     /// Another program on the token that the members share.
