@@ -114,6 +114,7 @@ pub(super) struct Cluster {
     pub(super) member: Vec<Member>,
 }
 
+/// Written out like [`Hsm`]: `flatten` of serde does not refuse unknown members.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Member {

@@ -6,8 +6,8 @@ use std::time::Instant;
 use proxy_api::error::ErrorName;
 
 use crate::domain::kms::{
-    CloudHsmBacking, Connection, ConnectionErrorCode, ConnectionState, CustomKeyStore, CustomKeyStoreId,
-    ExternalBacking, KeyStoreBacking, Scope,
+    AccountAction, CloudHsmBacking, Connection, ConnectionErrorCode, ConnectionState, CustomKeyStore,
+    CustomKeyStoreId, ExternalBacking, KeyStoreBacking, Scope,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::custom_key_stores::require_hsms;
@@ -138,7 +138,7 @@ impl Kms {
     ) -> Result<(), Failed> {
         let services = self.key_stores.settings();
         vpc_endpoint_service::check(backing, &known.store.scope.region, &services.vpc_endpoint_services)?;
-        let operation = crate::domain::kms::AccountAction::ConnectCustomKeyStore.as_str();
+        let operation = AccountAction::ConnectCustomKeyStore.as_str();
         let health = self.ask_health(known, operation, deadline).await?;
         if health.serves() { Ok(()) } else { Err(Failed::Unhealthy) }
     }

@@ -19,7 +19,7 @@ use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::vpc_endpoint_service;
 use crate::gate::kms::{Call, Refused, Use};
-use crate::key_manager::cluster::Cluster;
+use crate::key_manager::cluster::{Cluster, ClusterError};
 use crate::key_manager::xks_proxy::Origin;
 use crate::secret::SecretBytes;
 use crate::store::StoreError;
@@ -407,7 +407,7 @@ pub(super) async fn require_hsms(
     match cluster.active_hsms(deadline).await.map_err(KeyStoreRefused::from)? {
         0 => Err(KeyStoreRefused::Cluster(ClusterRefused::NoActiveHsm).into()),
         active if active < hsms_min => {
-            let error = crate::key_manager::cluster::ClusterError::TooFewHsms { active };
+            let error = ClusterError::TooFewHsms { active };
             Err(KeyStoreRefused::from(error).into())
         }
         _ => Ok(()),
