@@ -11,7 +11,7 @@ const UUID_BYTES: usize = 16;
 pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 
 /// Sixteen bytes as a UUID is written (RFC 9562, section 4).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Uuid([u8; UUID_CHARS]);
 
 impl Uuid {
@@ -24,6 +24,18 @@ impl Uuid {
 
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
