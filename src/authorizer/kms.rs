@@ -120,7 +120,7 @@ fn needs_context(caller: &Caller, resource_policy: Option<&PolicyDocument>) -> b
     let session = caller.session().map(|session| &session.policies);
     let identities = caller.policies.iter().chain(session.into_iter().flat_map(|policies| policies.iter()));
     resource_policy.is_some_and(PolicyDocument::needs_context)
-        || identities.into_iter().any(|policy| policy.needs_context())
+        || identities.into_iter().any(|policy| policy.document.needs_context())
 }
 
 /// What the policies of each kind say by themselves.
@@ -184,14 +184,14 @@ fn identity_verdict(caller: &Caller, request: &Request<'_>) -> Verdict {
     if caller.is_root() {
         return Verdict::Allow;
     }
-    verdict_of_all(caller.policies.iter().map(AsRef::as_ref), request)
+    verdict_of_all(caller.policies.iter().map(|policy| &policy.document), request)
 }
 
 /// Without session policies a session may do what its role may.
 fn session_verdict(caller: &Caller, request: &Request<'_>) -> Verdict {
     match caller.session() {
         Some(session) if !session.policies.is_empty() => {
-            verdict_of_all(session.policies.iter().map(AsRef::as_ref), request)
+            verdict_of_all(session.policies.iter().map(|policy| &policy.document), request)
         }
         Some(_) | None => Verdict::Allow,
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
-use crate::domain::kms::{AccountId, Region};
-use crate::identity::kms::{Caller, Policies, Principal, Session};
+use crate::domain::kms::AccountId;
+use crate::identity::kms::{Caller, NamedPolicy, Policies, Principal, Session};
 use crate::policy::{Context, PolicyDocument};
 
 const OWN: &str = "111122223333";
@@ -22,7 +22,11 @@ fn policy(statements: &str) -> PolicyDocument {
 }
 
 fn policies(statements: &str) -> Policies {
-    if statements.is_empty() { Arc::from([]) } else { Arc::from([Arc::new(policy(statements))]) }
+    if statements.is_empty() {
+        Arc::from([])
+    } else {
+        Arc::from([NamedPolicy::new("policy", policy(statements))])
+    }
 }
 
 /// An effect for somebody, in a key policy.
@@ -33,14 +37,10 @@ fn of(effect: &str, principal: &str) -> String {
 fn caller(account: &str, principal: Principal, resource: &str, identity: &str) -> Caller {
     let service = if matches!(principal, Principal::Session(_)) { "sts" } else { "iam" };
     Caller {
-        account: AccountId::parse(account).unwrap(),
-        region: Region::parse("eu-central-1").unwrap(),
-        access_key_id: Arc::from("AKIA"),
         principal,
         arn: Arc::from(format!("arn:aws:{service}::{account}:{resource}")),
-        user_id: Arc::from("AIDA"),
         policies: policies(identity),
-        tags: Arc::from([]),
+        ..Caller::of_root_user(account, "eu-central-1")
     }
 }
 
@@ -58,7 +58,6 @@ fn session(account: &str, identity: &str, session: &str) -> Caller {
         role_name: Arc::from("ops"),
         name: "s".to_owned(),
         policies: policies(session),
-        issued_unix_seconds: 0,
         transitive_tags: Vec::new(),
     }));
     caller(account, principal, "assumed-role/ops/s", identity)

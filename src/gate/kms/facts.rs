@@ -5,7 +5,7 @@ use crate::domain::kms::{EncryptionContext, Key};
 use crate::identity::kms::Caller;
 use crate::policy::Context;
 
-pub use crate::authorizer::facts::RequestFacts;
+pub use crate::authorizer::facts::{RequestFacts, VpcEndpoint};
 
 /// Condition keys that are the same whatever the resource.
 pub(super) fn caller_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
