@@ -4,6 +4,7 @@ mod action;
 mod alias;
 mod capability;
 mod ciphertext;
+mod condition_key;
 mod custom_key_store;
 mod double_encryption;
 mod encryption_context;
@@ -11,6 +12,7 @@ mod grant;
 mod hex;
 mod key;
 mod key_id;
+mod permission;
 mod reference;
 mod scope;
 mod time;
@@ -20,6 +22,7 @@ pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use alias::{Alias, AliasName};
 pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
 pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX, Layers};
+pub use condition_key::{ConditionKey, TestedBy};
 pub use custom_key_store::{
     CloudHsmBacking, Connection, ConnectionErrorCode, ConnectionState, CustomKeyStore, CustomKeyStoreId,
     CustomKeyStoreType, ExternalBacking, KeyStoreBacking, KeyStoreConflict, SealedSecret, VpcEndpointService,
@@ -35,6 +38,7 @@ pub use key::{
     RotationType, Tag, WrappedKey,
 };
 pub use key_id::{KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId};
+pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
 pub use scope::{AccountId, Region, Scope};
 pub use time::UnixMillis;

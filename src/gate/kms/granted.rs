@@ -1,48 +1,44 @@
 //! Grants: what they permit where policies do not.
 
-use crate::authorizer::kms::{Denial, Question, Ruling, rule_with_grant};
+use crate::authorizer::evaluation::{Denial, Evaluation, Verdict};
 use crate::domain::kms::{Grant, GrantOperation, GrantPrincipal, Key, KeyAction};
 use crate::gate::kms::{Call, Refused, Use};
-use crate::policy::Context;
+use crate::policy::Naming;
 use crate::store::{GrantFilter, GrantQuery};
 
 /// Grants of one key for one grantee that are looked at in one go.
 const PAGE: usize = 100;
 
 impl Call<'_> {
-    /// The grant that permits what the policies refused; if there is none, the refusal stands. An explicit deny is
-    /// final.
-    pub(super) async fn granted<'c>(
+    /// The grant that permits what policies leave open; if there is none, the denial stands.
+    pub(super) async fn granted(
         &self,
-        refused: Refused,
-        (key, question): (&Key, Question<'c>),
+        evaluation: &Evaluation<'_>,
+        denial: Denial,
+        key: &Key,
         (action, usage): (KeyAction, Use<'_>),
-        context: impl FnOnce() -> Context<'c>,
-    ) -> Result<Grant, Refused> {
-        let is_open = matches!(
-            &refused,
-            Refused::Forbidden(forbidden)
-                if matches!(forbidden.denial, Denial::NoIdentityAllows | Denial::NoResourceAllows)
-        );
-        let operation = GrantOperation::parse(action.permission()).filter(|_| is_open);
+    ) -> Result<Result<Grant, Denial>, Refused> {
+        let operation = GrantOperation::parse(action.permission()).filter(|_| denial.is_open_to_grants());
         // Who may retire a grant is another question.
         let Some(operation) = operation.filter(|operation| *operation != GrantOperation::RetireGrant) else {
-            return Err(refused);
+            return Ok(Err(denial));
         };
-        if rule_with_grant(question, context) != Ruling::Allowed {
-            return Err(refused);
-        }
         let caller = self.caller();
-        let mut names = vec![caller.principal_arn()];
         // A session is granted by its own name, or by that of its role.
-        names.extend((*caller.arn != *caller.principal_arn()).then_some(&*caller.arn));
-        for name in names {
+        let names = [
+            Some((&*caller.arn, Naming::Exactly)),
+            caller.session().map(|session| (&*session.role_arn, Naming::WithOthers)),
+        ];
+        for (name, naming) in names.into_iter().flatten() {
+            if !matches!(evaluation.verdict(Some(naming)), Verdict::Allowed(_)) {
+                continue;
+            }
             let grantee = GrantPrincipal::Principal(name.to_owned());
             if let Some(grant) = self.find_grant(key, &grantee, (operation, usage)).await? {
-                return Ok(grant);
+                return Ok(Ok(grant));
             }
         }
-        Err(refused)
+        Ok(Err(denial))
     }
 
     async fn find_grant(

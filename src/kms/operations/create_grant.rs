@@ -55,7 +55,7 @@ impl<'b> Operation<'b> for CreateGrant {
             conditions: &conditions,
             ..Use::default()
         };
-        let key = call.open_key(KeyAction::CreateGrant, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::CreateGrant, &request.key_id, usage).await?;
         grant::check_operations(key.key(), &request.operations, &constraints)?;
         dry_run(request.dry_run)?;
         let issuing_account = call.caller().account_root_arn();
