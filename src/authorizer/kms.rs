@@ -62,12 +62,25 @@ pub fn rule<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -
     })
 }
 
-/// What is left to decide where a grant allows what policies do not: explicit denials, session policies, and in
-/// another account its identity policies.
-pub fn rule_with_grant<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -> Ruling {
+/// Whom a grant is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantedTo {
+    /// The account of the caller, which decides by identity policies.
+    Account,
+    Caller,
+}
+
+/// What is left to decide where a grant allows what policies do not: explicit denials, session policies, and
+/// identity policies in another account or if the grant is for the whole account.
+pub fn rule_with_grant<'a>(
+    question: Question<'a>,
+    granted_to: GrantedTo,
+    context: impl FnOnce() -> Context<'a>,
+) -> Ruling {
     judge(question, context, |verdicts, _| {
         let is_own = question.caller.account == *question.resource_account;
-        let identity = if is_own { None } else { verdicts.identity_denial() };
+        let is_enough = is_own && granted_to == GrantedTo::Caller;
+        let identity = if is_enough { None } else { verdicts.identity_denial() };
         identity.or(verdicts.session_denial())
     })
 }

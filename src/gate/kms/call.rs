@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, Key, KeyAction, KeyId, KeyPlace,
-    KeyReference, Region, Scope, UnixMillis, Uuid, check,
+    AccountAction, AccountId, AliasName, EncryptionContext, GrantConstraints, GrantOperation, Key, KeyAction,
+    KeyId, KeyPlace, KeyReference, Region, Scope, UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
 use crate::gate::kms::key_cache::CachedKey;
@@ -47,11 +47,20 @@ pub struct Use<'a> {
     pub grant_tokens: &'a [Cow<'a, str>],
     /// `kms:EncryptionAlgorithm` and the like, `aws:RequestTag/…` and `aws:TagKeys`.
     pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// Of CreateGrant.
+    pub hands_on: Option<HandedOn<'a>>,
+}
+
+/// What a new grant gives: a grantee hands on no more than it has.
+#[derive(Clone, Copy, Debug)]
+pub struct HandedOn<'a> {
+    pub operations: &'a [GrantOperation],
+    pub constraints: &'a GrantConstraints,
 }
 
 /// Which forms of key identifier an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepts {
+pub(super) enum Accepts {
     AliasesToo,
     KeysOnly,
 }
@@ -115,25 +124,6 @@ impl<'a> Call<'a> {
             return Err(self.forbidden(action.permission(), Some(key.arn()), Denial::NoResourceAllows));
         }
         Ok(key)
-    }
-
-    /// Opens the key of a grant for whoever may retire it: its retiring principal, its grantee if it may, and who
-    /// has the permission.
-    pub async fn open_for_retirement(&'a self, key_arn: &str, id: &GrantId) -> Result<OpenKey<'a>, Refused> {
-        let opened = self.open_key(KeyAction::RetireGrant, key_arn, Use::default()).await;
-        let Err(Refused::Forbidden(forbidden)) = opened else { return opened };
-        let Some(KeyReference::Arn { scope, id: key_id }) = KeyReference::parse(key_arn) else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        let grant = self.kms.store.grant(&scope, &key_id, id).await?;
-        let Some(key) = self.kms.find(&scope, &key_id).await? else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        if grant.is_some_and(|grant| grant.may_be_retired_by(self.request.caller.principal_arn())) {
-            Ok(OpenKey::new(self, key, KeyAction::RetireGrant))
-        } else {
-            Err(Refused::Forbidden(forbidden))
-        }
     }
 
     /// Opens the key that `reference` names, by id or ARN only.
@@ -217,7 +207,7 @@ impl<'a> Call<'a> {
     }
 
     /// Which key is meant, whether it is there or not, and by which alias.
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         text: &str,
         accepts: Accepts,
@@ -243,7 +233,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether a key of another account exists is nobody's business.
-    fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
+    pub(super) fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
         let arn = scope.arn(&format!("key/{id}"));
         if scope.account == self.request.caller.account {
             return Refused::KeyMissing { arn };
@@ -271,14 +261,11 @@ impl<'a> Call<'a> {
             resource_account: &key.key.scope.account,
             resource_policy: Some(&key.policy),
         };
-        let granted_by = match self.ask(question, context) {
-            Ok(()) => None,
-            Err(refused) => {
-                Some(self.granted(refused, (&key.key, question), (action, usage), context).await?)
-            }
-        };
+        if let Err(refused) = self.ask(question, context) {
+            self.granted(refused, (&key.key, question), (action, usage), context).await?;
+        }
         let key_store = self.key_store_of(&key.key).await?;
-        let open = OpenKey::new(self, key, action).granted_by(granted_by).in_key_store(key_store);
+        let open = OpenKey::new(self, key, action).in_key_store(key_store);
         check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
     }
@@ -293,7 +280,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn context<'c>(&'c self, usage: Use<'c>) -> Context<'c> {
+    pub(super) fn context<'c>(&'c self, usage: Use<'c>) -> Context<'c> {
         let mut context = caller_context(self.request.caller, &self.request.facts);
         if let Some(encryption_context) = usage.encryption_context {
             context = with_encryption_context(context, encryption_context);
@@ -339,12 +326,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A grantee hands on no more than it has.
-    pub(super) fn forbidden_to_hand_on(&self, key_arn: &str) -> Refused {
-        self.forbidden(KeyAction::CreateGrant.permission(), Some(key_arn), Denial::NoResourceAllows)
-    }
-
-    fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
+    pub(super) fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

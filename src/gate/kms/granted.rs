@@ -1,13 +1,36 @@
 //! Grants: what they permit where policies do not.
 
-use crate::authorizer::kms::{Denial, Question, Ruling, rule_with_grant};
-use crate::domain::kms::{Grant, GrantOperation, GrantPrincipal, Key, KeyAction};
-use crate::gate::kms::{Call, Refused, Use};
+use crate::authorizer::kms::{Denial, GrantedTo, Question, Ruling, rule_with_grant};
+use crate::domain::kms::{
+    EncryptionContext, GrantIndex, GrantOperation, GrantQuestion, GrantRequester, Key, KeyAction, Permit,
+};
+use crate::gate::kms::changes::to_the_end;
+use crate::gate::kms::{Call, Kms, Refused, Use};
+use crate::identity::kms::Caller;
 use crate::policy::Context;
-use crate::store::{GrantFilter, GrantQuery};
 
-/// Grants of one key for one grantee that are looked at in one go.
-const PAGE: usize = 100;
+/// The names of a caller that a grant can have.
+pub(super) struct CallerNames<'a> {
+    caller: &'a Caller,
+    /// A session is granted by its own name, or by that of its role.
+    principals: [&'a str; 2],
+}
+
+impl<'a> CallerNames<'a> {
+    pub(super) fn of(caller: &'a Caller) -> Self {
+        Self { caller, principals: [&caller.arn, caller.principal_arn()] }
+    }
+
+    pub(super) fn requester(&self) -> GrantRequester<'_> {
+        let [own, of_role] = &self.principals;
+        let names = if own == of_role { 1 } else { 2 };
+        GrantRequester {
+            principals: self.principals.get(..names).unwrap_or_default(),
+            account: Some(&self.caller.account),
+            service: None,
+        }
+    }
+}
 
 impl Call<'_> {
     /// The grant that permits what the policies refused; if there is none, the refusal stands. An explicit deny is
@@ -18,50 +41,50 @@ impl Call<'_> {
         (key, question): (&Key, Question<'c>),
         (action, usage): (KeyAction, Use<'_>),
         context: impl FnOnce() -> Context<'c>,
-    ) -> Result<Grant, Refused> {
+    ) -> Result<Permit, Refused> {
         let is_open = matches!(
             &refused,
             Refused::Forbidden(forbidden)
                 if matches!(forbidden.denial, Denial::NoIdentityAllows | Denial::NoResourceAllows)
         );
         let operation = GrantOperation::parse(action.permission()).filter(|_| is_open);
-        // Who may retire a grant is another question.
-        let Some(operation) = operation.filter(|operation| *operation != GrantOperation::RetireGrant) else {
-            return Err(refused);
-        };
-        if rule_with_grant(question, context) != Ruling::Allowed {
-            return Err(refused);
+        let Some(operation) = operation else { return Err(refused) };
+        let names = CallerNames::of(self.caller());
+        let permit = self
+            .kms
+            .ask_grants(key, |grants| match usage.hands_on {
+                Some(new) => grants.parent(names.requester(), new.operations, new.constraints),
+                None => {
+                    let no_context = EncryptionContext::default();
+                    let encryption_context = usage.encryption_context.unwrap_or(&no_context);
+                    let question = GrantQuestion { operation, encryption_context, source_arn: None };
+                    grants.permits(names.requester(), question)
+                }
+            })
+            .await?;
+        let Some(permit) = permit else { return Err(refused) };
+        let granted_to = if permit.is_for_account { GrantedTo::Account } else { GrantedTo::Caller };
+        match rule_with_grant(question, granted_to, context) {
+            Ruling::Allowed => Ok(permit),
+            Ruling::Denied(_) => Err(refused),
         }
-        let caller = self.caller();
-        let mut names = vec![caller.principal_arn()];
-        // A session is granted by its own name, or by that of its role.
-        names.extend((*caller.arn != *caller.principal_arn()).then_some(&*caller.arn));
-        for name in names {
-            let grantee = GrantPrincipal::Principal(name.to_owned());
-            if let Some(grant) = self.find_grant(key, &grantee, (operation, usage)).await? {
-                return Ok(grant);
-            }
-        }
-        Err(refused)
     }
+}
 
-    async fn find_grant(
+impl Kms {
+    /// What the grants of a key say. They are in memory from the first time on.
+    pub(super) async fn ask_grants<A>(
         &self,
         key: &Key,
-        grantee: &GrantPrincipal,
-        (operation, usage): (GrantOperation, Use<'_>),
-    ) -> Result<Option<Grant>, Refused> {
-        let mut after = None;
+        question: impl Fn(&GrantIndex) -> A,
+    ) -> Result<A, Refused> {
         loop {
-            let filter = GrantFilter::OfKey { key_id: &key.id, grantee: Some(grantee) };
-            let query = GrantQuery { scope: &key.scope, filter, after: after.as_ref() };
-            let grants = self.kms.store.grants_page(query, PAGE).await?;
-            let is_last = grants.len() < PAGE;
-            after = grants.last().map(|grant| grant.id.clone());
-            let found = grants.into_iter().find(|grant| grant.permits(operation, usage.encryption_context));
-            if found.is_some() || is_last {
-                return Ok(found);
+            if let Some(answer) = self.grants.ask(&key.scope, &key.id, &question) {
+                return Ok(answer);
             }
+            let name = (key.scope.clone(), key.id.clone());
+            // Also for others, whatever becomes of this request: there can be many.
+            to_the_end(self.grants.clone().load(self.store.clone(), name)).await?;
         }
     }
 }
