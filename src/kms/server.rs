@@ -119,6 +119,8 @@ impl Server {
                 secure_transport: head.connection.tls.is_some(),
                 user_agent,
                 unix_seconds: self.parts.clock.unix_seconds(),
+                vpc: None,
+                endpoint_policy: None,
             },
             id: head.arrival.id,
             deadline: head.arrival.received_at + self.parts.request_deadline,

@@ -1,6 +1,8 @@
 //! Grants: permissions on one key for one principal.
 
-use crate::domain::kms::{AccountId, EncryptionContext, GrantRequester, KeyId, Scope, UnixMillis, words};
+use crate::domain::kms::{
+    AccountId, EncryptionContext, GrantRequester, GrantedTo, KeyId, RequesterName, Scope, UnixMillis, words,
+};
 
 words! {
     /// What a grant can permit.
@@ -56,29 +58,24 @@ pub enum GrantPrincipal {
     Service(String),
 }
 
-/// How somebody stands to a grant who wants to retire it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetirementRight {
-    /// The grant itself lets them.
-    ByGrant,
-    /// The grant lets their account, whose identity policies decide.
-    ByAccount,
-}
-
 impl Grant {
-    /// Who may retire it: its retiring principal, its grantee if RetireGrant is among its operations, the account in
+    /// Whether somebody may retire it, and by which name: its retiring principal, its grantee if RetireGrant is among its operations, the account in
     /// which it was made, and the account of the key (AWS KMS Developer Guide, Retiring and revoking grants).
-    pub fn retirement_right(&self, requester: GrantRequester<'_>) -> Option<RetirementRight> {
+    pub fn retired_by(&self, requester: GrantRequester<'_>) -> Option<GrantedTo> {
         let grantee = self.operations.contains(&GrantOperation::RetireGrant).then_some(&self.grantee);
         let principals = || self.retiring.iter().chain(grantee);
-        if principals().any(|principal| principal.names(requester)) {
-            return Some(RetirementRight::ByGrant);
+        if principals().any(|principal| principal.is_named(requester.own)) {
+            return Some(GrantedTo::Itself);
+        }
+        let role = requester.role.map(RequesterName::Principal);
+        if role.is_some_and(|role| principals().any(|principal| principal.is_named(role))) {
+            return Some(GrantedTo::ItsRole);
         }
         let account = requester.account?.as_str();
         let is_of_account = self.scope.account.as_str() == account
             || account_of(&self.issuing_account) == Some(account)
             || principals().any(|principal| principal.account() == Some(account));
-        is_of_account.then_some(RetirementRight::ByAccount)
+        is_of_account.then_some(GrantedTo::Account)
     }
 }
 
@@ -157,11 +154,13 @@ impl GrantPrincipal {
         }
     }
 
-    /// Whether it is one of these names, and not only their account.
-    fn names(&self, requester: GrantRequester<'_>) -> bool {
-        match self {
-            Self::Principal(arn) => self.account().is_none() && requester.principals.contains(&arn.as_str()),
-            Self::Service(name) => requester.service == Some(name),
+    /// Whether it is this one, and no account.
+    fn is_named(&self, name: RequesterName<'_>) -> bool {
+        match (self, name) {
+            (Self::Principal(own), RequesterName::Principal(arn)) => own == arn && self.account().is_none(),
+            (Self::Service(own), RequesterName::Service(name)) => own == name,
+            (Self::Principal(_), RequesterName::Service(_))
+            | (Self::Service(_), RequesterName::Principal(_)) => false,
         }
     }
 }

@@ -40,12 +40,28 @@ pub struct KnownGrant {
 /// Who asks, by all the names that a grant may have for them.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantRequester<'a> {
-    /// The ARN of the user, or of a session and its role.
-    pub principals: &'a [&'a str],
-    /// The account, of whoever is in one.
+    pub own: RequesterName<'a>,
+    /// The ARN of the role of a session.
+    pub role: Option<&'a str>,
+    /// Of whoever belongs to one.
     pub account: Option<&'a AccountId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum RequesterName<'a> {
+    /// An ARN.
+    Principal(&'a str),
     /// The name of a service that calls by itself.
-    pub service: Option<&'a str>,
+    Service(&'a str),
+}
+
+/// By which of these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantedTo {
+    /// The whole account, whose identity policies decide.
+    Account,
+    Itself,
+    ItsRole,
 }
 
 /// What is asked for.
@@ -61,8 +77,7 @@ pub struct GrantQuestion<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
     pub grant: Arc<KnownGrant>,
-    /// The grant is for a whole account: its identity policies decide.
-    pub is_for_account: bool,
+    pub to: GrantedTo,
 }
 
 /// Whom a grant is for.
@@ -172,7 +187,8 @@ impl GrantIndex {
         self.unregister(&known);
     }
 
-    /// A grant that permits this to whoever asks. One that names them comes before one for their account.
+    /// A grant that permits this to whoever asks: one that names them rather than one for their role, and that rather
+    /// than one for their account.
     pub fn permits(&self, requester: GrantRequester<'_>, question: GrantQuestion<'_>) -> Option<Permit> {
         let takes_context = question.operation.takes_encryption_context();
         self.find(
@@ -225,13 +241,17 @@ impl GrantIndex {
         if self.is_empty() {
             return None;
         }
-        let named = requester.principals.iter().map(|arn| Grantee::Principal(Box::from(*arn)));
-        let service = requester.service.map(|name| Grantee::Service(Box::from(name)));
+        let own = match requester.own {
+            RequesterName::Principal(arn) => Grantee::Principal(Box::from(arn)),
+            RequesterName::Service(name) => Grantee::Service(Box::from(name)),
+        };
+        let role = requester.role.map(|arn| Grantee::Principal(Box::from(arn)));
         let account = requester.account.map(|account| Grantee::Account(Box::from(account.as_str())));
-        named.chain(service).chain(account).find_map(|grantee| {
-            let grant = self.of_grantee(&grantee, circumstances, accept)?;
-            let is_for_account = matches!(grantee, Grantee::Account(_));
-            Some(Permit { grant: Arc::clone(grant), is_for_account })
+        let names =
+            [(Some(own), GrantedTo::Itself), (role, GrantedTo::ItsRole), (account, GrantedTo::Account)];
+        names.into_iter().find_map(|(grantee, to)| {
+            let grant = self.of_grantee(&grantee?, circumstances, accept)?;
+            Some(Permit { grant: Arc::clone(grant), to })
         })
     }
 

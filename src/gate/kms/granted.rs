@@ -1,73 +1,65 @@
 //! Grants: what they permit where policies do not.
 
-use crate::authorizer::kms::{Denial, GrantedTo, Question, Ruling, rule_with_grant};
+use crate::authorizer::evaluation::{Denial, Evaluation, Verdict};
 use crate::domain::kms::{
-    EncryptionContext, GrantIndex, GrantOperation, GrantQuestion, GrantRequester, Key, KeyAction, Permit,
+    EncryptionContext, GrantIndex, GrantOperation, GrantQuestion, GrantRequester, GrantedTo, Key, KeyAction,
+    Permit, RequesterName,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::{Call, Kms, Refused, Use};
 use crate::identity::kms::Caller;
-use crate::policy::Context;
-
-/// The names of a caller that a grant can have.
-pub(super) struct CallerNames<'a> {
-    caller: &'a Caller,
-    /// A session is granted by its own name, or by that of its role.
-    principals: [&'a str; 2],
-}
-
-impl<'a> CallerNames<'a> {
-    pub(super) fn of(caller: &'a Caller) -> Self {
-        Self { caller, principals: [&caller.arn, caller.principal_arn()] }
-    }
-
-    pub(super) fn requester(&self) -> GrantRequester<'_> {
-        let [own, of_role] = &self.principals;
-        let names = if own == of_role { 1 } else { 2 };
-        GrantRequester {
-            principals: self.principals.get(..names).unwrap_or_default(),
-            account: Some(&self.caller.account),
-            service: None,
-        }
-    }
-}
+use crate::policy::Naming;
 
 impl Call<'_> {
-    /// The grant that permits what the policies refused; if there is none, the refusal stands. An explicit deny is
-    /// final.
-    pub(super) async fn granted<'c>(
+    /// The grant that permits what policies leave open; if there is none, the denial stands.
+    pub(super) async fn granted(
         &self,
-        refused: Refused,
-        (key, question): (&Key, Question<'c>),
+        evaluation: &Evaluation<'_>,
+        denial: Denial,
+        key: &Key,
         (action, usage): (KeyAction, Use<'_>),
-        context: impl FnOnce() -> Context<'c>,
-    ) -> Result<Permit, Refused> {
-        let is_open = matches!(
-            &refused,
-            Refused::Forbidden(forbidden)
-                if matches!(forbidden.denial, Denial::NoIdentityAllows | Denial::NoResourceAllows)
-        );
-        let operation = GrantOperation::parse(action.permission()).filter(|_| is_open);
-        let Some(operation) = operation else { return Err(refused) };
-        let names = CallerNames::of(self.caller());
-        let permit = self
-            .kms
-            .ask_grants(key, |grants| match usage.hands_on {
-                Some(new) => grants.parent(names.requester(), new.operations, new.constraints),
-                None => {
-                    let no_context = EncryptionContext::default();
-                    let encryption_context = usage.encryption_context.unwrap_or(&no_context);
-                    let question = GrantQuestion { operation, encryption_context, source_arn: None };
-                    grants.permits(names.requester(), question)
-                }
-            })
-            .await?;
-        let Some(permit) = permit else { return Err(refused) };
-        let granted_to = if permit.is_for_account { GrantedTo::Account } else { GrantedTo::Caller };
-        match rule_with_grant(question, granted_to, context) {
-            Ruling::Allowed => Ok(permit),
-            Ruling::Denied(_) => Err(refused),
+    ) -> Result<Result<Permit, Denial>, Refused> {
+        let operation = GrantOperation::parse(action.permission()).filter(|_| denial.is_open_to_grants());
+        let Some(operation) = operation else { return Ok(Err(denial)) };
+        let caller = self.caller();
+        let no_context = EncryptionContext::default();
+        let question = GrantQuestion {
+            operation,
+            encryption_context: usage.encryption_context.unwrap_or(&no_context),
+            source_arn: caller.service().and_then(|service| service.source_arn.as_deref()),
+        };
+        let permit = self.kms.ask_grants(key, |grants| match usage.hands_on {
+            Some(new) => grants.parent(requester(caller), new.operations, new.constraints),
+            None => grants.permits(requester(caller), question),
+        });
+        let Some(permit) = permit.await? else { return Ok(Err(denial)) };
+        match evaluation.verdict(Some(naming(permit.to))) {
+            Verdict::Allowed(_) => Ok(Ok(permit)),
+            Verdict::Denied(_) => Ok(Err(denial)),
         }
+    }
+}
+
+/// The names of a caller that a grant can have.
+pub(super) fn requester(caller: &Caller) -> GrantRequester<'_> {
+    match caller.service() {
+        Some(service) => {
+            GrantRequester { own: RequesterName::Service(&service.name), role: None, account: None }
+        }
+        None => GrantRequester {
+            own: RequesterName::Principal(&caller.arn),
+            role: caller.session().map(|session| &*session.role_arn),
+            account: Some(&caller.account),
+        },
+    }
+}
+
+/// As if a policy of the key said it.
+pub(super) const fn naming(to: GrantedTo) -> Naming {
+    match to {
+        GrantedTo::Account => Naming::Account,
+        GrantedTo::Itself => Naming::Exactly,
+        GrantedTo::ItsRole => Naming::WithOthers,
     }
 }
 

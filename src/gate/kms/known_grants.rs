@@ -192,8 +192,8 @@ impl KnownGrants {
 }
 
 impl Change<'_> {
-    fn settle(&mut self, change: impl FnOnce(&mut GrantIndex)) {
-        self.known.change(self.of_key, |known| drop(known.as_mut().map(change)));
+    fn settle(&mut self, change: impl FnMut(&mut GrantIndex)) {
+        self.known.change(self.of_key, |known| known.iter_mut().for_each(change));
         self.is_settled = true;
     }
 }

@@ -1,10 +1,10 @@
 //! Who may retire a grant: the grant says it, and neither a key policy nor a permission alone.
 
-use crate::authorizer::kms::{Denial, GrantedTo, Question, Ruling, Service, rule, rule_with_grant};
-use crate::domain::kms::{Grant, GrantId, KeyAction, RetirementRight, check};
+use crate::authorizer::evaluation::{Denial, Layer, Verdict};
+use crate::authorizer::kms::{Question, Service, evaluation};
+use crate::domain::kms::{Grant, GrantId, KeyAction, check};
 use crate::gate::kms::call::Accepts;
-use crate::gate::kms::facts::with_key;
-use crate::gate::kms::granted::CallerNames;
+use crate::gate::kms::granted::{naming, requester};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::{Call, OpenKey, Refused, Use};
 
@@ -27,7 +27,11 @@ impl<'a> Call<'a> {
             Some(grant) => self.check_retirement(&key, &grant)?,
             None if is_own => return Ok(None),
             None => {
-                return Err(self.forbidden(ACTION.permission(), Some(&key.arn), Denial::NoResourceAllows));
+                return Err(self.forbidden(
+                    ACTION.permission(),
+                    Some(&key.arn),
+                    Denial::implicit(Layer::Resource),
+                ));
             }
         }
         let open = OpenKey::new(self, key, ACTION);
@@ -39,23 +43,27 @@ impl<'a> Call<'a> {
     /// account is named for need that of identity policies, and an explicit deny is final. The key policy has no say.
     fn check_retirement(&self, key: &CachedKey, grant: &Grant) -> Result<(), Refused> {
         let caller = self.caller();
+        let permission = ACTION.required_permission();
         let question = Question {
             caller,
+            facts: self.facts(),
             service: Service::Kms,
-            permission: ACTION.permission(),
+            permission: permission.name,
             resource: &key.arn,
             resource_account: &caller.account,
             resource_policy: None,
         };
-        let context = || with_key(self.context(Use::default()), &key.key, self.quotas().aliases_per_key);
-        let ruling = match grant.retirement_right(CallerNames::of(caller).requester()) {
-            Some(RetirementRight::ByGrant) => rule_with_grant(question, GrantedTo::Caller, context),
-            Some(RetirementRight::ByAccount) => rule(question, context),
-            None => Ruling::Denied(Denial::NoResourceAllows),
+        let context = || {
+            let conditions = self.conditions(permission, Use::default());
+            conditions.with_key(&key.key, self.quotas().aliases_per_key).into_context()
         };
-        match ruling {
-            Ruling::Allowed => Ok(()),
-            Ruling::Denied(denial) => Err(self.forbidden(ACTION.permission(), Some(&key.arn), denial)),
-        }
+        let denial = match grant.retired_by(requester(caller)) {
+            None => Denial::implicit(Layer::Resource),
+            Some(to) => match evaluation(question, context).verdict(Some(naming(to))) {
+                Verdict::Allowed(_) => return Ok(()),
+                Verdict::Denied(denial) => denial,
+            },
+        };
+        Err(self.forbidden(permission.name, Some(&key.arn), denial))
     }
 }

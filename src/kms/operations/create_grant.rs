@@ -56,7 +56,7 @@ impl<'b> Operation<'b> for CreateGrant {
             hands_on: Some(HandedOn { operations: &request.operations, constraints: &constraints }),
             ..Use::default()
         };
-        let key = call.open_key(KeyAction::CreateGrant, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::CreateGrant, &request.key_id, usage).await?;
         grant::check_operations(key.key(), &request.operations, &constraints)?;
         let new = NewGrant {
             name: request.name,

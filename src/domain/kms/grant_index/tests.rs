@@ -5,7 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{GrantIndex, GrantQuestion, GrantRequester};
+use super::{GrantIndex, GrantQuestion, GrantRequester, GrantedTo, RequesterName};
 use crate::domain::kms::{
     AccountId, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, KeyId,
     Region, Scope, UnixMillis,
@@ -127,12 +127,12 @@ proptest! {
         }
         prop_assert_eq!(index.len(), list.len());
         let account = AccountId::parse(ACCOUNT).unwrap();
-        let alice = GrantRequester { principals: &[ALICE], account: Some(&account), service: None };
+        let alice = GrantRequester { own: RequesterName::Principal(ALICE), role: None, account: Some(&account) };
         let requesters = [
             (alice, vec![ALICE, ROOT]),
-            (GrantRequester { principals: &["session", ROLE], ..alice }, vec![ROLE, ROOT]),
-            (GrantRequester { principals: &[], account: None, service: Some(SERVICE) }, vec![SERVICE]),
-            (GrantRequester { principals: &["other"], account: None, service: None }, vec![]),
+            (GrantRequester { own: RequesterName::Principal("session"), role: Some(ROLE), ..alice }, vec![ROLE, ROOT]),
+            (GrantRequester { own: RequesterName::Service(SERVICE), role: None, account: None }, vec![SERVICE]),
+            (GrantRequester { own: RequesterName::Principal("other"), role: None, account: None }, vec![]),
         ];
         for (operation, encryption_context, source, who) in &asked {
             let (requester, names) = &requesters[*who];
@@ -145,7 +145,7 @@ proptest! {
             prop_assert_eq!(found.is_some(), !naive.is_empty());
             if let Some(found) = found {
                 let by_account = naive.iter().all(|grant| grant.grantee.as_str() == ROOT);
-                prop_assert_eq!(found.is_for_account, by_account);
+                prop_assert_eq!(found.to == GrantedTo::Account, by_account);
                 prop_assert!(naive.iter().any(|grant| grant.id == found.grant.id));
             }
         }
@@ -175,7 +175,8 @@ proptest! {
 #[test]
 fn an_account_is_the_same_by_its_arn_and_by_its_number() {
     let account = AccountId::parse(ACCOUNT).unwrap();
-    let requester = GrantRequester { principals: &[ALICE], account: Some(&account), service: None };
+    let requester =
+        GrantRequester { own: RequesterName::Principal(ALICE), role: None, account: Some(&account) };
     for name in [ROOT, ACCOUNT] {
         let grantee = GrantPrincipal::Principal(name.to_owned());
         let index = GrantIndex::new([grant(1, grantee, &[GrantOperation::Encrypt])]);
@@ -184,7 +185,10 @@ fn an_account_is_the_same_by_its_arn_and_by_its_number() {
             encryption_context: &EncryptionContext::default(),
             source_arn: None,
         };
-        assert!(index.permits(requester, question).is_some_and(|permit| permit.is_for_account), "{name}");
+        assert!(
+            index.permits(requester, question).is_some_and(|permit| permit.to == GrantedTo::Account),
+            "{name}"
+        );
     }
 }
 
