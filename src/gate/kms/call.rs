@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+
 use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
 use crate::domain::kms::{
     AccountAction, AccountId, AliasName, EncryptionContext, GrantId, Key, KeyAction, KeyId, KeyPlace,
@@ -14,7 +16,7 @@ use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_cont
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
-use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas, Touched, Witness};
 use crate::identity::kms::Caller;
 use crate::policy::{Context, PolicyDocument};
 
@@ -30,6 +32,8 @@ pub struct Call<'a> {
     now: UnixMillis,
     /// Where the first key in a custom key store is that was opened.
     opened_place: OnceLock<KeyPlace>,
+    /// Whether the audit trail knows that something is going to be changed.
+    pub(super) announced: OnceCell<()>,
 }
 
 /// What a call is made from.
@@ -38,6 +42,7 @@ pub struct Request<'a> {
     pub facts: RequestFacts<'a>,
     pub id: RequestId,
     pub deadline: Instant,
+    pub witness: &'a dyn Witness,
 }
 
 /// What a request wants to do with a key, beyond the action: what policies may test.
@@ -59,7 +64,7 @@ enum Accepts {
 impl<'a> Call<'a> {
     pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
         let now = kms.now();
-        Self { kms, request, now, opened_place: OnceLock::new() }
+        Self { kms, request, now, opened_place: OnceLock::new(), announced: OnceCell::new() }
     }
 
     pub fn caller(&self) -> &'a Caller {
@@ -69,6 +74,15 @@ impl<'a> Call<'a> {
     /// Where the key was that the request used, if that was in a custom key store; for the log.
     pub fn opened_place(&self) -> Option<&KeyPlace> {
         self.opened_place.get()
+    }
+
+    pub(super) fn witness(&self) -> &'a dyn Witness {
+        self.request.witness
+    }
+
+    /// What is touched is in the record, also of a call that is refused.
+    pub(super) fn touched(&self) -> &'a Touched {
+        self.request.witness.touched()
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -120,6 +134,7 @@ impl<'a> Call<'a> {
     /// Opens the key of a grant for whoever may retire it: its retiring principal, its grantee if it may, and who
     /// has the permission.
     pub async fn open_for_retirement(&'a self, key_arn: &str, id: &GrantId) -> Result<OpenKey<'a>, Refused> {
+        self.touched().note_grant(id);
         let opened = self.open_key(KeyAction::RetireGrant, key_arn, Use::default()).await;
         let Err(Refused::Forbidden(forbidden)) = opened else { return opened };
         let Some(KeyReference::Arn { scope, id: key_id }) = KeyReference::parse(key_arn) else {
@@ -129,6 +144,7 @@ impl<'a> Call<'a> {
         let Some(key) = self.kms.find(&scope, &key_id).await? else {
             return Err(Refused::Forbidden(forbidden));
         };
+        self.touched().note_key(KeyAction::RetireGrant, &key);
         if grant.is_some_and(|grant| grant.may_be_retired_by(self.request.caller.principal_arn())) {
             Ok(OpenKey::new(self, key, KeyAction::RetireGrant))
         } else {
@@ -189,6 +205,7 @@ impl<'a> Call<'a> {
     /// Whether the identity policies of the caller allow this on an alias.
     pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
         let account = &self.request.caller.account;
+        self.touched().note_alias(account, alias_arn);
         self.allow(action.permission(), (Some(alias_arn), account, None), || self.context(Use::default()))
     }
 
@@ -260,6 +277,7 @@ impl<'a> Call<'a> {
         alias: Option<&str>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        self.touched().note_key(action, &key);
         let aliases_max = self.kms.quotas.aliases_per_key;
         let context =
             || with_key(self.context(usage), &key.key, aliases_max).with_optional("kms:RequestAlias", alias);
@@ -288,7 +306,10 @@ impl<'a> Call<'a> {
         let Some(id) = key.place.custom_key_store() else { return Ok(None) };
         self.opened_place.get_or_init(|| key.place.clone());
         match self.kms.find_key_store(&key.scope, id).await? {
-            Some(known) => Ok(Some(known)),
+            Some(known) => {
+                self.touched().note_key_store(&known);
+                Ok(Some(known))
+            }
             None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
         }
     }

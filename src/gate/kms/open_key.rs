@@ -11,6 +11,7 @@ use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
+use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::usage_ledger::Used;
 use crate::gate::kms::{Call, Refused};
 use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
@@ -135,14 +136,30 @@ impl<'a> OpenKey<'a> {
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
         change(&mut key);
-        self.call.kms.replace(key).await
+        self.call.kms.replace(key, self.call.announce().await?).await
     }
 
     /// Makes fresh key material, and with it the next revision of the key.
     pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
         let next =
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
-        self.call.kms.replace(next).await
+        let announced = self.call.announce().await?;
+        let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
+        let rotated = self.call.kms.replace(next, announced).await;
+        if rotated.is_ok() {
+            event.end(&rotated);
+        }
+        rotated
+    }
+
+    /// Has the record name the key object of a key in a cluster, if the cluster can be asked now.
+    pub async fn note_backing_key(&self) {
+        if !matches!(self.key().place, KeyPlace::CloudHsm { .. }) {
+            return;
+        }
+        if let Some(found) = self.call.kms.find_cluster_key(self.key(), self.call.deadline()).await {
+            self.call.touched().note_backing_key(found);
+        }
     }
 
     /// Adds a grant, or finds the one of the same name and content.
@@ -164,7 +181,8 @@ impl<'a> OpenKey<'a> {
             operations: new.operations,
             constraints: new.constraints,
         };
-        Ok(kms.store.create_grant(grant, kms.quotas.grants_per_key).await?)
+        let changes = kms.changes(self.call.announce().await?);
+        Ok(changes.create_grant(grant, kms.quotas.grants_per_key).await?)
     }
 
     pub async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Refused> {
@@ -172,7 +190,8 @@ impl<'a> OpenKey<'a> {
     }
 
     pub async fn delete_grant(&self, id: &GrantId) -> Result<(), Refused> {
-        Ok(self.call.kms.store.delete_grant(&self.key().scope, &self.key().id, id).await?)
+        let changes = self.call.kms.changes(self.call.announce().await?);
+        Ok(changes.delete_grant(self.key(), id).await?)
     }
 
     /// Grants of this key, in the order of their ids.
