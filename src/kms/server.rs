@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
 use proxy_api::sigv4;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
 use crate::http::{Body, Connection, Incoming, Responder, Response};
@@ -48,6 +49,7 @@ pub struct ServerParts {
     pub directory: Arc<Directory>,
     /// The clock that signatures are checked by; what keys go by is in `kms`.
     pub clock: Arc<dyn Clock>,
+    pub audit: Arc<dyn AuditLog>,
     pub metrics: Arc<Metrics>,
     /// Absent: no line a request.
     pub request_log: Option<LogSink>,

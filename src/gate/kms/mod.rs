@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
@@ -94,14 +95,24 @@ pub struct KmsParts {
     pub key_store_settings: KeyStoreSettings,
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
+    /// Hears of every change before it is made.
+    pub audit: Arc<dyn AuditLog>,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
 }
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, known_keys_max } =
-            parts;
+        let KmsParts {
+            store,
+            backing_keys,
+            key_stores,
+            key_store_settings,
+            clock,
+            quotas,
+            known_keys_max,
+            ..
+        } = parts;
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
