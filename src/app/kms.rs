@@ -1,5 +1,6 @@
 //! Builds the KMS API: store, key material, door and identities, and opens the root key.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::config;
 use crate::gate::kms::{
     DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
 };
-use crate::identity::kms::{Declared, Directory, Registry, administer_json};
+use crate::identity::kms::{Declared, Directory, Network, Networks, Registry, administer_json};
 use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::cluster::Clusters;
@@ -45,6 +46,7 @@ pub(super) struct KmsFace {
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     pub(super) key_store_health_interval: Duration,
     directory: Arc<Directory>,
+    networks: Arc<Networks>,
     registry: Registry,
     /// The identities file, and the files that it names.
     declared_files: Mutex<Vec<PathBuf>>,
@@ -76,10 +78,8 @@ impl KmsFace {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
         let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
-        let kms_clock: Arc<dyn Clock> = match &development {
-            Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
-            None => Arc::clone(&clock),
-        };
+        let advanced = development.clone().map(|advanced| advanced as Arc<dyn Clock>);
+        let kms_clock = advanced.unwrap_or_else(|| Arc::clone(&clock));
         let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
         let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
@@ -96,13 +96,12 @@ impl KmsFace {
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
         };
         let kms = Arc::new(Kms::new(parts));
-        let directory = Arc::new(Directory::default());
-        let declared = read_identities(settings).map_err(StartError)?.unwrap_or_default();
-        let declared_files = Mutex::new(declared.files().to_vec());
-        directory.declare(declared).map_err(StartError)?;
+        let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
+        let networks = declared_networks(settings).map_err(StartError)?;
         let server = kms::Server::new(kms::ServerParts {
             kms: Arc::clone(&kms),
             directory: Arc::clone(&directory),
+            networks: Arc::clone(&networks),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             request_log: request_log.clone(),
@@ -110,7 +109,9 @@ impl KmsFace {
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
             endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
-        let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
+        let networks_of_sts = Arc::clone(&networks);
+        let sts_parts =
+            sts::EndpointParts { networks: networks_of_sts, clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
         let registry = Registry::new(
             Arc::clone(&directory),
@@ -125,6 +126,7 @@ impl KmsFace {
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
             directory,
+            networks,
             store,
             backing_keys,
             clock,
@@ -201,6 +203,11 @@ impl KmsFace {
 
     pub(super) fn declared_files(&self) -> Vec<PathBuf> {
         self.declared_files.lock().clone()
+    }
+
+    /// From where requests come, from now on.
+    pub(super) fn set_networks(&self, networks: BTreeMap<String, Network>) {
+        self.networks.declare(networks);
     }
 
     /// Reaches proxies by these TLS settings from now on.
@@ -311,6 +318,21 @@ pub(super) fn key_store_settings(config: &config::ExternalKeyStores) -> KeyStore
         requests_per_second_by_id: by_id.collect(),
         vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
     }
+}
+
+/// What the identities file declares, in force, and the files to watch.
+fn declared_directory(settings: &config::Kms) -> Result<(Arc<Directory>, Mutex<Vec<PathBuf>>), String> {
+    let directory = Arc::new(Directory::default());
+    let declared = read_identities(settings)?.unwrap_or_default();
+    let declared_files = Mutex::new(declared.files().to_vec());
+    directory.declare(declared)?;
+    Ok((directory, declared_files))
+}
+
+fn declared_networks(settings: &config::Kms) -> Result<Arc<Networks>, String> {
+    let networks = Arc::new(Networks::default());
+    networks.declare(Networks::read(&settings.networks)?);
+    Ok(networks)
 }
 
 /// Reads what the identities file declares.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::identity::kms::{Caller, NamedPolicy};
+use crate::domain::kms::AccountId;
+use crate::identity::kms::{Caller, NamedPolicy, VpcEndpoint};
 use crate::policy::Context;
 
 /// How a request came in.
@@ -23,37 +24,106 @@ pub struct RequestFacts<'a> {
     pub endpoint_policy: Option<&'a NamedPolicy>,
 }
 
-/// The end of a private network that requests come through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VpcEndpoint<'a> {
-    /// `aws:SourceVpce`
-    pub id: &'a str,
-    /// `aws:SourceVpc`
-    pub vpc: Option<&'a str>,
-    /// `aws:VpceAccount`: whose endpoint it is.
-    pub account: Option<&'a str>,
-}
-
-/// IAM User Guide, AWS global condition context keys.
+/// IAM User Guide, AWS global condition context keys; `GLOBAL_KEYS` says when each is there.
 pub fn global_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
-    let issued = caller.temporary.as_ref().and_then(|temporary| rfc3339(temporary.issued_unix_seconds));
-    let mut context = Context::new()
-        .with("aws:PrincipalArn", caller.principal_arn())
-        .with("aws:PrincipalAccount", caller.account.as_str())
-        .with("aws:PrincipalType", caller.principal_type())
-        .with("aws:userid", &*caller.user_id)
+    let context = Context::new()
         .with("aws:RequestedRegion", caller.region.as_str())
-        .with("aws:SecureTransport", if facts.secure_transport { "true" } else { "false" })
-        .with("aws:SourceIp", facts.source_ip.to_string())
+        .with("aws:SecureTransport", boolean(facts.secure_transport))
         .with("aws:EpochTime", facts.unix_seconds.to_string())
         .with_optional("aws:CurrentTime", rfc3339(facts.unix_seconds))
-        .with_optional("aws:TokenIssueTime", issued)
-        .with_optional("aws:UserAgent", facts.user_agent)
-        .with_optional("aws:username", caller.user_name());
+        .with_optional("aws:UserAgent", facts.user_agent);
+    let context = with_network(context, facts);
+    let context = with_principal(context, caller);
+    let context = with_service(context, caller);
+    with_temporary_credentials(context, caller, facts.unix_seconds)
+}
+
+/// Whose the resource is that a request is about.
+pub fn with_resource_account<'a>(
+    context: Context<'a>,
+    caller: &'a Caller,
+    account: &'a AccountId,
+) -> Context<'a> {
+    let organization = caller.organizations.get(account);
+    context
+        .with("aws:ResourceAccount", account.as_str())
+        .with_optional("aws:ResourceOrgID", organization.map(|organization| &*organization.id))
+        .with_optional(
+            "aws:ResourceOrgPaths",
+            organization.and_then(|organization| organization.path.as_deref()),
+        )
+}
+
+/// A request through a VPC endpoint has an address of a private network, which says nothing by itself.
+fn with_network<'a>(context: Context<'a>, facts: &RequestFacts<'a>) -> Context<'a> {
+    let source_ip = facts.source_ip.to_string();
+    let Some(endpoint) = facts.vpc else { return context.with("aws:SourceIp", source_ip) };
+    context
+        .with("aws:SourceVpce", endpoint.id)
+        .with("aws:VpcSourceIp", source_ip)
+        .with_optional("aws:SourceVpc", endpoint.vpc)
+        .with_optional("aws:VpceAccount", endpoint.account)
+}
+
+fn with_principal<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
+    let context = context.with("aws:PrincipalType", caller.principal_type());
+    // A service is nobody of an account.
+    if caller.service().is_some() {
+        return context;
+    }
+    let organization = caller.organization();
+    let mut context = context
+        .with("aws:PrincipalArn", caller.principal_arn())
+        .with("aws:PrincipalAccount", caller.account.as_str())
+        .with("aws:userid", &*caller.user_id)
+        .with_optional("aws:username", caller.user_name())
+        .with_optional("aws:PrincipalOrgID", organization.map(|organization| &*organization.id))
+        .with_optional(
+            "aws:PrincipalOrgPaths",
+            organization.and_then(|organization| organization.path.as_deref()),
+        );
     for tag in caller.tags.iter() {
         context = context.with(format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
     }
     context
+}
+
+/// Of a service that calls by itself, and of one that passes on the call of a user or role.
+fn with_service<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
+    let service = caller.service();
+    let via = caller.via.as_ref().map(|via| &*via.service);
+    let name = service.map(|service| &*service.name);
+    context
+        .with("aws:PrincipalIsAWSService", boolean(service.is_some()))
+        .with_optional("aws:PrincipalServiceName", name)
+        .with_optional("aws:PrincipalServiceNamesList", name)
+        .with_optional("aws:SourceArn", service.and_then(|service| service.source_arn.as_deref()))
+        .with_optional(
+            "aws:SourceAccount",
+            service.and_then(|service| service.source_account.as_ref()).map(AccountId::as_str),
+        )
+        .with("aws:ViaAWSService", boolean(via.is_some()))
+        .with_optional("aws:CalledVia", via)
+        .with_optional("aws:CalledViaFirst", via)
+        .with_optional("aws:CalledViaLast", via)
+}
+
+fn with_temporary_credentials<'a>(
+    context: Context<'a>,
+    caller: &'a Caller,
+    now_unix_seconds: u64,
+) -> Context<'a> {
+    let Some(temporary) = &caller.temporary else { return context };
+    let mfa_age = temporary.mfa_unix_seconds.map(|at| now_unix_seconds.saturating_sub(at).to_string());
+    context
+        .with_optional("aws:TokenIssueTime", rfc3339(temporary.issued_unix_seconds))
+        .with("aws:MultiFactorAuthPresent", boolean(mfa_age.is_some()))
+        .with_optional("aws:MultiFactorAuthAge", mfa_age)
+        .with_optional("aws:SourceIdentity", temporary.source_identity.as_deref())
+}
+
+const fn boolean(is_true: bool) -> &'static str {
+    if is_true { "true" } else { "false" }
 }
 
 fn rfc3339(unix_seconds: u64) -> Option<String> {

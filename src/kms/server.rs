@@ -10,7 +10,7 @@ use proxy_api::sigv4;
 use crate::clock::Clock;
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
 use crate::http::{Body, Connection, Incoming, Responder, Response};
-use crate::identity::kms::{Caller, Directory};
+use crate::identity::kms::{Caller, Directory, Networks};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
 use crate::kms::authentication::Presented;
 use crate::kms::error::Error;
@@ -46,6 +46,8 @@ pub struct Server {
 pub struct ServerParts {
     pub kms: Arc<Kms>,
     pub directory: Arc<Directory>,
+    /// From where the requests of each listener come.
+    pub networks: Arc<Networks>,
     /// The clock that signatures are checked by; what keys go by is in `kms`.
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
@@ -112,15 +114,17 @@ impl Server {
         drop(document);
         let body = if body.trim_ascii().is_empty() { NO_MEMBERS } else { body };
         let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let network = self.parts.networks.of_listener(head.connection.listener());
+        let origin = network.origin(head.connection.peer.ip(), head.headers);
         let request = Request {
             caller: &caller,
             facts: RequestFacts {
-                source_ip: head.connection.peer.ip(),
+                source_ip: origin.source_ip,
                 secure_transport: head.connection.tls.is_some(),
                 user_agent,
                 unix_seconds: self.parts.clock.unix_seconds(),
-                vpc: None,
-                endpoint_policy: None,
+                vpc: origin.vpc,
+                endpoint_policy: network.endpoint_policy(),
             },
             id: head.arrival.id,
             deadline: head.arrival.received_at + self.parts.request_deadline,

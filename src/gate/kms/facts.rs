@@ -5,11 +5,16 @@ use crate::domain::kms::{EncryptionContext, Key};
 use crate::identity::kms::Caller;
 use crate::policy::Context;
 
-pub use crate::authorizer::facts::{RequestFacts, VpcEndpoint};
+pub use crate::authorizer::facts::RequestFacts;
 
 /// Condition keys that are the same whatever the resource.
 pub(super) fn caller_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
-    global_context(caller, facts).with("kms:CallerAccount", caller.account.as_str())
+    let via = caller.via.as_ref();
+    // A service that calls by itself is of no account.
+    let account = caller.service().is_none().then(|| caller.account.as_str());
+    global_context(caller, facts)
+        .with_optional("kms:CallerAccount", account)
+        .with_optional("kms:ViaService", via.map(|via| via.service_in(&caller.region)))
 }
 
 /// Condition keys of a key (AWS KMS Developer Guide, AWS KMS condition keys). One that has more aliases than it may
