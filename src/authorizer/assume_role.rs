@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::authorizer::facts::{RequestFacts, global_context};
+use crate::authorizer::facts::{RequestFacts, global_context, with_resource_account};
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::identity::kms::{Caller, Role};
 use crate::policy::Context;
@@ -46,6 +46,7 @@ const TAG_SESSION: &str = "TagSession";
 fn is_allowed(assumption: Assumption<'_>, permission: &'static str) -> bool {
     let question = Question {
         caller: assumption.caller,
+        facts: assumption.facts,
         service: Service::Sts,
         permission,
         resource: &assumption.role.arn,
@@ -58,11 +59,11 @@ fn is_allowed(assumption: Assumption<'_>, permission: &'static str) -> bool {
 /// Condition keys of AWS STS.
 fn context(assumption: Assumption<'_>) -> Context<'_> {
     let factor = assumption.mfa.then_some(("true", "0"));
-    let mut context = global_context(assumption.caller, assumption.facts)
+    let global = global_context(assumption.caller, assumption.facts);
+    let mut context = with_resource_account(global, assumption.caller, &assumption.role.account)
         .with_optional("aws:MultiFactorAuthPresent", factor.map(|(present, _)| present))
         .with_optional("aws:MultiFactorAuthAge", factor.map(|(_, age)| age))
         .with_optional("sts:SourceIdentity", assumption.source_identity)
-        .with("aws:ResourceAccount", assumption.role.account.as_str())
         .with("sts:RoleSessionName", assumption.session_name)
         .with_optional("sts:ExternalId", assumption.external_id);
     for tag in assumption.role.tags.iter() {

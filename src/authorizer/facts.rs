@@ -6,8 +6,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::domain::kms::AccountId;
-use crate::identity::kms::{Caller, NamedPolicy, VpcEndpoint};
+use crate::identity::kms::{Caller, NamedPolicy, Organization, VpcEndpoint};
 use crate::policy::Context;
+
+/// Room for the usual context, with those of a key.
+const GLOBAL_VALUES_USUAL: usize = 32;
 
 /// How a request came in.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +29,13 @@ pub struct RequestFacts<'a> {
 
 /// IAM User Guide, AWS global condition context keys; `GLOBAL_KEYS` says when each is there.
 pub fn global_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
-    let context = Context::new()
+    let context = Context::with_capacity(GLOBAL_VALUES_USUAL)
         .with("aws:RequestedRegion", caller.region.as_str())
         .with("aws:SecureTransport", boolean(facts.secure_transport))
         .with("aws:EpochTime", facts.unix_seconds.to_string())
         .with_optional("aws:CurrentTime", rfc3339(facts.unix_seconds))
         .with_optional("aws:UserAgent", facts.user_agent);
-    let context = with_network(context, facts);
+    let context = with_network(context, caller, facts);
     let context = with_principal(context, caller);
     let context = with_service(context, caller);
     with_temporary_credentials(context, caller, facts.unix_seconds)
@@ -44,25 +47,35 @@ pub fn with_resource_account<'a>(
     caller: &'a Caller,
     account: &'a AccountId,
 ) -> Context<'a> {
-    let organization = caller.organizations.get(account);
+    with_organization(
+        context.with("aws:ResourceAccount", account.as_str()),
+        ["aws:ResourceOrgID", "aws:ResourceOrgPaths"],
+        caller.organizations.get(account),
+    )
+}
+
+fn with_organization<'a>(
+    context: Context<'a>,
+    [id, paths]: [&'static str; 2],
+    organization: Option<&'a Organization>,
+) -> Context<'a> {
     context
-        .with("aws:ResourceAccount", account.as_str())
-        .with_optional("aws:ResourceOrgID", organization.map(|organization| &*organization.id))
-        .with_optional(
-            "aws:ResourceOrgPaths",
-            organization.and_then(|organization| organization.path.as_deref()),
-        )
+        .with_optional(id, organization.map(|organization| &*organization.id))
+        .with_optional(paths, organization.and_then(|organization| organization.path.as_deref()))
 }
 
 /// A request through a VPC endpoint has an address of a private network, which says nothing by itself.
-fn with_network<'a>(context: Context<'a>, facts: &RequestFacts<'a>) -> Context<'a> {
+fn with_network<'a>(context: Context<'a>, caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
     let source_ip = facts.source_ip.to_string();
     let Some(endpoint) = facts.vpc else { return context.with("aws:SourceIp", source_ip) };
-    context
+    let owner = endpoint.account.and_then(AccountId::parse);
+    let organization = owner.and_then(|account| caller.organizations.get(&account));
+    let context = context
         .with("aws:SourceVpce", endpoint.id)
         .with("aws:VpcSourceIp", source_ip)
         .with_optional("aws:SourceVpc", endpoint.vpc)
-        .with_optional("aws:VpceAccount", endpoint.account)
+        .with_optional("aws:VpceAccount", endpoint.account);
+    with_organization(context, ["aws:VpceOrgID", "aws:VpceOrgPaths"], organization)
 }
 
 fn with_principal<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
@@ -71,17 +84,13 @@ fn with_principal<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
     if caller.service().is_some() {
         return context;
     }
-    let organization = caller.organization();
+    let context =
+        with_organization(context, ["aws:PrincipalOrgID", "aws:PrincipalOrgPaths"], caller.organization());
     let mut context = context
         .with("aws:PrincipalArn", caller.principal_arn())
         .with("aws:PrincipalAccount", caller.account.as_str())
         .with("aws:userid", &*caller.user_id)
-        .with_optional("aws:username", caller.user_name())
-        .with_optional("aws:PrincipalOrgID", organization.map(|organization| &*organization.id))
-        .with_optional(
-            "aws:PrincipalOrgPaths",
-            organization.and_then(|organization| organization.path.as_deref()),
-        );
+        .with_optional("aws:username", caller.user_name());
     for tag in caller.tags.iter() {
         context = context.with(format!("aws:PrincipalTag/{}", tag.key), tag.value.as_str());
     }
@@ -91,6 +100,9 @@ fn with_principal<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
 /// Of a service that calls by itself, and of one that passes on the call of a user or role.
 fn with_service<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
     let service = caller.service();
+    let source_account = service.and_then(|service| service.source_account.as_ref());
+    let organization = source_account.and_then(|account| caller.organizations.get(account));
+    let context = with_organization(context, ["aws:SourceOrgID", "aws:SourceOrgPaths"], organization);
     let via = caller.via.as_ref().map(|via| &*via.service);
     let name = service.map(|service| &*service.name);
     context
@@ -98,10 +110,7 @@ fn with_service<'a>(context: Context<'a>, caller: &'a Caller) -> Context<'a> {
         .with_optional("aws:PrincipalServiceName", name)
         .with_optional("aws:PrincipalServiceNamesList", name)
         .with_optional("aws:SourceArn", service.and_then(|service| service.source_arn.as_deref()))
-        .with_optional(
-            "aws:SourceAccount",
-            service.and_then(|service| service.source_account.as_ref()).map(AccountId::as_str),
-        )
+        .with_optional("aws:SourceAccount", source_account.map(AccountId::as_str))
         .with("aws:ViaAWSService", boolean(via.is_some()))
         .with_optional("aws:CalledVia", via)
         .with_optional("aws:CalledViaFirst", via)
@@ -130,3 +139,6 @@ fn rfc3339(unix_seconds: u64) -> Option<String> {
     let time = OffsetDateTime::from_unix_timestamp(i64::try_from(unix_seconds).ok()?).ok()?;
     time.format(&Rfc3339).ok()
 }
+
+#[cfg(test)]
+mod tests;
