@@ -80,8 +80,6 @@ pub(super) fn network(review: &mut Review<'_>, table: &str, raw: &schema::KmsLis
     review.require(has_account, table, "`vpc_endpoint_account` must be twelve digits");
     let is_whole = vpc_endpoint.is_some() || (vpc.is_none() && vpc_endpoint_account.is_none());
     review.require(is_whole, table, "`vpc` and `vpc_endpoint_account` go with `vpc_endpoint`");
-    let reason = "`trusted_proxies` do not go with `vpc_endpoint`: the proxies say which endpoint it was";
-    review.require(vpc_endpoint.is_none() || raw.trusted_proxies.is_empty(), table, reason);
     Network {
         vpc_endpoint: vpc_endpoint.clone().map(|id| VpcEndpoint {
             id,
