@@ -1,5 +1,6 @@
 //! Builds the KMS API: store, key material, door and identities, and opens the root key.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::config;
 use crate::gate::kms::{
     DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
 };
-use crate::identity::kms::{Declared, Directory, Registry, administer_json};
+use crate::identity::kms::{Declared, Directory, Network, Networks, Registry, administer_json};
 use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::cluster::Clusters;
@@ -48,6 +49,7 @@ pub(super) struct KmsFace {
     pub(super) key_store_health_interval: Duration,
     pub(super) audit: Audit,
     directory: Arc<Directory>,
+    networks: Arc<Networks>,
     registry: Registry,
     /// The identities file, and the files that it names.
     declared_files: Mutex<Vec<PathBuf>>,
@@ -127,13 +129,12 @@ impl KmsFace {
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
-        let directory = Arc::new(Directory::default());
-        let declared = read_identities(settings).map_err(StartError)?.unwrap_or_default();
-        let declared_files = Mutex::new(declared.files().to_vec());
-        directory.declare(declared).map_err(StartError)?;
+        let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
+        let networks = declared_networks(settings).map_err(StartError)?;
         let server = kms::Server::new(kms::ServerParts {
             kms: Arc::clone(&kms),
             directory: Arc::clone(&directory),
+            networks: Arc::clone(&networks),
             clock: Arc::clone(&clock),
             audit: audit.log(),
             metrics: Arc::clone(&metrics),
@@ -142,7 +143,9 @@ impl KmsFace {
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
             endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
-        let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
+        let networks_of_sts = Arc::clone(&networks);
+        let sts_parts =
+            sts::EndpointParts { networks: networks_of_sts, clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
         Ok(Self {
             audit,
@@ -152,6 +155,7 @@ impl KmsFace {
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
             directory,
+            networks,
             store,
             backing_keys,
             clock,
@@ -228,6 +232,11 @@ impl KmsFace {
 
     pub(super) fn declared_files(&self) -> Vec<PathBuf> {
         self.declared_files.lock().clone()
+    }
+
+    /// From where requests come, from now on.
+    pub(super) fn set_networks(&self, networks: BTreeMap<String, Network>) {
+        self.networks.declare(networks);
     }
 
     /// Reaches proxies by these TLS settings from now on.
@@ -355,6 +364,21 @@ pub(super) fn key_store_settings(config: &config::ExternalKeyStores) -> KeyStore
         requests_per_second_by_id: by_id.collect(),
         vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
     }
+}
+
+/// What the identities file declares, in force, and the files to watch.
+fn declared_directory(settings: &config::Kms) -> Result<(Arc<Directory>, Mutex<Vec<PathBuf>>), String> {
+    let directory = Arc::new(Directory::default());
+    let declared = read_identities(settings)?.unwrap_or_default();
+    let declared_files = Mutex::new(declared.files().to_vec());
+    directory.declare(declared)?;
+    Ok((directory, declared_files))
+}
+
+fn declared_networks(settings: &config::Kms) -> Result<Arc<Networks>, String> {
+    let networks = Arc::new(Networks::default());
+    networks.declare(Networks::read(&settings.networks)?);
+    Ok(networks)
 }
 
 /// Reads what the identities file declares.

@@ -29,7 +29,7 @@ pub(super) fn kms(
 ) -> Kms {
     const TABLE: &str = "kms";
     check_hsms(review, &raw.hsms, hsms);
-    let (tls_listeners, http_listeners) = listener::kms_listeners(review, &raw.listener, sockets);
+    let (tls_listeners, http_listeners, networks) = listener::kms_listeners(review, &raw.listener, sockets);
     review.require(!raw.listener.is_empty(), "kms.listener", "there must be at least one");
     let deadline_ms = review.within(TABLE, "request_deadline_ms", raw.request_deadline_ms, 1..=60_000);
     Kms {
@@ -40,6 +40,7 @@ pub(super) fn kms(
         known_grants_max: review.within(TABLE, "known_grants_max", raw.known_grants_max, 1..=100_000_000),
         tls_listeners,
         http_listeners,
+        networks,
         request_quotas: request_quotas(review, raw.request_quotas),
         resource_quotas: resource_quotas(review, &raw.resource_quotas),
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),

@@ -223,6 +223,12 @@ pub(super) struct KmsListener {
     pub(super) certificate_file: Option<PathBuf>,
     pub(super) private_key_file: Option<PathBuf>,
     pub(super) client_auth: Option<ClientAuth>,
+    pub(super) vpc: Option<String>,
+    pub(super) vpc_endpoint: Option<String>,
+    pub(super) vpc_endpoint_account: Option<String>,
+    pub(super) endpoint_policy_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 #[derive(Deserialize)]

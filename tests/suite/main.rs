@@ -23,6 +23,7 @@ mod kms_at_once;
 mod kms_backup;
 mod kms_cloudhsm_key_stores;
 mod kms_cloudhsm_orphans;
+mod kms_conditions;
 mod kms_crash;
 mod kms_create_key;
 mod kms_data_keys;

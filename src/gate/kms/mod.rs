@@ -48,7 +48,7 @@ pub use cluster_keys::{ClusterFindings, OrphanedKey};
 pub use connections::{KeyStoreName, Resumed};
 pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
-pub use facts::{RequestFacts, VpcEndpoint};
+pub use facts::RequestFacts;
 pub use grants::NewGrant;
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
