@@ -214,7 +214,7 @@ pub struct GrantQuery<'a> {
 pub enum GrantFilter<'a> {
     /// Of one key, perhaps only for one grantee.
     OfKey { key_id: &'a KeyId, grantee: Option<&'a GrantPrincipal> },
-    /// That this principal may retire, of all keys of the scope.
+    /// That this principal may retire, of the keys of the Region, whosever they are; a service, of those of the account.
     RetirableBy(&'a GrantPrincipal),
 }
 

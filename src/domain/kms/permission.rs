@@ -105,10 +105,13 @@ impl KeyAction {
                     CONTEXT,
                     FOR_SERVICES,
                     &[
+                        Key::GrantConstraintSourceArn,
                         Key::GrantConstraintType,
                         Key::GrantOperations,
                         Key::GranteePrincipal,
+                        Key::GranteeServicePrincipal,
                         Key::RetiringPrincipal,
+                        Key::RetiringServicePrincipal,
                     ],
                 ],
             ),
