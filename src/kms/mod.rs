@@ -14,6 +14,7 @@ mod model;
 mod operation;
 mod operations;
 mod page;
+pub mod permissions;
 mod quota;
 mod request_id;
 mod response;

@@ -49,12 +49,22 @@ const KEY: &[Key] = &[
 ];
 const CONTEXT: &[Key] = &[Key::EncryptionContext, Key::EncryptionContextKeys];
 const ENCRYPTION: &[Key] = &[Key::EncryptionAlgorithm, Key::RequestAlias];
+const AGREEMENT: &[Key] = &[Key::KeyAgreementAlgorithm, Key::RequestAlias];
 const PAIR: &[Key] = &[Key::DataKeyPairSpec];
 const RECIPIENT: &[Key] = &[Key::RecipientAttestation];
 const SIGNATURE: &[Key] = &[Key::MessageType, Key::RequestAlias, Key::SigningAlgorithm];
 const MAC: &[Key] = &[Key::MacAlgorithm, Key::RequestAlias];
 const TAGS: &[Key] = &[Key::RequestTag, Key::TagKeys];
 const FOR_SERVICES: &[Key] = &[Key::GrantIsForAwsResource];
+const NEW_GRANT: &[Key] = &[
+    Key::GrantConstraintSourceArn,
+    Key::GrantConstraintType,
+    Key::GrantOperations,
+    Key::GranteePrincipal,
+    Key::GranteeServicePrincipal,
+    Key::RetiringPrincipal,
+    Key::RetiringServicePrincipal,
+];
 
 impl Permission {
     /// Every condition key that a request for it can have, besides the global ones.
@@ -98,29 +108,11 @@ impl KeyAction {
             | Self::UpdateAlias
             | Self::UpdateAliasFrom
             | Self::UpdateKeyDescription => own(name, &[KEY]),
-            Self::CreateGrant => any(
-                name,
-                &[
-                    KEY,
-                    CONTEXT,
-                    FOR_SERVICES,
-                    &[
-                        Key::GrantConstraintSourceArn,
-                        Key::GrantConstraintType,
-                        Key::GrantOperations,
-                        Key::GranteePrincipal,
-                        Key::GranteeServicePrincipal,
-                        Key::RetiringPrincipal,
-                        Key::RetiringServicePrincipal,
-                    ],
-                ],
-            ),
+            Self::CreateGrant => any(name, &[KEY, CONTEXT, FOR_SERVICES, NEW_GRANT]),
             Self::Decapsulate | Self::Encapsulate => any(name, &[KEY, ENCRYPTION, RECIPIENT]),
             Self::Decrypt | Self::GenerateDataKey => any(name, &[KEY, CONTEXT, ENCRYPTION, RECIPIENT]),
             Self::Encrypt | Self::GenerateDataKeyWithoutPlaintext => any(name, &[KEY, CONTEXT, ENCRYPTION]),
-            Self::DeriveSharedSecret => {
-                any(name, &[KEY, RECIPIENT, &[Key::KeyAgreementAlgorithm, Key::RequestAlias]])
-            }
+            Self::DeriveSharedSecret => any(name, &[KEY, AGREEMENT, RECIPIENT]),
             Self::DescribeKey | Self::GetPublicKey => any(name, &[KEY, &[Key::RequestAlias]]),
             Self::EnableKeyRotation => own(name, &[KEY, &[Key::RotationPeriodInDays]]),
             Self::GenerateDataKeyPair => any(name, &[KEY, CONTEXT, ENCRYPTION, PAIR, RECIPIENT]),
