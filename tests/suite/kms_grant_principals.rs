@@ -145,7 +145,7 @@ fn a_grant_is_retired_by_whom_it_names_and_by_nobody_else() {
         assert_error(&site, caller, ("RetireGrant", &by_token(&plain)), "AccessDeniedException");
     }
     let named = json!({"RetiringPrincipal": user_arn("retirer")});
-    for names in [by_name, by_token] as [&dyn Fn(&Value) -> Value; 2] {
+    for names in [&by_name, &by_token] as [&dyn Fn(&Value) -> Value; 2] {
         let grant = create(&site, &id, named.clone());
         assert_error(&site, &worker, ("RetireGrant", &names(&grant)), "AccessDeniedException");
         site.kms_by(&retirer, "RetireGrant", &names(&grant)).ok();

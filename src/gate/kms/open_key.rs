@@ -113,6 +113,22 @@ impl<'a> OpenKey<'a> {
         Ok(Decrypted { plaintext, material_id: self.told_material(material) })
     }
 
+    /// Fails as encryption would before the HSM is asked, and does nothing.
+    pub fn rehearse_encrypt(&self, context: &EncryptionContext) -> Result<(), Refused> {
+        self.sealing(context)?.aad().map(drop)
+    }
+
+    /// Fails as decryption would before the HSM is asked, and does nothing.
+    pub fn rehearse_decrypt(
+        &self,
+        ciphertext: &Ciphertext<'_>,
+        context: &EncryptionContext,
+    ) -> Result<(), Refused> {
+        let is_right = self.key().material(&ciphertext.header.material_id).is_some();
+        let is_possible = is_right && ciphertext.aad(context).is_some();
+        if is_possible { Ok(()) } else { Err(Refused::InvalidCiphertext) }
+    }
+
     /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
