@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::admin::{Developed, Development};
 use crate::app::build::{Parts, Starter};
 use crate::app::{StartError, start_error};
+use crate::audit::{AuditLog, Off};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::gate::kms::{
@@ -80,6 +81,7 @@ impl KmsFace {
             Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
             None => Arc::clone(&clock),
         };
+        let audit: Arc<dyn AuditLog> = Arc::new(Off);
         let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
         let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
@@ -93,6 +95,7 @@ impl KmsFace {
             key_store_settings: key_store_settings(&settings.external_key_stores),
             clock: kms_clock,
             quotas: resource_quotas(&settings.resource_quotas),
+            audit: Arc::clone(&audit),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
@@ -105,6 +108,7 @@ impl KmsFace {
             kms: Arc::clone(&kms),
             directory: Arc::clone(&directory),
             clock: Arc::clone(&clock),
+            audit: Arc::clone(&audit),
             metrics: Arc::clone(&metrics),
             request_log: request_log.clone(),
             request_deadline: settings.request_deadline,

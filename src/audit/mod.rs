@@ -1,10 +1,14 @@
 //! The seam to the audit trail: what was done, by whom, kept so that nobody can change it unnoticed.
 
+mod off;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
 use crate::domain::kms::Uuid;
+
+pub use off::Off;
 
 pub type Kept<'a> = Pin<Box<dyn Future<Output = Result<(), Unkept>> + Send + 'a>>;
 
