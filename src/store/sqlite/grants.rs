@@ -34,9 +34,9 @@ statements! {
         ORDER BY g.id LIMIT ?5";
     PAGE_OF_RETIRING = "SELECT g.id, g.name, g.created, g.issuing_account, g.grantee, g.retiring, g.operations,
             g.constraints, k.id AS key_id, s.account, s.region
-        FROM scope AS s JOIN key_grant AS g INDEXED BY key_grant_by_retiring ON g.scope_id = s.scope_id
-            JOIN kms_key AS k ON k.key_no = g.key_no
-        WHERE (?1 IS NULL OR s.account = ?1) AND s.region = ?2 AND g.retiring = ?3 AND g.id > ?4
+        FROM key_grant AS g INDEXED BY key_grant_by_retiring_principal
+            CROSS JOIN scope AS s ON s.scope_id = g.scope_id CROSS JOIN kms_key AS k ON k.key_no = g.key_no
+        WHERE g.retiring = ?3 AND g.id > ?4 AND s.region = ?2 AND (?1 IS NULL OR s.account = ?1)
         ORDER BY g.id LIMIT ?5";
 }
 
