@@ -14,6 +14,7 @@ use crate::app::{StartError, start_error};
 use crate::audit::{AuditLog, Off};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
+use crate::events::Receiver;
 use crate::gate::kms::{
     DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
 };
@@ -45,6 +46,8 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     pub(super) key_store_health_interval: Duration,
+    /// Who is told of lifecycle events, until a task has it.
+    event_receiver: Mutex<Option<(Receiver, Arc<Metrics>)>>,
     directory: Arc<Directory>,
     registry: Registry,
     /// The identities file, and the files that it names.
@@ -96,10 +99,13 @@ impl KmsFace {
             clock: kms_clock,
             quotas: resource_quotas(&settings.resource_quotas),
             audit: Arc::clone(&audit),
+            event_metrics: settings.events.is_some().then(|| Arc::clone(&metrics)),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
+        let receiver = settings.events.as_ref().map(Receiver::open).transpose().map_err(StartError)?;
+        let event_receiver = receiver.map(|receiver| (receiver, Arc::clone(&metrics)));
         let directory = Arc::new(Directory::default());
         let declared = read_identities(settings).map_err(StartError)?.unwrap_or_default();
         let declared_files = Mutex::new(declared.files().to_vec());
@@ -126,6 +132,7 @@ impl KmsFace {
         Ok(Self {
             registry,
             key_store_health_interval: settings.external_key_stores.health_interval,
+            event_receiver: Mutex::new(event_receiver),
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
@@ -195,6 +202,11 @@ impl KmsFace {
             }
             Err(error) => Err(format!("the root key in the HSM cannot open what it sealed: {error}")),
         }
+    }
+
+    /// Who is to be told of lifecycle events, once.
+    pub(super) fn take_event_receiver(&self) -> Option<(Receiver, Arc<Metrics>)> {
+        self.event_receiver.lock().take()
     }
 
     /// Puts another reading of the identities file in force.

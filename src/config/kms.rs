@@ -9,6 +9,7 @@ use crate::config::Hsm;
 use crate::config::Kms;
 use crate::config::RequestQuotas;
 use crate::config::ResourceQuotas;
+use crate::config::events;
 use crate::config::external_key_stores;
 use crate::config::hsm::is_softhsm;
 use crate::config::listener;
@@ -36,6 +37,7 @@ pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], socke
         request_quotas: request_quotas(review, raw.request_quotas),
         resource_quotas: resource_quotas(review, &raw.resource_quotas),
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),
+        events: raw.events.and_then(|raw| events::events(review, raw)),
     }
 }
 

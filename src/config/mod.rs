@@ -3,6 +3,7 @@
 mod cluster;
 pub mod credentials;
 pub mod environment;
+mod events;
 mod external_key_stores;
 mod files;
 mod hsm;
@@ -24,6 +25,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use events::Events;
+pub use events::Webhook;
 pub use external_key_stores::ExternalKeyStores;
 pub use external_key_stores::LoadBalancer;
 pub use external_key_stores::ProxyTls;
@@ -169,6 +172,8 @@ pub struct Kms {
     pub request_quotas: RequestQuotas,
     pub resource_quotas: ResourceQuotas,
     pub external_key_stores: ExternalKeyStores,
+    /// Where lifecycle events go; absent: nowhere.
+    pub events: Option<Events>,
 }
 
 /// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.

@@ -31,6 +31,7 @@ mod kms_disk;
 mod kms_double_encryption;
 mod kms_dry_run;
 mod kms_encrypt;
+mod kms_events;
 mod kms_external_key_stores;
 mod kms_external_keys;
 mod kms_faults;

@@ -30,6 +30,17 @@ impl Uuid {
         Self(text)
     }
 
+    /// In lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let is_right = text.bytes().enumerate().all(|(at, byte)| match byte {
+            b'-' => is_dash(at),
+            b'0'..=b'9' | b'a'..=b'f' => !is_dash(at),
+            _ => false,
+        });
+        text.as_bytes().try_into().ok().map(Self).filter(|_| is_right)
+    }
+
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }

@@ -143,7 +143,7 @@ impl<'a> OpenKey<'a> {
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
         let announced = self.call.announce().await?;
         let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
-        let rotated = self.call.kms.replace(next, announced).await;
+        let rotated = self.call.kms.replace_rotated(next, announced).await;
         if rotated.is_ok() {
             event.end(&rotated);
         }

@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_keys.sql"),
     include_str!("migrations/0002_custom_key_stores.sql"),
     include_str!("migrations/0003_retirable_grants.sql"),
+    include_str!("migrations/0004_lifecycle_events.sql"),
 ];
 
 /// How many migrations a database has had.
