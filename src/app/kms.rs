@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
 use crate::app::build::{Parts, Starter};
+use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
-use crate::audit::{AuditLog, Off};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::events::Receiver;
@@ -23,6 +23,7 @@ use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::cluster::Clusters;
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
+use crate::key_manager::signing_key::SigningKeys;
 use crate::key_manager::xks;
 use crate::key_manager::xks_proxy::XksProxies;
 use crate::kms::{self, EndpointPorts, QuotaClass, RequestQuotas};
@@ -48,6 +49,7 @@ pub(super) struct KmsFace {
     pub(super) key_store_health_interval: Duration,
     /// Who is told of lifecycle events, until a task has it.
     event_receiver: Mutex<Option<(Receiver, Arc<Metrics>)>>,
+    pub(super) audit: Audit,
     directory: Arc<Directory>,
     registry: Registry,
     /// The identities file, and the files that it names.
@@ -67,24 +69,49 @@ pub(super) struct Surroundings {
     pub(super) metrics: Arc<Metrics>,
     pub(super) request_log: Option<LogSink>,
     pub(super) clusters: Arc<dyn Clusters>,
+    /// Standard output.
+    pub(super) output: LogSink,
+}
+
+/// What everything else of the KMS API stands on.
+struct Foundation {
+    store: Arc<dyn Store>,
+    backing_keys: Arc<dyn BackingKeys>,
+    audit: Audit,
+}
+
+impl Foundation {
+    async fn open(
+        state_dir: &Path,
+        settings: &config::Kms,
+        members: Vec<Arc<Hsm>>,
+        surroundings: &Surroundings,
+    ) -> Result<Self, StartError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
+        let group = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock)));
+        let parts = AuditParts {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&group) as Arc<dyn SigningKeys>,
+            clock: Arc::clone(&surroundings.clock),
+            metrics: surroundings.metrics.audit.clone(),
+            output: surroundings.output.clone(),
+        };
+        let audit = Audit::open(&settings.audit, parts).await?;
+        Ok(Self { store, backing_keys: group, audit })
+    }
 }
 
 impl KmsFace {
-    pub(super) fn build(
+    pub(super) async fn build(
         config: &config::Config,
         settings: &config::Kms,
         members: Vec<Arc<Hsm>>,
         surroundings: Surroundings,
     ) -> Result<Self, StartError> {
-        let Surroundings { clock, metrics, request_log, clusters } = surroundings;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
-        let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
+        let Foundation { store, backing_keys, audit } =
+            Foundation::open(&config.state_dir, settings, members, &surroundings).await?;
+        let Surroundings { clock, metrics, request_log, clusters, output: _ } = surroundings;
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
-        let kms_clock: Arc<dyn Clock> = match &development {
-            Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
-            None => Arc::clone(&clock),
-        };
-        let audit: Arc<dyn AuditLog> = Arc::new(Off);
         let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
         let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
@@ -96,16 +123,15 @@ impl KmsFace {
                 metrics: KeyStoreMetrics::new(&metrics),
             },
             key_store_settings: key_store_settings(&settings.external_key_stores),
-            clock: kms_clock,
+            clock: kms_clock(development.as_ref(), &clock),
             quotas: resource_quotas(&settings.resource_quotas),
-            audit: Arc::clone(&audit),
+            audit: audit.log(),
             event_metrics: settings.events.is_some().then(|| Arc::clone(&metrics)),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
-        let receiver = settings.events.as_ref().map(Receiver::open).transpose().map_err(StartError)?;
-        let event_receiver = receiver.map(|receiver| (receiver, Arc::clone(&metrics)));
+        let event_receiver = event_receiver(settings, &metrics)?;
         let directory = Arc::new(Directory::default());
         let declared = read_identities(settings).map_err(StartError)?.unwrap_or_default();
         let declared_files = Mutex::new(declared.files().to_vec());
@@ -114,7 +140,7 @@ impl KmsFace {
             kms: Arc::clone(&kms),
             directory: Arc::clone(&directory),
             clock: Arc::clone(&clock),
-            audit: Arc::clone(&audit),
+            audit: audit.log(),
             metrics: Arc::clone(&metrics),
             request_log: request_log.clone(),
             request_deadline: settings.request_deadline,
@@ -123,14 +149,9 @@ impl KmsFace {
         });
         let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
-        let registry = Registry::new(
-            Arc::clone(&directory),
-            Arc::clone(&store),
-            Arc::clone(&backing_keys),
-            Arc::clone(&clock),
-        );
         Ok(Self {
-            registry,
+            audit,
+            registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
             event_receiver: Mutex::new(event_receiver),
             declared_files,
@@ -262,6 +283,23 @@ impl KmsFace {
     }
 }
 
+fn registry(
+    directory: &Arc<Directory>,
+    store: &Arc<dyn Store>,
+    backing_keys: &Arc<dyn BackingKeys>,
+    clock: &Arc<dyn Clock>,
+) -> Registry {
+    Registry::new(Arc::clone(directory), Arc::clone(store), Arc::clone(backing_keys), Arc::clone(clock))
+}
+
+/// What keys go by.
+fn kms_clock(development: Option<&Arc<AdvancedClock>>, clock: &Arc<dyn Clock>) -> Arc<dyn Clock> {
+    match development {
+        Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
+        None => Arc::clone(clock),
+    }
+}
+
 /// Whether the HSMs of this configuration have the root key that a backup needs.
 pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartError> {
     let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
@@ -305,6 +343,14 @@ impl Development for KmsFace {
     fn reset(&self) -> Developed<'_, ()> {
         Box::pin(async move { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) })
     }
+}
+
+fn event_receiver(
+    settings: &config::Kms,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<(Receiver, Arc<Metrics>)>, StartError> {
+    let receiver = settings.events.as_ref().map(Receiver::open).transpose().map_err(StartError)?;
+    Ok(receiver.map(|receiver| (receiver, Arc::clone(metrics))))
 }
 
 /// What can change about custom key stores while the daemon runs.

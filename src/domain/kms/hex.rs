@@ -30,15 +30,14 @@ impl Uuid {
         Self(text)
     }
 
-    /// In lower case.
+    /// Of what [`Uuid::as_str`] gave.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
-        let is_right = text.bytes().enumerate().all(|(at, byte)| match byte {
-            b'-' => is_dash(at),
-            b'0'..=b'9' | b'a'..=b'f' => !is_dash(at),
-            _ => false,
+        let text = <[u8; UUID_CHARS]>::try_from(text.as_bytes()).ok()?;
+        let is_right = text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
         });
-        text.as_bytes().try_into().ok().map(Self).filter(|_| is_right)
+        is_right.then_some(Self(text))
     }
 
     pub fn as_str(&self) -> &str {
@@ -95,6 +94,11 @@ mod tests {
     #[test]
     fn a_uuid_has_its_dashes() {
         let bytes = std::array::from_fn(|index| u8::try_from(index).unwrap() * 17);
-        assert_eq!(Uuid::of(&bytes).as_str(), "00112233-4455-6677-8899-aabbccddeeff");
+        let text = "00112233-4455-6677-8899-aabbccddeeff";
+        assert_eq!(Uuid::of(&bytes).as_str(), text);
+        assert_eq!(Uuid::parse(text), Some(Uuid::of(&bytes)));
+        for wrong in ["", "00112233-4455-6677-8899-aabbccddeefF", "00112233445566778899-aabbccddeeff-----"] {
+            assert_eq!(Uuid::parse(wrong), None, "{wrong}");
+        }
     }
 }
