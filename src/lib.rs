@@ -16,6 +16,7 @@ pub mod clock;
 pub mod cloudtrail;
 pub mod config;
 pub mod domain;
+pub mod events;
 pub mod gate;
 pub mod http;
 pub mod identity;

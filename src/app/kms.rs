@@ -15,6 +15,7 @@ use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
+use crate::events::Receiver;
 use crate::gate::kms::{
     DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
 };
@@ -47,6 +48,8 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     pub(super) key_store_health_interval: Duration,
+    /// Who is told of lifecycle events, until a task has it.
+    event_receiver: Mutex<Option<(Receiver, Arc<Metrics>)>>,
     pub(super) audit: Audit,
     directory: Arc<Directory>,
     networks: Arc<Networks>,
@@ -125,10 +128,12 @@ impl KmsFace {
             clock: kms_clock(development.as_ref(), &clock),
             quotas: resource_quotas(&settings.resource_quotas),
             audit: audit.log(),
+            event_metrics: settings.events.is_some().then(|| Arc::clone(&metrics)),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
+        let event_receiver = event_receiver(settings, &metrics)?;
         let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
         let networks = declared_networks(settings).map_err(StartError)?;
         let server = kms::Server::new(kms::ServerParts {
@@ -151,6 +156,7 @@ impl KmsFace {
             audit,
             registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
+            event_receiver: Mutex::new(event_receiver),
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
@@ -221,6 +227,11 @@ impl KmsFace {
             }
             Err(error) => Err(format!("the root key in the HSM cannot open what it sealed: {error}")),
         }
+    }
+
+    /// Who is to be told of lifecycle events, once.
+    pub(super) fn take_event_receiver(&self) -> Option<(Receiver, Arc<Metrics>)> {
+        self.event_receiver.lock().take()
     }
 
     /// Puts another reading of the identities file in force.
@@ -341,6 +352,14 @@ impl Development for KmsFace {
     fn reset(&self) -> Developed<'_, ()> {
         Box::pin(async move { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) })
     }
+}
+
+fn event_receiver(
+    settings: &config::Kms,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<(Receiver, Arc<Metrics>)>, StartError> {
+    let receiver = settings.events.as_ref().map(Receiver::open).transpose().map_err(StartError)?;
+    Ok(receiver.map(|receiver| (receiver, Arc::clone(metrics))))
 }
 
 /// What can change about custom key stores while the daemon runs.
