@@ -15,6 +15,7 @@ mod model;
 mod operation;
 mod operations;
 mod page;
+pub mod permissions;
 mod quota;
 mod request_id;
 mod response;

@@ -2,8 +2,8 @@
 
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyId,
-    KeySpec, Scope,
+    AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyAction,
+    KeyId, KeySpec, Scope,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
@@ -92,8 +92,9 @@ impl Call<'_> {
     pub fn keeps_control(&self, policy: &PolicyDocument) -> bool {
         let question = Question {
             caller: self.caller(),
+            facts: self.facts(),
             service: Service::Kms,
-            permission: "PutKeyPolicy",
+            permission: KeyAction::PutKeyPolicy.permission(),
             resource: "*",
             resource_account: &self.caller().account,
             resource_policy: Some(policy),
