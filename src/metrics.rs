@@ -1,5 +1,7 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
+mod audit;
+
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
@@ -7,6 +9,8 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use audit::AuditMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -60,6 +64,7 @@ pub struct Metrics {
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
     pub audit_records_of_strangers_dropped_total: IntCounter,
+    pub audit: AuditMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -92,6 +97,14 @@ impl Registrar {
             self.result = registered;
         }
         Ok(metric)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.keep(IntCounter::with_opts(opts(name, help)))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.keep(IntGauge::with_opts(opts(name, help)))
     }
 
     fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -301,6 +314,7 @@ impl Metrics {
                 "audit_records_of_strangers_dropped_total",
                 "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
+            audit: AuditMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
         make.result?;
