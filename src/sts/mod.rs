@@ -4,6 +4,7 @@ mod assume_role;
 mod endpoint;
 mod error;
 mod parameters;
+mod record;
 mod service;
 #[cfg(test)]
 mod tests;
