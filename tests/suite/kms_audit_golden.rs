@@ -86,8 +86,12 @@ fn told() -> BTreeMap<String, Vec<Value>> {
     let key = site.create_kms_key();
     tell(None, "RotateKeyOnDemand", &json!({"KeyId": key}));
     tell(None, "ScheduleKeyDeletion", &json!({"KeyId": key, "PendingWindowInDays": 7}));
-    site.advance_clock("8d");
-    site.records_with("the record of the deletion", |record| record["eventName"] == "DeleteKey");
+    let rotating = site.create_kms_key();
+    tell(None, "EnableKeyRotation", &json!({"KeyId": rotating, "RotationPeriodInDays": 90}));
+    site.advance_clock("91d");
+    site.records_with("the record of the rotation", |record| {
+        record["serviceEventDetails"]["rotationType"] == "AUTOMATIC"
+    });
     let all = site.records_with("the last record", |record| record["requestID"] == last);
     let mut by_name: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for record in all {

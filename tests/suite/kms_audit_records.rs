@@ -603,6 +603,19 @@ fn no_secret_is_in_any_record() {
         "a plaintext that nobody else may see".to_owned(),
     ];
     let content = ["CiphertextBlob", "Plaintext", "GrantToken", "PrivateKeyPlaintext"];
+    let short = "sh0rt1";
+    secrets.push(short.to_owned());
+    for (operation, body) in [
+        ("CreateCustomKeyStore", json!({"CustomKeyStoreName": "a", "KeyStorePassword": short})),
+        ("CreateCustomKeyStore", json!({
+            "CustomKeyStoreName": "a",
+            "XksProxyAuthenticationCredential": {"AccessKeyId": SECRET_ACCESS_KEY, "RawSecretAccessKey": short},
+        })),
+        ("Encrypt", json!({"KeyId": "alias/a", "Plaintext": short, "GrantTokens": [short]})),
+        ("Decrypt", json!({"CiphertextBlob": {"Plaintext": short}})),
+    ] {
+        assert_ne!(site.kms(operation, &body).0.status, 200, "{operation}");
+    }
     let mut last = None;
     for (operation, mut body) in site.kms_requests() {
         if body.get("Plaintext").is_some() {
