@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
+use crate::app::administration::audited;
 use crate::app::build::{Parts, Starter};
 use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
@@ -148,9 +149,13 @@ impl KmsFace {
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
             endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
-        let networks_of_sts = Arc::clone(&networks);
-        let sts_parts =
-            sts::EndpointParts { networks: networks_of_sts, clock: Arc::clone(&clock), metrics, request_log };
+        let sts_parts = sts::EndpointParts {
+            networks: Arc::clone(&networks),
+            clock: Arc::clone(&clock),
+            metrics,
+            audit: audit.log(),
+            request_log,
+        };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
         Ok(Self {
             audit,
@@ -260,7 +265,8 @@ impl KmsFace {
         if let Some(reason) = self.obstacles().first() {
             return Err(format!("identities cannot be read now: {reason}"));
         }
-        administer_json(&self.registry, request).await
+        let trail = (&*self.audit.log(), &*self.clock);
+        audited(request, trail, administer_json(&self.registry, request)).await
     }
 
     /// What `holdfast cluster orphans` shows, as JSON.

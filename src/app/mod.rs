@@ -1,5 +1,6 @@
 //! The composition root: builds everything from the configuration, starts it, and stops it in order.
 
+mod administration;
 mod build;
 mod counters;
 mod kms;

@@ -20,6 +20,8 @@ mod kill_switch;
 mod kms_alias_permissions;
 mod kms_aliases;
 mod kms_at_once;
+mod kms_audit_golden;
+mod kms_audit_records;
 mod kms_backup;
 mod kms_cloudhsm_key_stores;
 mod kms_cloudhsm_orphans;

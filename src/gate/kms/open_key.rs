@@ -152,10 +152,11 @@ impl<'a> OpenKey<'a> {
 
     /// Has the record name the key object of a key in a cluster, if the cluster can be asked now.
     pub async fn note_backing_key(&self) {
-        if !matches!(self.key().place, KeyPlace::CloudHsm { .. }) {
+        let is_known = !self.call.touched().things().backing_keys.is_empty();
+        if is_known || !matches!(self.key().place, KeyPlace::CloudHsm { .. }) {
             return;
         }
-        if let Some(found) = self.call.kms.find_cluster_key(self.key(), self.call.deadline()).await {
+        if let Some(found) = self.call.kms.find_cluster_key(self.key()).await {
             self.call.touched().note_backing_key(found);
         }
     }
