@@ -63,6 +63,7 @@ pub struct Metrics {
     pub config_last_reload_successful: IntGauge,
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
+    pub audit_records_of_strangers_dropped_total: IntCounter,
     pub audit: AuditMetrics,
     pub build_info: IntGaugeVec,
 }
@@ -308,6 +309,10 @@ impl Metrics {
             log_lines_dropped_total: make.keep(IntCounter::with_opts(opts(
                 "log_lines_dropped_total",
                 "Request log lines lost because the log could not be written fast enough.",
+            )))?,
+            audit_records_of_strangers_dropped_total: make.keep(IntCounter::with_opts(opts(
+                "audit_records_of_strangers_dropped_total",
+                "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
             audit: AuditMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,

@@ -37,6 +37,7 @@ const TAG_SESSION: &str = "TagSession";
 fn is_allowed(assumption: Assumption<'_>, permission: &'static str) -> bool {
     let question = Question {
         caller: assumption.caller,
+        facts: assumption.facts,
         service: Service::Sts,
         permission,
         resource: &assumption.role.arn,

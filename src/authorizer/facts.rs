@@ -5,22 +5,38 @@ use std::net::IpAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::identity::kms::Caller;
+use crate::identity::kms::{Caller, NamedPolicy};
 use crate::policy::Context;
 
 /// How a request came in.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFacts<'a> {
+    /// Who connected, or for whom a trusted proxy says that it did.
     pub source_ip: IpAddr,
     pub secure_transport: bool,
     pub user_agent: Option<&'a str>,
     /// By the wall clock.
     pub unix_seconds: u64,
+    /// The VPC endpoint that it came through, if it came through one.
+    pub vpc: Option<VpcEndpoint<'a>>,
+    /// What may pass that endpoint or listener at all; absent: everything.
+    pub endpoint_policy: Option<&'a NamedPolicy>,
+}
+
+/// The end of a private network that requests come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VpcEndpoint<'a> {
+    /// `aws:SourceVpce`
+    pub id: &'a str,
+    /// `aws:SourceVpc`
+    pub vpc: Option<&'a str>,
+    /// `aws:VpceAccount`: whose endpoint it is.
+    pub account: Option<&'a str>,
 }
 
 /// IAM User Guide, AWS global condition context keys.
 pub fn global_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
-    let issued = caller.session().and_then(|session| rfc3339(session.issued_unix_seconds));
+    let issued = caller.temporary.as_ref().and_then(|temporary| rfc3339(temporary.issued_unix_seconds));
     let mut context = Context::new()
         .with("aws:PrincipalArn", caller.principal_arn())
         .with("aws:PrincipalAccount", caller.account.as_str())

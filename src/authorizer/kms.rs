@@ -1,16 +1,16 @@
-//! Authorization at the KMS front end: resource policy, identity policies and session policies of a caller.
+//! Authorization at the KMS front end: puts what a caller wants to the policies that decide it.
 
+use crate::authorizer::evaluation::{CallerKind, Denial, Evaluation, Layers, Verdict};
+use crate::authorizer::facts::RequestFacts;
 use crate::domain::kms::AccountId;
-use crate::identity::kms::Caller;
-use crate::policy::{
-    Context, Decision, PolicyDocument, Principal, Request, evaluate, evaluate_for_exact_name,
-    evaluate_without_delegation,
-};
+use crate::identity::kms::{Caller, Principal};
+use crate::policy::{self, Context, PolicyDocument, Request};
 
 /// What is to be decided, but for the context, which is asked for only if a policy depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     pub caller: &'a Caller,
+    pub facts: &'a RequestFacts<'a>,
     pub service: Service,
     /// Without the service.
     pub permission: &'a str,
@@ -34,71 +34,51 @@ pub enum Ruling {
     Denied(Denial),
 }
 
-/// Which policies are to blame, in the words that AWS uses for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
-    ExplicitIdentity,
-    ExplicitResource,
-    ExplicitSession,
-    NoIdentityAllows,
-    NoResourceAllows,
-    NoSessionAllows,
-}
-
-/// Decides (IAM User Guide, Policy evaluation logic). An explicit deny anywhere wins. A resource policy that names
-/// the caller, or the role of its session, allows by itself; one that names the account lets the account's identity
-/// policies decide. From another account both must allow. Session policies cut down whatever a session gets from
-/// its role, but not what a resource policy grants to the session by its own name.
+/// Decides by policies alone.
 pub fn rule<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -> Ruling {
-    judge(question, context, |verdicts, request| {
-        let is_own = question.caller.account == *question.resource_account;
-        match (question.resource_policy, is_own) {
-            (Some(policy), true) => own_denial(verdicts, policy, request),
-            (Some(_), false) => verdicts.foreign_denial(),
-            (None, true) => verdicts.identity_denial().or(verdicts.session_denial()),
-            // Nothing could let somebody else in.
-            (None, false) => Some(Denial::NoResourceAllows),
-        }
-    })
+    match evaluation(question, context).verdict(None) {
+        Verdict::Allowed(_) => Ruling::Allowed,
+        Verdict::Denied(denial) => Ruling::Denied(denial),
+    }
 }
 
-/// What is left to decide where a grant allows what policies do not: explicit denials, session policies, and in
-/// another account its identity policies.
-pub fn rule_with_grant<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -> Ruling {
-    judge(question, context, |verdicts, _| {
-        let is_own = question.caller.account == *question.resource_account;
-        let identity = if is_own { None } else { verdicts.identity_denial() };
-        identity.or(verdicts.session_denial())
-    })
-}
-
-/// An explicit deny, or else what `decide` finds to be missing.
-fn judge<'a>(
-    question: Question<'a>,
-    context: impl FnOnce() -> Context<'a>,
-    decide: impl FnOnce(&Verdicts, &Request<'_>) -> Option<Denial>,
-) -> Ruling {
-    let Question { caller, service, permission, resource, resource_policy, .. } = question;
+/// What the policies say.
+pub fn evaluation<'a>(question: Question<'a>, context: impl FnOnce() -> Context<'a>) -> Evaluation<'a> {
     let mut buffer = [0; ACTION_BYTES_MAX];
-    let Some(action) = service.action(permission, &mut buffer) else {
-        return Ruling::Denied(Denial::NoIdentityAllows);
+    let layers = layers(question);
+    let request = Request {
+        principal: policy::Principal::new(&question.caller.arn).with_boundary(layers.boundary.is_some()),
+        // No permission is longer; if one were, no policy would allow it.
+        action: question.service.action(question.permission, &mut buffer).unwrap_or_default(),
+        resource: question.resource,
+        context: if layers.need_context() { context() } else { Context::new() },
     };
-    let context = if needs_context(caller, resource_policy) { context() } else { Context::new() };
-    let request = Request { principal: Principal::new(&caller.arn), action, resource, context };
-    let verdicts = Verdicts {
-        identity: identity_verdict(caller, &request),
-        session: session_verdict(caller, &request),
-        resource: resource_policy.map(|policy| verdict(evaluate(&request, &[policy]))),
-    };
-    let denial = verdicts.explicit_denial().or_else(|| decide(&verdicts, &request));
-    denial.map_or(Ruling::Allowed, Ruling::Denied)
+    Evaluation::of(&request, layers)
+}
+
+fn layers(question: Question<'_>) -> Layers<'_> {
+    let Question { caller, facts, resource_account, resource_policy, .. } = question;
+    Layers {
+        caller: match caller.principal {
+            Principal::Root => CallerKind::Root,
+            Principal::Service(_) => CallerKind::Service,
+            Principal::Session(_) | Principal::User { .. } => CallerKind::UserOrRole,
+        },
+        is_own: caller.account == *resource_account,
+        resource_policy,
+        identity_policies: &caller.policies,
+        boundary: caller.boundary.as_deref(),
+        session_policies: caller.session().map_or(&[], |session| &*session.policies),
+        account_policies: &caller.account_policies,
+        endpoint_policy: facts.endpoint_policy,
+    }
 }
 
 /// The longest action: a service and the longest permission there is.
 const ACTION_BYTES_MAX: usize = 64;
 
 impl Service {
-    const fn prefix(self) -> &'static str {
+    pub const fn prefix(self) -> &'static str {
         match self {
             Self::Kms => "kms:",
             Self::Sts => "sts:",
@@ -113,107 +93,6 @@ impl Service {
         head.copy_from_slice(prefix);
         tail.copy_from_slice(permission.as_bytes());
         str::from_utf8(action).ok()
-    }
-}
-
-fn needs_context(caller: &Caller, resource_policy: Option<&PolicyDocument>) -> bool {
-    let session = caller.session().map(|session| &session.policies);
-    let identities = caller.policies.iter().chain(session.into_iter().flat_map(|policies| policies.iter()));
-    resource_policy.is_some_and(PolicyDocument::needs_context)
-        || identities.into_iter().any(|policy| policy.needs_context())
-}
-
-/// What the policies of each kind say by themselves.
-struct Verdicts {
-    identity: Verdict,
-    session: Verdict,
-    /// With accounts standing for everyone in them.
-    resource: Option<Verdict>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Allow,
-    Deny,
-    Silent,
-}
-
-impl Verdicts {
-    fn explicit_denial(&self) -> Option<Denial> {
-        let kinds = [
-            (Some(self.identity), Denial::ExplicitIdentity),
-            (Some(self.session), Denial::ExplicitSession),
-            (self.resource, Denial::ExplicitResource),
-        ];
-        kinds.into_iter().find(|(verdict, _)| *verdict == Some(Verdict::Deny)).map(|(_, denial)| denial)
-    }
-
-    fn identity_denial(&self) -> Option<Denial> {
-        (self.identity != Verdict::Allow).then_some(Denial::NoIdentityAllows)
-    }
-
-    fn session_denial(&self) -> Option<Denial> {
-        (self.session != Verdict::Allow).then_some(Denial::NoSessionAllows)
-    }
-
-    /// All must allow.
-    fn foreign_denial(&self) -> Option<Denial> {
-        let resource = (self.resource != Some(Verdict::Allow)).then_some(Denial::NoResourceAllows);
-        resource.or(self.identity_denial()).or(self.session_denial())
-    }
-}
-
-/// Why a caller of the account that owns the resource may not, if it may not.
-fn own_denial(verdicts: &Verdicts, policy: &PolicyDocument, request: &Request<'_>) -> Option<Denial> {
-    if verdicts.resource != Some(Verdict::Allow) {
-        return Some(Denial::NoResourceAllows);
-    }
-    let is_direct = || verdict(evaluate_without_delegation(request, &[policy])) == Verdict::Allow;
-    let is_exact = || verdict(evaluate_for_exact_name(request, &[policy])) == Verdict::Allow;
-    if verdicts.identity != Verdict::Allow && !is_direct() {
-        return Some(Denial::NoIdentityAllows);
-    }
-    if verdicts.session != Verdict::Allow && !is_exact() {
-        return Some(Denial::NoSessionAllows);
-    }
-    None
-}
-
-/// The root user may do everything that is left to identity policies; none is attached to it.
-fn identity_verdict(caller: &Caller, request: &Request<'_>) -> Verdict {
-    if caller.is_root() {
-        return Verdict::Allow;
-    }
-    verdict_of_all(caller.policies.iter().map(AsRef::as_ref), request)
-}
-
-/// Without session policies a session may do what its role may.
-fn session_verdict(caller: &Caller, request: &Request<'_>) -> Verdict {
-    match caller.session() {
-        Some(session) if !session.policies.is_empty() => {
-            verdict_of_all(session.policies.iter().map(AsRef::as_ref), request)
-        }
-        Some(_) | None => Verdict::Allow,
-    }
-}
-
-fn verdict_of_all<'p>(policies: impl Iterator<Item = &'p PolicyDocument>, request: &Request<'_>) -> Verdict {
-    let mut result = Verdict::Silent;
-    for policy in policies {
-        match verdict(evaluate(request, &[policy])) {
-            Verdict::Deny => return Verdict::Deny,
-            Verdict::Allow => result = Verdict::Allow,
-            Verdict::Silent => {}
-        }
-    }
-    result
-}
-
-fn verdict(decision: Decision<'_>) -> Verdict {
-    match decision {
-        Decision::Allow { .. } => Verdict::Allow,
-        Decision::ExplicitDeny { .. } => Verdict::Deny,
-        Decision::ImplicitDeny => Verdict::Silent,
     }
 }
 

@@ -3,7 +3,7 @@
 use proxy_api::wire::RequestMetadata;
 
 use crate::domain::Action;
-use crate::policy::{Context, Decision, PolicyDocument, Principal, Request, evaluate};
+use crate::policy::{AttachedTo, Context, Finding, PolicyDocument, Principal, Request, evaluate};
 
 /// The condition keys that a request can have; each is absent where the request does not have it.
 ///
@@ -78,12 +78,10 @@ impl Authorizer {
             resource: text(question.metadata.kms_key_arn.as_ref()),
             context: context(question),
         };
-        match evaluate(&request, &[policy]) {
-            Decision::Allow { statement } => Ruling::Allowed { statement: Some(statement.to_string()) },
-            Decision::ExplicitDeny { statement } => {
-                Ruling::Denied { reason: format!("denied by `{statement}`") }
-            }
-            Decision::ImplicitDeny => Ruling::Denied { reason: "no statement allows it".to_owned() },
+        match evaluate(&request, AttachedTo::Resource, policy) {
+            Finding::Allows { statement, .. } => Ruling::Allowed { statement: Some(statement.to_string()) },
+            Finding::Denies { statement } => Ruling::Denied { reason: format!("denied by `{statement}`") },
+            Finding::Silent => Ruling::Denied { reason: "no statement allows it".to_owned() },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod alias;
+mod audit;
 mod authentication;
 mod blob;
 mod encryption_algorithm;
@@ -14,6 +15,7 @@ mod model;
 mod operation;
 mod operations;
 mod page;
+pub mod permissions;
 mod quota;
 mod request_id;
 mod response;

@@ -7,7 +7,7 @@ use crate::policy::pattern::Pattern;
 use crate::policy::pattern::Piece;
 use crate::policy::pattern::Syntax;
 use crate::policy::pattern::pieces;
-use crate::policy::request::Context;
+use crate::policy::request::View;
 
 const COMPONENTS: usize = 6;
 
@@ -73,7 +73,7 @@ impl ArnPattern {
         }
     }
 
-    pub(super) fn matches(&self, text: &str, context: &Context<'_>, if_unresolved: bool) -> bool {
+    pub(super) fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
         match self {
             Self::Any => true,
             Self::Components(patterns) => {

@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde::Serializer;
 
 use crate::policy::arn::ArnPattern;
+use crate::policy::condition_key::ConditionKey;
 use crate::policy::error::Cause;
 use crate::policy::error::PolicyError;
 use crate::policy::json::Node;
 use crate::policy::pattern::Case;
 use crate::policy::pattern::Pattern;
 use crate::policy::pattern::Syntax;
-use crate::policy::request::Context;
+use crate::policy::request::View;
 use crate::policy::statement::Effect;
 use crate::policy::value::Decimal;
 use crate::policy::value::Network;
@@ -32,7 +33,7 @@ use crate::policy::written::Written;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     operator: Operator,
-    keys: Vec<(Box<str>, Vec<Written<Meaning>>)>,
+    keys: Vec<(ConditionKey, Vec<Written<Meaning>>)>,
 }
 
 /// An operator as written: a row of [`OPERATORS`] with its prefix and suffix.
@@ -151,13 +152,13 @@ impl Condition {
         let key = |(key, node): (String, Node)| {
             let values =
                 check_key(&key).and_then(|()| values(node)).map_err(|error| error.in_member(&key))?;
-            Ok((key.into(), values))
+            Ok((ConditionKey::new(&key), values))
         };
         Ok(Self { operator, keys: members.into_iter().map(key).collect::<Result<_, PolicyError>>()? })
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(|(key, _)| &**key)
+        self.keys.iter().map(|(key, _)| key.as_str())
     }
 
     pub(super) fn is_for_all_values(&self) -> bool {
@@ -169,7 +170,7 @@ impl Condition {
         self.operator.to_string()
     }
 
-    pub(super) fn holds(&self, context: &Context<'_>, effect: Effect) -> bool {
+    pub(super) fn holds(&self, context: View<'_>, effect: Effect) -> bool {
         self.keys.iter().all(|(key, wanted)| self.operator.holds(key, wanted, context, effect))
     }
 }
@@ -181,7 +182,13 @@ fn check_key(key: &str) -> Result<(), PolicyError> {
 
 impl Operator {
     /// A variable without a value makes its pattern match nothing; but no Allow is the wider for it.
-    fn holds(&self, key: &str, wanted: &[Written<Meaning>], context: &Context<'_>, effect: Effect) -> bool {
+    fn holds(
+        &self,
+        key: &ConditionKey,
+        wanted: &[Written<Meaning>],
+        context: View<'_>,
+        effect: Effect,
+    ) -> bool {
         let mut values = context.values(key);
         let is_absent = context.values(key).next().is_none();
         let Row { comparison, is_negated, .. } = *self.row;
@@ -239,7 +246,7 @@ fn parse_boolean(text: &str) -> Option<bool> {
 }
 
 impl Written<Meaning> {
-    fn matches(&self, text: &str, context: &Context<'_>, if_unresolved: bool) -> bool {
+    fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
         match &self.meaning {
             Meaning::Absence(_) => false,
             Meaning::Arn(pattern) => pattern.matches(text, context, if_unresolved),
@@ -305,7 +312,7 @@ impl fmt::Display for Operator {
 
 impl Serialize for Condition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.keys.iter().map(|(key, values)| (key, Values(values))))
+        serializer.collect_map(self.keys.iter().map(|(key, values)| (key.as_str(), Values(values))))
     }
 }
 

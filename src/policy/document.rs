@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
+use crate::policy::action_index::ActionIndex;
+use crate::policy::action_index::MustAsk;
 use crate::policy::error::Cause;
 use crate::policy::error::PolicyError;
 use crate::policy::json::Node;
@@ -27,6 +29,7 @@ pub struct PolicyDocument {
     version: Option<Version>,
     id: Option<Box<str>>,
     statements: Vec<Statement>,
+    by_action: ActionIndex,
 }
 
 /// The version of the policy language. The older one, also meant when none is given, has no policy variables:
@@ -50,7 +53,7 @@ impl PolicyDocument {
             .take("Statement", |node| parse_statements(node, variables))?
             .ok_or(Cause::MissingElement("Statement"))?;
         members.finish()?;
-        Ok(Self { version, id, statements })
+        Ok(Self { version, id, by_action: index(&statements), statements })
     }
 
     /// Every condition key the policy tests, with repetitions, so that whoever knows the keys of its requests can
@@ -79,6 +82,7 @@ impl PolicyDocument {
     #[must_use]
     pub fn for_a_key(mut self) -> Self {
         self.statements.retain(Statement::names_resources);
+        self.by_action = index(&self.statements);
         self
     }
 
@@ -98,9 +102,21 @@ impl PolicyDocument {
         self.statements.iter().all(Statement::names_resources)
     }
 
-    pub(super) fn statements(&self) -> &[Statement] {
-        &self.statements
+    /// The statements that can be about an action, with their numbers counted from one, and whether they have to be
+    /// asked still.
+    pub(super) fn statements_about(
+        &self,
+        action: &str,
+    ) -> impl Iterator<Item = (usize, &Statement, MustAsk)> {
+        let numbered = |(position, must_ask): (usize, MustAsk)| {
+            self.statements.get(position).map(|statement| (position + 1, statement, must_ask))
+        };
+        self.by_action.about(action).filter_map(numbered)
     }
+}
+
+fn index(statements: &[Statement]) -> ActionIndex {
+    ActionIndex::new(statements.iter().map(Statement::literal_actions))
 }
 
 /// A list of statements, or one alone.

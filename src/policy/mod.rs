@@ -1,7 +1,9 @@
 //! The IAM JSON policy language: read once, then evaluated without I/O, clock or failure.
 
+mod action_index;
 mod arn;
 mod condition;
+mod condition_key;
 mod document;
 mod error;
 mod json;
@@ -20,38 +22,28 @@ pub use document::STATEMENTS_MAX;
 pub use error::Cause;
 pub use error::PolicyError;
 pub use json::VALUES_MAX;
+pub use principal::Naming;
+pub use request::AttachedTo;
 pub use request::Context;
 pub use request::Principal;
 pub use request::Request;
 
-use crate::policy::principal::AccountScope;
 use crate::policy::statement::Effect;
 
-/// What the policies say about a request.
+/// What one policy says about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision<'p> {
-    /// Allowed, by this statement.
-    Allow { statement: StatementRef<'p> },
-    /// Denied, by this statement, whatever others allow.
-    ExplicitDeny { statement: StatementRef<'p> },
+pub enum Finding<'p> {
+    /// This statement allows it, by this name of the caller: of several, the strongest name, and of those the first.
+    Allows { statement: StatementRef<'p>, naming: Naming },
+    /// This statement denies it, the first if there are several.
+    Denies { statement: StatementRef<'p> },
     /// No statement is about this request.
-    ImplicitDeny,
-}
-
-impl Decision<'_> {
-    pub fn is_allow(&self) -> bool {
-        match self {
-            Self::Allow { .. } => true,
-            Self::ExplicitDeny { .. } | Self::ImplicitDeny => false,
-        }
-    }
+    Silent,
 }
 
 /// Names a statement for people: by its `Sid`, else by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementRef<'p> {
-    /// The place of its policy among those evaluated, counted from zero.
-    pub policy_index: usize,
     /// Its place in the policy, counted from one.
     pub number: usize,
     pub sid: Option<&'p str>,
@@ -66,45 +58,63 @@ impl fmt::Display for StatementRef<'_> {
     }
 }
 
-/// Decides a request: the first Deny that applies, else the first Allow that applies, else an implicit deny.
-pub fn evaluate<'p>(request: &Request<'_>, policies: &[&'p PolicyDocument]) -> Decision<'p> {
-    decide(request, policies, AccountScope::AllIdentities)
-}
-
-/// The same, but naming an account in an Allow means its root user alone, not that the account may pass the
-/// permission on to its users and roles.
-pub fn evaluate_without_delegation<'p>(
+/// What a policy says about a request. One that names no principals is about the identity it is attached to.
+pub fn evaluate<'p>(
     request: &Request<'_>,
-    policies: &[&'p PolicyDocument],
-) -> Decision<'p> {
-    decide(request, policies, AccountScope::RootUser)
-}
-
-/// The same, but an Allow must name the caller exactly: an account, `*` or the role of a session does not.
-pub fn evaluate_for_exact_name<'p>(request: &Request<'_>, policies: &[&'p PolicyDocument]) -> Decision<'p> {
-    decide(request, policies, AccountScope::Nobody)
-}
-
-fn decide<'p>(
-    request: &Request<'_>,
-    policies: &[&'p PolicyDocument],
-    accounts: AccountScope,
-) -> Decision<'p> {
-    let mut allowed = None;
-    for (policy_index, policy) in policies.iter().enumerate() {
-        for (number, statement) in (1..).zip(policy.statements()) {
-            let is_settled = statement.effect == Effect::Allow && allowed.is_some();
-            if is_settled || !statement.applies(request, accounts) {
-                continue;
-            }
-            let statement_ref = StatementRef { policy_index, number, sid: statement.sid.as_deref() };
-            match statement.effect {
-                Effect::Allow => allowed = Some(statement_ref),
-                Effect::Deny => return Decision::ExplicitDeny { statement: statement_ref },
-            }
+    attached_to: AttachedTo,
+    policy: &'p PolicyDocument,
+) -> Finding<'p> {
+    let view = request.context.seen_from(attached_to);
+    let mut found = Found::default();
+    for (number, statement, must_ask) in policy.statements_about(request.action) {
+        if found.is_settled_before(statement.effect, number) {
+            continue;
+        }
+        if let Some(naming) = statement.applies(request, view, must_ask) {
+            found.add(statement.effect, naming, StatementRef { number, sid: statement.sid.as_deref() });
         }
     }
-    allowed.map_or(Decision::ImplicitDeny, |statement| Decision::Allow { statement })
+    match found {
+        Found { denied: Some(statement), .. } => Finding::Denies { statement },
+        Found { allowed: Some((naming, statement)), .. } => Finding::Allows { statement, naming },
+        Found { denied: None, allowed: None } => Finding::Silent,
+    }
+}
+
+/// The best statements so far.
+#[derive(Default)]
+struct Found<'p> {
+    denied: Option<StatementRef<'p>>,
+    allowed: Option<(Naming, StatementRef<'p>)>,
+}
+
+impl<'p> Found<'p> {
+    /// Whether a statement can change nothing any more.
+    fn is_settled_before(&self, effect: Effect, number: usize) -> bool {
+        let is_later = |found: &StatementRef<'_>| found.number < number;
+        match effect {
+            Effect::Allow => {
+                let best = self.allowed.as_ref().filter(|(naming, _)| *naming == Naming::Exactly);
+                self.denied.is_some() || best.is_some_and(|(_, found)| is_later(found))
+            }
+            Effect::Deny => self.denied.as_ref().is_some_and(is_later),
+        }
+    }
+
+    fn add(&mut self, effect: Effect, naming: Naming, statement: StatementRef<'p>) {
+        match effect {
+            Effect::Allow => {
+                let rank = |naming, number: usize| (naming, std::cmp::Reverse(number));
+                let is_better = self
+                    .allowed
+                    .is_none_or(|(best, found)| rank(naming, statement.number) > rank(best, found.number));
+                if is_better {
+                    self.allowed = Some((naming, statement));
+                }
+            }
+            Effect::Deny => self.denied = Some(statement),
+        }
+    }
 }
 
 #[cfg(test)]

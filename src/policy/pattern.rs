@@ -1,8 +1,9 @@
 //! Patterns with wildcards and policy variables, and how a text is matched against one.
 
+use crate::policy::condition_key::ConditionKey;
 use crate::policy::error::Cause;
 use crate::policy::error::PolicyError;
-use crate::policy::request::Context;
+use crate::policy::request::View;
 
 /// What the characters of a pattern mean; it depends on the element and on the policy's version.
 #[derive(Clone, Copy)]
@@ -35,7 +36,7 @@ pub(super) enum Piece {
     Text(Box<str>),
     /// `${key}` or `${key, 'default'}`. What it stands for is meant literally, wildcards and all.
     Variable {
-        key: Box<str>,
+        key: ConditionKey,
         default: Option<Box<str>>,
     },
 }
@@ -49,12 +50,20 @@ impl Pattern {
         Self { case, pieces: pieces.into_boxed_slice() }
     }
 
+    /// The only text that it matches, but for case, if there is only one.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match &*self.pieces {
+            [Piece::Text(text)] => Some(text),
+            [] | [Piece::AnyOne | Piece::AnyRun | Piece::Variable { .. }] | [_, _, ..] => None,
+        }
+    }
+
     pub(super) fn has_variables(&self) -> bool {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Variable { .. }))
     }
 
     /// `if_unresolved` is the answer when a variable has neither a value in the context nor a default.
-    pub(super) fn matches(&self, text: &str, context: &Context<'_>, if_unresolved: bool) -> bool {
+    pub(super) fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
         if !self.pieces.iter().all(|piece| piece.is_resolved(context)) {
             return if_unresolved;
         }
@@ -92,7 +101,7 @@ impl Pattern {
         &self,
         pieces: &'p [Piece],
         text: &'t str,
-        context: &Context<'_>,
+        context: View<'_>,
     ) -> Option<(&'p [Piece], &'t str)> {
         let (first, after) = pieces.split_first()?;
         let rest = match first {
@@ -115,7 +124,7 @@ impl Pattern {
 }
 
 impl Piece {
-    fn is_resolved(&self, context: &Context<'_>) -> bool {
+    fn is_resolved(&self, context: View<'_>) -> bool {
         match self {
             Self::Variable { .. } => self.value(context).is_some(),
             Self::AnyOne | Self::AnyRun | Self::Text(_) => true,
@@ -123,7 +132,7 @@ impl Piece {
     }
 
     /// What a variable stands for. A key with several values stands for none of them.
-    fn value<'a>(&'a self, context: &'a Context<'_>) -> Option<&'a str> {
+    fn value<'a>(&'a self, context: View<'a>) -> Option<&'a str> {
         match self {
             Self::Variable { key, default } => context.single(key).or(default.as_deref()),
             Self::AnyOne | Self::AnyRun | Self::Text(_) => None,
@@ -216,5 +225,5 @@ fn variable(inside: &str) -> Result<Piece, PolicyError> {
     if key.is_empty() || is_illegal(key) || default.is_some_and(is_illegal) {
         return Err(Cause::InvalidVariable.into());
     }
-    Ok(Piece::Variable { key: key.into(), default: default.map(Box::from) })
+    Ok(Piece::Variable { key: ConditionKey::new(key), default: default.map(Box::from) })
 }

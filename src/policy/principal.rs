@@ -43,15 +43,15 @@ pub(super) enum Named {
     Role { partition: Box<str>, account: Box<str>, name: Box<str> },
 }
 
-/// Whom an account stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccountScope {
-    /// Everyone in it: as a `Principal`.
-    AllIdentities,
-    /// Its root user only: as a `NotPrincipal`, where AWS wants the account listed beside the identities meant.
-    RootUser,
-    /// Nobody, and neither does `*`, nor a role for its sessions: only a caller's exact name counts.
-    Nobody,
+/// By which name a policy means a caller, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Naming {
+    /// By its account, which may pass the permission on to it.
+    Account,
+    /// Together with others: by `*`, or as a session by its role.
+    WithOthers,
+    /// By its own name.
+    Exactly,
 }
 
 impl Principals {
@@ -67,13 +67,26 @@ impl Principals {
         types.into_iter().map(parse_type).collect::<Result<_, _>>().map(Self::Listed)
     }
 
-    pub(super) fn include(&self, caller: &Principal<'_>, scope: AccountScope) -> bool {
+    /// By which name they mean the caller, the strongest if there are several.
+    pub(super) fn name(&self, caller: &Principal<'_>) -> Option<Naming> {
         match self {
-            Self::Everyone => scope != AccountScope::Nobody,
+            Self::Everyone => Some(Naming::WithOthers),
             Self::Listed(types) => {
-                types.iter().flat_map(|(_, entries)| entries).any(|entry| entry.is(caller, scope))
+                types.iter().flat_map(|(_, entries)| entries).filter_map(|entry| entry.name(caller)).max()
             }
         }
+    }
+
+    /// Whether a statement about everyone but these is not about the caller. An account is listed beside the
+    /// identities that are meant, and spares its root user only.
+    pub(super) fn spare(&self, caller: &Principal<'_>) -> bool {
+        if caller.has_boundary() {
+            return false;
+        }
+        self.name(caller).is_some_and(|naming| match naming {
+            Naming::Account => caller.arn().is_some_and(|arn| arn.resource == "root"),
+            Naming::WithOthers | Naming::Exactly => true,
+        })
     }
 
     pub(super) fn include_everyone(&self) -> bool {
@@ -168,25 +181,18 @@ fn is_session(text: &str) -> bool {
 }
 
 impl Written<Named> {
-    fn is(&self, caller: &Principal<'_>, scope: AccountScope) -> bool {
+    fn name(&self, caller: &Principal<'_>) -> Option<Naming> {
+        let is_exact = || *self.source == *caller.as_str();
         match &self.meaning {
-            Named::Account(id) => {
-                let in_scope = match scope {
-                    AccountScope::AllIdentities => true,
-                    AccountScope::RootUser => caller.arn().is_some_and(|arn| arn.resource == "root"),
-                    AccountScope::Nobody => false,
-                };
-                in_scope && caller.account() == Some(id)
-            }
-            Named::Everyone => scope != AccountScope::Nobody,
-            Named::Role { .. } if scope == AccountScope::Nobody => *self.source == *caller.as_str(),
-            Named::Exactly => *self.source == *caller.as_str(),
+            Named::Account(id) => (caller.account() == Some(id)).then_some(Naming::Account),
+            Named::Everyone => Some(Naming::WithOthers),
+            Named::Exactly => is_exact().then_some(Naming::Exactly),
             Named::Role { partition, account, name } => {
-                let session_role = caller.arn().filter(|arn| arn.service == "sts").and_then(|arn| {
-                    let (role, _) = arn.resource.strip_prefix("assumed-role/")?.split_once('/')?;
-                    Some((arn.partition, arn.account, role))
-                });
-                *self.source == *caller.as_str() || session_role == Some((partition, account, name))
+                let is_session = caller.session_role() == Some(name)
+                    && caller
+                        .arn()
+                        .is_some_and(|arn| arn.account == &**account && arn.partition == &**partition);
+                if is_session { Some(Naming::WithOthers) } else { is_exact().then_some(Naming::Exactly) }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::policy::arn::Arn;
+use crate::policy::condition_key::{ConditionKey, Fingerprint};
 
 /// One request for authorization.
 #[derive(Clone, Debug)]
@@ -20,11 +21,26 @@ pub struct Request<'a> {
 pub struct Principal<'a> {
     text: &'a str,
     arn: Option<Arn<'a>>,
+    /// Of a role session, the name of its role.
+    session_role: Option<&'a str>,
+    has_boundary: bool,
 }
 
 impl<'a> Principal<'a> {
     pub fn new(text: &'a str) -> Self {
-        Self { text, arn: Arn::parse(text) }
+        let arn = Arn::parse(text);
+        let session_role = arn.filter(|arn| arn.service == "sts").and_then(|arn| {
+            let (role, _) = arn.resource.strip_prefix("assumed-role/")?.split_once('/')?;
+            Some(role)
+        });
+        Self { text, arn, session_role, has_boundary: false }
+    }
+
+    /// Whether the identity has a permissions boundary: a Deny with `NotPrincipal` spares none that has one (IAM User
+    /// Guide, Permissions boundaries for IAM entities).
+    #[must_use]
+    pub fn with_boundary(self, has_boundary: bool) -> Self {
+        Self { has_boundary, ..self }
     }
 
     pub fn as_str(&self) -> &'a str {
@@ -39,13 +55,36 @@ impl<'a> Principal<'a> {
     pub(super) fn arn(&self) -> Option<Arn<'a>> {
         self.arn
     }
+
+    pub(super) fn session_role(&self) -> Option<&'a str> {
+        self.session_role
+    }
+
+    pub(super) fn has_boundary(&self) -> bool {
+        self.has_boundary
+    }
+}
+
+/// What a policy is attached to; some condition keys are there for policies of identities only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachedTo {
+    Identity,
+    Resource,
 }
 
 /// The condition keys of a request and their values. Keys are compared without regard to case; a key may have
 /// several values, and one with no value is absent.
 #[derive(Clone, Debug, Default)]
 pub struct Context<'a> {
-    entries: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    entries: Vec<Entry<'a>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry<'a> {
+    key: Cow<'a, str>,
+    fingerprint: Fingerprint,
+    value: Cow<'a, str>,
+    is_for_identities_only: bool,
 }
 
 impl<'a> Context<'a> {
@@ -53,11 +92,21 @@ impl<'a> Context<'a> {
         Self::default()
     }
 
+    /// With room for this many values.
+    pub fn with_capacity(values: usize) -> Self {
+        Self { entries: Vec::with_capacity(values) }
+    }
+
     /// Adds one value of a key.
     #[must_use]
-    pub fn with(mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
-        self.entries.push((key.into(), value.into()));
-        self
+    pub fn with(self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
+        self.and(key.into(), value.into(), false)
+    }
+
+    /// Adds one value of a key that policies of resources do not see.
+    #[must_use]
+    pub fn with_for_identities(self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
+        self.and(key.into(), value.into(), true)
     }
 
     /// Adds a value if there is one; otherwise the key stays absent.
@@ -69,12 +118,36 @@ impl<'a> Context<'a> {
         }
     }
 
-    pub(super) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| &**value)
+    fn and(mut self, key: Cow<'a, str>, value: Cow<'a, str>, is_for_identities_only: bool) -> Self {
+        let fingerprint = Fingerprint::of(&key);
+        self.entries.push(Entry { key, fingerprint, value, is_for_identities_only });
+        self
+    }
+
+    pub(super) fn seen_from(&self, attached_to: AttachedTo) -> View<'_> {
+        View { entries: &self.entries, attached_to }
+    }
+}
+
+/// A context as a policy of this kind sees it.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    entries: &'a [Entry<'a>],
+    attached_to: AttachedTo,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn values(&self, key: &ConditionKey) -> impl Iterator<Item = &'a str> {
+        let is_of_identity = self.attached_to == AttachedTo::Identity;
+        self.entries
+            .iter()
+            .filter(move |entry| is_of_identity || !entry.is_for_identities_only)
+            .filter(move |entry| key.is(entry.fingerprint, &entry.key))
+            .map(|entry| &*entry.value)
     }
 
     /// The value of a key that has exactly one.
-    pub(super) fn single(&self, key: &str) -> Option<&str> {
+    pub(super) fn single(&self, key: &ConditionKey) -> Option<&'a str> {
         let mut values = self.values(key);
         values.next().filter(|_| values.next().is_none())
     }

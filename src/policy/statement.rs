@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
+use crate::policy::action_index::MustAsk;
 use crate::policy::arn::ArnPattern;
 use crate::policy::condition::Condition;
 use crate::policy::error::Cause;
@@ -13,9 +14,11 @@ use crate::policy::json::Node;
 use crate::policy::pattern::Case;
 use crate::policy::pattern::Pattern;
 use crate::policy::pattern::Syntax;
-use crate::policy::principal::AccountScope;
+use crate::policy::principal::Naming;
 use crate::policy::principal::Principals;
+use crate::policy::request::Principal;
 use crate::policy::request::Request;
+use crate::policy::request::View;
 use crate::policy::written::Values;
 use crate::policy::written::Written;
 
@@ -50,21 +53,26 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    /// `accounts` says whom an Allow means by naming an account; a Deny always means everyone in it.
-    pub(super) fn applies(&self, request: &Request<'_>, accounts: AccountScope) -> bool {
-        let accounts = match self.effect {
-            Effect::Allow => accounts,
-            Effect::Deny => AccountScope::AllIdentities,
-        };
-        self.applies_to_action(request)
-            && self.applies_to_principal(request, accounts)
-            && self.applies_to_resource(request)
-            && self.conditions.iter().all(|condition| condition.holds(&request.context, self.effect))
+    /// Whether it is about the request, and if so, by which name it means the caller.
+    pub(super) fn applies(&self, request: &Request<'_>, view: View<'_>, action: MustAsk) -> Option<Naming> {
+        if action == MustAsk::Yes && !self.applies_to_action(request, view) {
+            return None;
+        }
+        let naming = self.names(&request.principal)?;
+        let is_about = self.applies_to_resource(request, view)
+            && self.conditions.iter().all(|condition| condition.holds(view, self.effect));
+        is_about.then_some(naming)
     }
 
-    fn applies_to_action(&self, request: &Request<'_>) -> bool {
+    /// The actions it names, if it names them all without wildcards.
+    pub(super) fn literal_actions(&self) -> Option<Vec<&str>> {
+        let Selector::Only(actions) = &self.actions else { return None };
+        actions.iter().map(|action| action.meaning.literal()).collect()
+    }
+
+    fn applies_to_action(&self, request: &Request<'_>, view: View<'_>) -> bool {
         let is_in = |actions: &Actions| {
-            actions.iter().any(|action| action.meaning.matches(request.action, &request.context, false))
+            actions.iter().any(|action| action.meaning.matches(request.action, view, false))
         };
         match &self.actions {
             Selector::AllBut(actions) => !is_in(actions),
@@ -72,20 +80,19 @@ impl Statement {
         }
     }
 
-    fn applies_to_principal(&self, request: &Request<'_>, accounts: AccountScope) -> bool {
+    fn names(&self, caller: &Principal<'_>) -> Option<Naming> {
         match &self.principals {
-            None => accounts != AccountScope::Nobody,
-            Some(Selector::AllBut(principals)) => {
-                !principals.include(&request.principal, AccountScope::RootUser)
-            }
-            Some(Selector::Only(principals)) => principals.include(&request.principal, accounts),
+            // Of a policy of an identity, which is about that identity.
+            None => Some(Naming::Exactly),
+            Some(Selector::AllBut(principals)) => (!principals.spare(caller)).then_some(Naming::WithOthers),
+            Some(Selector::Only(principals)) => principals.name(caller),
         }
     }
 
-    fn applies_to_resource(&self, request: &Request<'_>) -> bool {
+    fn applies_to_resource(&self, request: &Request<'_>, view: View<'_>) -> bool {
         let is_in = |resources: &Resources, if_unresolved| {
             let matches = |resource: &Written<ArnPattern>| {
-                resource.meaning.matches(request.resource, &request.context, if_unresolved)
+                resource.meaning.matches(request.resource, view, if_unresolved)
             };
             resources.iter().any(matches)
         };

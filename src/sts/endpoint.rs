@@ -109,6 +109,8 @@ impl Responder for Endpoint {
             secure_transport: connection.tls.is_some(),
             user_agent,
             unix_seconds: self.parts.clock.unix_seconds(),
+            vpc: None,
+            endpoint_policy: None,
         };
         let served = match &body {
             Ok(body) => {

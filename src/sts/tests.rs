@@ -123,6 +123,8 @@ impl Sts {
             secure_transport: true,
             user_agent: None,
             unix_seconds: NOW,
+            vpc: None,
+            endpoint_policy: None,
         };
         let served = self.0.respond(&request(headers, form), &facts, "id-1");
         assert_eq!(served.response.headers()["content-type"], "text/xml");

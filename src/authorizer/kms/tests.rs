@@ -1,13 +1,16 @@
 //! The truth table of authorization, and laws that hold whatever the policies.
 
 use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
-use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
-use crate::domain::kms::{AccountId, Region};
-use crate::identity::kms::{Caller, Policies, Principal, Session};
+use crate::authorizer::evaluation::{Denial, Layer};
+use crate::authorizer::facts::RequestFacts;
+use crate::authorizer::kms::{Question, Ruling, Service, rule};
+use crate::domain::kms::AccountId;
+use crate::identity::kms::{Caller, NamedPolicy, Policies, Principal, Session};
 use crate::policy::{Context, PolicyDocument};
 
 const OWN: &str = "111122223333";
@@ -22,7 +25,11 @@ fn policy(statements: &str) -> PolicyDocument {
 }
 
 fn policies(statements: &str) -> Policies {
-    if statements.is_empty() { Arc::from([]) } else { Arc::from([Arc::new(policy(statements))]) }
+    if statements.is_empty() {
+        Arc::from([])
+    } else {
+        Arc::from([NamedPolicy::new("policy", policy(statements))])
+    }
 }
 
 /// An effect for somebody, in a key policy.
@@ -33,14 +40,10 @@ fn of(effect: &str, principal: &str) -> String {
 fn caller(account: &str, principal: Principal, resource: &str, identity: &str) -> Caller {
     let service = if matches!(principal, Principal::Session(_)) { "sts" } else { "iam" };
     Caller {
-        account: AccountId::parse(account).unwrap(),
-        region: Region::parse("eu-central-1").unwrap(),
-        access_key_id: Arc::from("AKIA"),
         principal,
         arn: Arc::from(format!("arn:aws:{service}::{account}:{resource}")),
-        user_id: Arc::from("AIDA"),
         policies: policies(identity),
-        tags: Arc::from([]),
+        ..Caller::of_root_user(account, "eu-central-1")
     }
 }
 
@@ -58,13 +61,12 @@ fn session(account: &str, identity: &str, session: &str) -> Caller {
         role_name: Arc::from("ops"),
         name: "s".to_owned(),
         policies: policies(session),
-        issued_unix_seconds: 0,
         transitive_tags: Vec::new(),
     }));
     caller(account, principal, "assumed-role/ops/s", identity)
 }
 
-fn decide(caller: &Caller, key_policy: Option<&str>) -> Ruling {
+fn decide(caller: &Caller, key_policy: Option<&str>) -> Decided {
     let document = key_policy.map(policy);
     ask(caller, document.as_ref(), Context::new)
 }
@@ -73,28 +75,52 @@ fn ask<'a>(
     caller: &'a Caller,
     resource_policy: Option<&'a PolicyDocument>,
     context: impl FnOnce() -> Context<'a>,
-) -> Ruling {
+) -> Decided {
     static ACCOUNT: LazyLock<AccountId> = LazyLock::new(|| AccountId::parse(OWN).unwrap());
     let question = Question {
         caller,
+        facts: &FACTS,
         service: Service::Kms,
         permission: "Decrypt",
         resource: KEY,
         resource_account: &ACCOUNT,
         resource_policy,
     };
-    rule(question, context)
+    match rule(question, context) {
+        Ruling::Allowed => Ok(()),
+        Ruling::Denied(Denial { layer, explicit: Some(_) }) => Err((layer, Deny::Explicit)),
+        Ruling::Denied(Denial { layer, explicit: None }) => Err((layer, Deny::Implicit)),
+    }
 }
 
-const YES: Ruling = Ruling::Allowed;
+const FACTS: RequestFacts<'static> = RequestFacts {
+    source_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    secure_transport: true,
+    user_agent: None,
+    unix_seconds: 0,
+    vpc: None,
+    endpoint_policy: None,
+};
 
-const fn no(denial: Denial) -> Ruling {
-    Ruling::Denied(denial)
+/// Allowed, or the policies that deny it, explicitly or not.
+type Decided = Result<(), (Layer, Deny)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deny {
+    Explicit,
+    Implicit,
 }
+
+const YES: Decided = Ok(());
+const EXPLICIT_IDENTITY: Decided = Err((Layer::Identity, Deny::Explicit));
+const EXPLICIT_RESOURCE: Decided = Err((Layer::Resource, Deny::Explicit));
+const EXPLICIT_SESSION: Decided = Err((Layer::Session, Deny::Explicit));
+const IMPLICIT_IDENTITY: Decided = Err((Layer::Identity, Deny::Implicit));
+const IMPLICIT_RESOURCE: Decided = Err((Layer::Resource, Deny::Implicit));
+const IMPLICIT_SESSION: Decided = Err((Layer::Session, Deny::Implicit));
 
 #[test]
 fn in_the_account_of_the_key_the_key_policy_decides_or_delegates() {
-    use Denial::{ExplicitIdentity, ExplicitResource, NoIdentityAllows, NoResourceAllows};
     let (alice, delegate, everyone) =
         (of("Allow", "arn:aws:iam::111122223333:user/alice"), of("Allow", OWN), of("Allow", "*"));
     let bob = of("Allow", "arn:aws:iam::111122223333:user/bob");
@@ -103,10 +129,10 @@ fn in_the_account_of_the_key_the_key_policy_decides_or_delegates() {
         ("named", "", &alice, YES),
         ("everyone", "", &everyone, YES),
         ("delegated, allowed", ALLOW, &delegate, YES),
-        ("delegated, silent", "", &delegate, no(NoIdentityAllows)),
-        ("another is named", ALLOW, &bob, no(NoResourceAllows)),
-        ("named, denied by identity", DENY, &alice, no(ExplicitIdentity)),
-        ("named, denied by key policy", ALLOW, &denied, no(ExplicitResource)),
+        ("delegated, silent", "", &delegate, IMPLICIT_IDENTITY),
+        ("another is named", ALLOW, &bob, IMPLICIT_RESOURCE),
+        ("named, denied by identity", DENY, &alice, EXPLICIT_IDENTITY),
+        ("named, denied by key policy", ALLOW, &denied, EXPLICIT_RESOURCE),
     ] {
         assert_eq!(decide(&user(OWN, identity), Some(key_policy)), expected, "{name}");
     }
@@ -117,36 +143,34 @@ fn the_root_user_has_what_the_key_policy_gives_its_account() {
     let alice = of("Allow", "arn:aws:iam::111122223333:user/alice");
     assert_eq!(decide(&root(OWN), Some(&of("Allow", OWN))), YES);
     assert_eq!(decide(&root(OWN), Some(&of("Allow", "arn:aws:iam::111122223333:root"))), YES);
-    assert_eq!(decide(&root(OWN), Some(&alice)), no(Denial::NoResourceAllows));
-    assert_eq!(decide(&root(OTHER), Some(&of("Allow", OWN))), no(Denial::NoResourceAllows));
+    assert_eq!(decide(&root(OWN), Some(&alice)), IMPLICIT_RESOURCE);
+    assert_eq!(decide(&root(OTHER), Some(&of("Allow", OWN))), IMPLICIT_RESOURCE);
     assert_eq!(decide(&root(OTHER), Some(&of("Allow", OTHER))), YES);
 }
 
 #[test]
 fn from_another_account_both_must_allow() {
-    use Denial::{ExplicitIdentity, ExplicitResource, NoIdentityAllows, NoResourceAllows, NoSessionAllows};
     let (own, account) = (of("Allow", OWN), of("Allow", OTHER));
     let named = of("Allow", "arn:aws:iam::444455556666:user/alice");
     let denied = format!("{account},{}", of("Deny", "arn:aws:iam::444455556666:user/alice"));
     for (name, identity, key_policy, expected) in [
         ("account and identity", ALLOW, &account, YES),
         ("name and identity", ALLOW, &named, YES),
-        ("name alone", "", &named, no(NoIdentityAllows)),
-        ("account alone", "", &account, no(NoIdentityAllows)),
-        ("identity alone", ALLOW, &own, no(NoResourceAllows)),
-        ("denied at home", DENY, &account, no(ExplicitIdentity)),
-        ("denied by the key", ALLOW, &denied, no(ExplicitResource)),
+        ("name alone", "", &named, IMPLICIT_IDENTITY),
+        ("account alone", "", &account, IMPLICIT_IDENTITY),
+        ("identity alone", ALLOW, &own, IMPLICIT_RESOURCE),
+        ("denied at home", DENY, &account, EXPLICIT_IDENTITY),
+        ("denied by the key", ALLOW, &denied, EXPLICIT_RESOURCE),
     ] {
         assert_eq!(decide(&user(OTHER, identity), Some(key_policy)), expected, "{name}");
     }
     let by_session = of("Allow", "arn:aws:sts::444455556666:assumed-role/ops/s");
     let narrow = session(OTHER, ALLOW, r#"{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*"}"#);
-    assert_eq!(decide(&narrow, Some(&by_session)), no(NoSessionAllows));
+    assert_eq!(decide(&narrow, Some(&by_session)), IMPLICIT_SESSION);
 }
 
 #[test]
 fn a_session_policy_cuts_down_what_comes_by_the_role_but_not_what_comes_by_its_own_name() {
-    use Denial::{ExplicitSession, NoIdentityAllows, NoSessionAllows};
     let other = r#"{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*"}"#;
     let (delegate, everyone) = (of("Allow", OWN), of("Allow", "*"));
     let role = of("Allow", "arn:aws:iam::111122223333:role/ops");
@@ -155,13 +179,13 @@ fn a_session_policy_cuts_down_what_comes_by_the_role_but_not_what_comes_by_its_o
         ("no session policy, role named", "", "", &role, YES),
         ("no session policy, delegated", ALLOW, "", &delegate, YES),
         ("delegated, session allows", ALLOW, ALLOW, &delegate, YES),
-        ("delegated, session silent", ALLOW, other, &delegate, no(NoSessionAllows)),
-        ("delegated, role silent", "", ALLOW, &delegate, no(NoIdentityAllows)),
+        ("delegated, session silent", ALLOW, other, &delegate, IMPLICIT_SESSION),
+        ("delegated, role silent", "", ALLOW, &delegate, IMPLICIT_IDENTITY),
         ("role named, session allows", "", ALLOW, &role, YES),
-        ("role named, session silent", ALLOW, other, &role, no(NoSessionAllows)),
-        ("everyone, session silent", ALLOW, other, &everyone, no(NoSessionAllows)),
+        ("role named, session silent", ALLOW, other, &role, IMPLICIT_SESSION),
+        ("everyone, session silent", ALLOW, other, &everyone, IMPLICIT_SESSION),
         ("session named, session silent", "", other, &name, YES),
-        ("session named, session denies", "", DENY, &name, no(ExplicitSession)),
+        ("session named, session denies", "", DENY, &name, EXPLICIT_SESSION),
     ] {
         assert_eq!(decide(&session(OWN, identity, session_policy), Some(key_policy)), expected, "{case}");
     }
@@ -171,9 +195,9 @@ fn a_session_policy_cuts_down_what_comes_by_the_role_but_not_what_comes_by_its_o
 fn without_a_key_policy_the_identity_decides_in_its_own_account_only() {
     assert_eq!(decide(&user(OWN, ALLOW), None), YES);
     assert_eq!(decide(&root(OWN), None), YES);
-    assert_eq!(decide(&user(OWN, ""), None), no(Denial::NoIdentityAllows));
-    assert_eq!(decide(&session(OWN, ALLOW, DENY), None), no(Denial::ExplicitSession));
-    assert_eq!(decide(&root(OTHER), None), no(Denial::NoResourceAllows));
+    assert_eq!(decide(&user(OWN, ""), None), IMPLICIT_IDENTITY);
+    assert_eq!(decide(&session(OWN, ALLOW, DENY), None), EXPLICIT_SESSION);
+    assert_eq!(decide(&root(OTHER), None), IMPLICIT_RESOURCE);
 }
 
 #[test]

@@ -15,6 +15,14 @@ pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 pub struct Uuid([u8; UUID_CHARS]);
 
 impl Uuid {
+    /// Of version 4 (RFC 9562, section 5.4).
+    pub fn from_random(mut random: [u8; UUID_BYTES]) -> Self {
+        let [.., version, _, variant, _, _, _, _, _, _, _] = &mut random;
+        *version = (*version & 0x0f) | 0x40;
+        *variant = (*variant & 0x3f) | 0x80;
+        Self::of(&random)
+    }
+
     pub fn of(bytes: &[u8; UUID_BYTES]) -> Self {
         let mut text = [b'-'; UUID_CHARS];
         let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));

@@ -4,13 +4,17 @@ mod action;
 mod alias;
 mod capability;
 mod ciphertext;
+mod condition_key;
 mod custom_key_store;
 mod double_encryption;
 mod encryption_context;
 mod grant;
+mod grant_condition;
+mod grant_index;
 mod hex;
 mod key;
 mod key_id;
+mod permission;
 mod reference;
 mod scope;
 mod time;
@@ -20,6 +24,7 @@ pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use alias::{Alias, AliasName};
 pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
 pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX, Layers};
+pub use condition_key::{ConditionKey, TestedBy};
 pub use custom_key_store::{
     CloudHsmBacking, Connection, ConnectionErrorCode, ConnectionState, CustomKeyStore, CustomKeyStoreId,
     CustomKeyStoreType, ExternalBacking, KeyStoreBacking, KeyStoreConflict, SealedSecret, VpcEndpointService,
@@ -28,13 +33,18 @@ pub use custom_key_store::{
 use double_encryption::{INNER_LAYER_BYTES_MAX, outer_aad};
 pub use double_encryption::{InnerLayer, OuterLayer, inner_layer};
 pub use encryption_context::EncryptionContext;
+use grant::GrantOperations;
 pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};
+pub use grant_index::{
+    GrantIndex, GrantQuestion, GrantRequester, GrantedTo, KnownGrant, Permit, RequesterName,
+};
 pub use hex::Uuid;
 pub use key::{
     Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialSource, Origin, Rotation,
     RotationType, Tag, WrappedKey,
 };
 pub use key_id::{KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId};
+pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
 pub use scope::{AccountId, Region, Scope};
 pub use time::UnixMillis;

@@ -2,8 +2,8 @@
 
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
-    AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyId,
-    KeySpec, Scope,
+    AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyAction,
+    KeyId, KeySpec, Scope,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
@@ -92,8 +92,9 @@ impl Call<'_> {
     pub fn keeps_control(&self, policy: &PolicyDocument) -> bool {
         let question = Question {
             caller: self.caller(),
+            facts: self.facts(),
             service: Service::Kms,
-            permission: "PutKeyPolicy",
+            permission: KeyAction::PutKeyPolicy.permission(),
             resource: "*",
             resource_account: &self.caller().account,
             resource_policy: Some(policy),
@@ -116,17 +117,20 @@ impl Call<'_> {
             created: self.now(),
             updated: self.now(),
         };
-        Ok(to_the_end(self.kms.changes().create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
     }
 
     /// Points an alias at an open key.
     pub async fn point_alias(&self, alias: Alias, target: &OpenKey<'_>) -> Result<(), Refused> {
         let before = alias.target.clone();
         let next = Alias { target: target.key().id.clone(), updated: self.now(), ..alias };
-        Ok(to_the_end(self.kms.changes().point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
     }
 
     pub async fn delete_alias(&self, alias: Alias) -> Result<(), Refused> {
-        Ok(to_the_end(self.kms.changes().delete_alias(alias)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.delete_alias(alias)).await?)
     }
 }

@@ -5,18 +5,21 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use crate::authorizer::kms::{Denial, Question, Ruling, Service, rule};
+use tokio::sync::OnceCell;
+
+use crate::authorizer::evaluation::{Denial, Layer, Verdict};
+use crate::authorizer::kms::{Question, Ruling, Service, evaluation, rule};
 use crate::domain::kms::{
-    AccountAction, AccountId, AliasName, EncryptionContext, GrantId, Key, KeyAction, KeyId, KeyPlace,
-    KeyReference, Region, Scope, UnixMillis, Uuid, check,
+    AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantConstraints,
+    GrantOperation, Key, KeyAction, KeyId, KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis,
+    Uuid, check,
 };
-use crate::gate::kms::facts::{RequestFacts, caller_context, with_encryption_context, with_key};
+use crate::gate::kms::facts::{Conditions, RequestFacts};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
-use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas, Touched, Witness};
 use crate::identity::kms::Caller;
-use crate::policy::{Context, PolicyDocument};
 
 /// Names one request: `x-amzn-RequestId`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Call<'a> {
     now: UnixMillis,
     /// Where the first key in a custom key store is that was opened.
     opened_place: OnceLock<KeyPlace>,
+    /// Whether the audit trail knows that something is going to be changed.
+    pub(super) announced: OnceCell<()>,
 }
 
 /// What a call is made from.
@@ -38,6 +43,7 @@ pub struct Request<'a> {
     pub facts: RequestFacts<'a>,
     pub id: RequestId,
     pub deadline: Instant,
+    pub witness: &'a dyn Witness,
 }
 
 /// What a request wants to do with a key, beyond the action: what policies may test.
@@ -47,11 +53,20 @@ pub struct Use<'a> {
     pub grant_tokens: &'a [Cow<'a, str>],
     /// `kms:EncryptionAlgorithm` and the like, `aws:RequestTag/…` and `aws:TagKeys`.
     pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// Of CreateGrant.
+    pub hands_on: Option<HandedOn<'a>>,
+}
+
+/// What a new grant gives: a grantee hands on no more than it has.
+#[derive(Clone, Copy, Debug)]
+pub struct HandedOn<'a> {
+    pub operations: &'a [GrantOperation],
+    pub constraints: &'a GrantConstraints,
 }
 
 /// Which forms of key identifier an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepts {
+pub(super) enum Accepts {
     AliasesToo,
     KeysOnly,
 }
@@ -59,7 +74,7 @@ enum Accepts {
 impl<'a> Call<'a> {
     pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
         let now = kms.now();
-        Self { kms, request, now, opened_place: OnceLock::new() }
+        Self { kms, request, now, opened_place: OnceLock::new(), announced: OnceCell::new() }
     }
 
     pub fn caller(&self) -> &'a Caller {
@@ -69,6 +84,15 @@ impl<'a> Call<'a> {
     /// Where the key was that the request used, if that was in a custom key store; for the log.
     pub fn opened_place(&self) -> Option<&KeyPlace> {
         self.opened_place.get()
+    }
+
+    pub(super) fn witness(&self) -> &'a dyn Witness {
+        self.request.witness
+    }
+
+    /// What is touched is in the record, also of a call that is refused.
+    pub(super) fn touched(&self) -> &'a Touched {
+        self.request.witness.touched()
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -88,62 +112,35 @@ impl<'a> Call<'a> {
         self.kms.wake_due_work();
     }
 
+    pub(super) fn facts(&self) -> &RequestFacts<'a> {
+        &self.request.facts
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.request.deadline
     }
 
-    /// Opens the key that `reference` names, by id, ARN, alias or alias ARN: cryptographic operations, DescribeKey
-    /// and GetPublicKey (AWS KMS Developer Guide, Key identifiers).
+    /// Opens the key that `reference` names: by id or ARN, and where policies can test the alias of a request, by alias
+    /// or alias ARN (AWS KMS Developer Guide, Key identifiers). A key of another account is opened only for what other
+    /// accounts can be permitted at all.
     pub async fn open(
         &'a self,
         action: KeyAction,
         reference: &str,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        self.open_reference(action, (reference, Accepts::AliasesToo), usage).await
-    }
-
-    /// Opens a key of the caller's own account, by id or ARN: what other accounts cannot be allowed to do.
-    pub async fn open_own_key(
-        &'a self,
-        action: KeyAction,
-        reference: &str,
-        usage: Use<'_>,
-    ) -> Result<OpenKey<'a>, Refused> {
-        let key = self.open_reference(action, (reference, Accepts::KeysOnly), usage).await?;
-        if key.key().scope.account != self.request.caller.account {
-            return Err(self.forbidden(action.permission(), Some(key.arn()), Denial::NoResourceAllows));
+        let permission = action.required_permission();
+        let accepts =
+            if permission.has(ConditionKey::RequestAlias) { Accepts::AliasesToo } else { Accepts::KeysOnly };
+        let (scope, id, alias) = self.resolve(reference, accepts).await?;
+        let is_own = scope.account == self.request.caller.account;
+        if !is_own && permission.cross_account != CrossAccount::Yes {
+            return Err(self.missing(action, &scope, &id));
         }
-        Ok(key)
-    }
-
-    /// Opens the key of a grant for whoever may retire it: its retiring principal, its grantee if it may, and who
-    /// has the permission.
-    pub async fn open_for_retirement(&'a self, key_arn: &str, id: &GrantId) -> Result<OpenKey<'a>, Refused> {
-        let opened = self.open_key(KeyAction::RetireGrant, key_arn, Use::default()).await;
-        let Err(Refused::Forbidden(forbidden)) = opened else { return opened };
-        let Some(KeyReference::Arn { scope, id: key_id }) = KeyReference::parse(key_arn) else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        let grant = self.kms.store.grant(&scope, &key_id, id).await?;
-        let Some(key) = self.kms.find(&scope, &key_id).await? else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        if grant.is_some_and(|grant| grant.may_be_retired_by(self.request.caller.principal_arn())) {
-            Ok(OpenKey::new(self, key, KeyAction::RetireGrant))
-        } else {
-            Err(Refused::Forbidden(forbidden))
+        match self.kms.find(&scope, &id).await? {
+            Some(key) => self.admit(key, action, alias.as_ref(), usage).await,
+            None => Err(self.missing(action, &scope, &id)),
         }
-    }
-
-    /// Opens the key that `reference` names, by id or ARN only.
-    pub async fn open_key(
-        &'a self,
-        action: KeyAction,
-        reference: &str,
-        usage: Use<'_>,
-    ) -> Result<OpenKey<'a>, Refused> {
-        self.open_reference(action, (reference, Accepts::KeysOnly), usage).await
     }
 
     /// Opens the key that made a ciphertext. A key that is not there, or that the caller may not know of, looks
@@ -181,15 +178,14 @@ impl<'a> Call<'a> {
         resource: Option<&str>,
         usage: Use<'_>,
     ) -> Result<(), Refused> {
-        self.allow(action.permission(), (resource, &self.request.caller.account, None), || {
-            self.context(usage)
-        })
+        let permission = action.required_permission();
+        self.allow(permission, resource, usage)
     }
 
     /// Whether the identity policies of the caller allow this on an alias.
     pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
-        let account = &self.request.caller.account;
-        self.allow(action.permission(), (Some(alias_arn), account, None), || self.context(Use::default()))
+        self.touched().note_alias(&self.request.caller.account, alias_arn);
+        self.allow(action.permission_on_alias(), Some(alias_arn), Use::default())
     }
 
     /// A key of the caller's own account, by id or ARN, for a list that was allowed as a whole: its key policy is not
@@ -203,21 +199,8 @@ impl<'a> Call<'a> {
         Err(self.missing(action, &scope, &id))
     }
 
-    async fn open_reference(
-        &'a self,
-        action: KeyAction,
-        (text, accepts): (&str, Accepts),
-        usage: Use<'_>,
-    ) -> Result<OpenKey<'a>, Refused> {
-        let (scope, id, alias) = self.resolve(text, accepts).await?;
-        match self.kms.find(&scope, &id).await? {
-            Some(key) => self.admit(key, action, alias.as_ref().map(AliasName::as_str), usage).await,
-            None => Err(self.missing(action, &scope, &id)),
-        }
-    }
-
     /// Which key is meant, whether it is there or not, and by which alias.
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         text: &str,
         accepts: Accepts,
@@ -243,12 +226,12 @@ impl<'a> Call<'a> {
     }
 
     /// Whether a key of another account exists is nobody's business.
-    fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
+    pub(super) fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
         let arn = scope.arn(&format!("key/{id}"));
         if scope.account == self.request.caller.account {
             return Refused::KeyMissing { arn };
         }
-        let denial = Denial::NoResourceAllows;
+        let denial = Denial::implicit(Layer::Resource);
         self.forbidden(action.permission(), Some(&arn), denial)
     }
 
@@ -257,28 +240,33 @@ impl<'a> Call<'a> {
         &'a self,
         key: Arc<CachedKey>,
         action: KeyAction,
-        alias: Option<&str>,
+        alias: Option<&AliasName>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        let aliases_max = self.kms.quotas.aliases_per_key;
-        let context =
-            || with_key(self.context(usage), &key.key, aliases_max).with_optional("kms:RequestAlias", alias);
+        self.touched().note_key(action, &key);
+        let permission = action.required_permission();
+        let context = || {
+            self.conditions(permission, usage)
+                .with_key(&key.key, self.kms.quotas.aliases_per_key)
+                .with_request_alias(alias)
+                .into_context()
+        };
         let question = Question {
             caller: self.request.caller,
+            facts: &self.request.facts,
             service: Service::Kms,
             permission: action.permission(),
             resource: &key.arn,
             resource_account: &key.key.scope.account,
             resource_policy: Some(&key.policy),
         };
-        let granted_by = match self.ask(question, context) {
-            Ok(()) => None,
-            Err(refused) => {
-                Some(self.granted(refused, (&key.key, question), (action, usage), context).await?)
-            }
-        };
+        let evaluation = evaluation(question, context);
+        if let Verdict::Denied(denial) = evaluation.verdict(None) {
+            let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
+            granted.map_err(|denial| self.forbidden(action.permission(), Some(&key.arn), denial))?;
+        }
         let key_store = self.key_store_of(&key.key).await?;
-        let open = OpenKey::new(self, key, action).granted_by(granted_by).in_key_store(key_store);
+        let open = OpenKey::new(self, key, action).in_key_store(key_store);
         check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
     }
@@ -288,63 +276,36 @@ impl<'a> Call<'a> {
         let Some(id) = key.place.custom_key_store() else { return Ok(None) };
         self.opened_place.get_or_init(|| key.place.clone());
         match self.kms.find_key_store(&key.scope, id).await? {
-            Some(known) => Ok(Some(known)),
+            Some(known) => {
+                self.touched().note_key_store(&known);
+                Ok(Some(known))
+            }
             None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
         }
     }
 
-    fn context<'c>(&'c self, usage: Use<'c>) -> Context<'c> {
-        let mut context = caller_context(self.request.caller, &self.request.facts);
-        if let Some(encryption_context) = usage.encryption_context {
-            context = with_encryption_context(context, encryption_context);
-        }
-        for (key, value) in usage.conditions {
-            context = context.with(&**key, &**value);
-        }
-        context
+    pub(super) fn conditions<'c>(&'c self, permission: Permission, usage: Use<'c>) -> Conditions<'c> {
+        Conditions::new(permission, self.request.caller, &self.request.facts).with_use(usage)
     }
 
-    /// The context is made only if a policy depends on it.
-    fn allow<'c>(
-        &'c self,
-        permission: &'static str,
-        (resource, resource_account, resource_policy): (
-            Option<&'c str>,
-            &'c AccountId,
-            Option<&'c PolicyDocument>,
-        ),
-        context: impl FnOnce() -> Context<'c>,
-    ) -> Result<(), Refused> {
+    /// Whether the policies allow this on something of the caller's account that has no policy of its own.
+    fn allow(&self, permission: Permission, resource: Option<&str>, usage: Use<'_>) -> Result<(), Refused> {
         let question = Question {
             caller: self.request.caller,
+            facts: &self.request.facts,
             service: Service::Kms,
-            permission,
+            permission: permission.name,
             resource: resource.unwrap_or("*"),
-            resource_account,
-            resource_policy,
+            resource_account: &self.request.caller.account,
+            resource_policy: None,
         };
-        match rule(question, context) {
+        match rule(question, || self.conditions(permission, usage).into_context()) {
             Ruling::Allowed => Ok(()),
-            Ruling::Denied(denial) => Err(self.forbidden(permission, resource, denial)),
+            Ruling::Denied(denial) => Err(self.forbidden(permission.name, resource, denial)),
         }
     }
 
-    /// Whether the policies allow this on a key.
-    fn ask<'c>(&self, question: Question<'c>, context: impl FnOnce() -> Context<'c>) -> Result<(), Refused> {
-        match rule(question, context) {
-            Ruling::Allowed => Ok(()),
-            Ruling::Denied(denial) => {
-                Err(self.forbidden(question.permission, Some(question.resource), denial))
-            }
-        }
-    }
-
-    /// A grantee hands on no more than it has.
-    pub(super) fn forbidden_to_hand_on(&self, key_arn: &str) -> Refused {
-        self.forbidden(KeyAction::CreateGrant.permission(), Some(key_arn), Denial::NoResourceAllows)
-    }
-
-    fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
+    pub(super) fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

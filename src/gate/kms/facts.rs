@@ -1,45 +1,101 @@
 //! What is known of a request beyond its caller: the condition keys that policies can test.
 
+use std::borrow::Cow;
+
 use crate::authorizer::facts::global_context;
-use crate::domain::kms::{EncryptionContext, Key};
+use crate::domain::kms::{AliasName, ConditionKey, EncryptionContext, Key, Permission, TestedBy};
+use crate::gate::kms::Use;
 use crate::identity::kms::Caller;
 use crate::policy::Context;
 
-pub use crate::authorizer::facts::RequestFacts;
+pub use crate::authorizer::facts::{RequestFacts, VpcEndpoint};
 
-/// Condition keys that are the same whatever the resource.
-pub(super) fn caller_context<'a>(caller: &'a Caller, facts: &RequestFacts<'a>) -> Context<'a> {
-    global_context(caller, facts).with("kms:CallerAccount", caller.account.as_str())
+/// The condition keys of a request for one permission: only those that the permissions reference has for it.
+pub(super) struct Conditions<'a> {
+    permission: Permission,
+    context: Context<'a>,
 }
 
-/// Condition keys of a key (AWS KMS Developer Guide, AWS KMS condition keys). One that has more aliases than it may
-/// has none for a policy (Resource quotas).
-pub(super) fn with_key<'a>(context: Context<'a>, key: &'a Key, aliases_max: u64) -> Context<'a> {
-    let mut context = context
-        .with("aws:ResourceAccount", key.scope.account.as_str())
-        .with("kms:KeyOrigin", key.origin.as_str())
-        .with("kms:KeySpec", key.spec.as_str())
-        .with("kms:KeyUsage", key.usage.as_str())
-        .with("kms:MultiRegion", if key.multi_region { "true" } else { "false" });
-    for tag in &key.tags {
-        context = context.with(format!("aws:ResourceTag/{}", tag.key), tag.value.as_str());
+impl<'a> Conditions<'a> {
+    pub(super) fn new(permission: Permission, caller: &'a Caller, facts: &RequestFacts<'a>) -> Self {
+        let conditions = Self { permission, context: global_context(caller, facts) };
+        let is_for_resource = if caller.via.is_some() { "true" } else { "false" };
+        conditions
+            .with(ConditionKey::CallerAccount, caller.account.as_str())
+            .with(ConditionKey::GrantIsForAwsResource, is_for_resource)
     }
-    let is_within = u64::try_from(key.aliases.len()).is_ok_and(|aliases| aliases <= aliases_max);
-    for alias in key.aliases.iter().filter(|_| is_within) {
-        context = context.with("kms:ResourceAliases", alias.as_str());
-    }
-    context
-}
 
-/// Condition keys of an encryption context.
-pub(super) fn with_encryption_context<'a>(
-    mut context: Context<'a>,
-    encryption_context: &'a EncryptionContext,
-) -> Context<'a> {
-    for (key, value) in encryption_context.pairs() {
-        context = context
-            .with(format!("kms:EncryptionContext:{key}"), value)
-            .with("kms:EncryptionContextKeys", key);
+    /// A value of a key, if requests for this permission can have it.
+    fn with(self, key: ConditionKey, value: impl Into<Cow<'a, str>>) -> Self {
+        self.with_name(key, key.as_str(), value)
     }
-    context
+
+    /// A value of one key of a family, if requests for this permission can have it.
+    fn with_member(self, family: ConditionKey, member: &str, value: impl Into<Cow<'a, str>>) -> Self {
+        if !self.permission.has(family) {
+            return self;
+        }
+        self.with_name(family, format!("{family}{member}"), value)
+    }
+
+    fn with_name(
+        mut self,
+        key: ConditionKey,
+        name: impl Into<Cow<'a, str>>,
+        value: impl Into<Cow<'a, str>>,
+    ) -> Self {
+        if self.permission.has(key) {
+            self.context = match key.tested_by() {
+                TestedBy::AnyPolicy => self.context.with(name, value),
+                TestedBy::IdentityPolicies => self.context.with_for_identities(name, value),
+            };
+        }
+        self
+    }
+
+    /// What the request says by its parameters.
+    pub(super) fn with_use(mut self, usage: Use<'a>) -> Self {
+        for (key, value) in usage.encryption_context.into_iter().flat_map(EncryptionContext::pairs) {
+            self = self
+                .with_member(ConditionKey::EncryptionContext, key, value)
+                .with(ConditionKey::EncryptionContextKeys, key);
+        }
+        for (name, value) in usage.conditions {
+            if self.permission.condition_keys().any(|key| key.covers(name)) {
+                self.context = self.context.with(&**name, &**value);
+            }
+        }
+        self
+    }
+
+    /// What the key is. Of one that has more aliases than it may, policies see none (Resource quotas).
+    pub(super) fn with_key(self, key: &'a Key, aliases_max: u64) -> Self {
+        let mut conditions = self
+            .with(ConditionKey::CustomerMasterKeySpec, key.spec.as_str())
+            .with(ConditionKey::CustomerMasterKeyUsage, key.usage.as_str())
+            .with(ConditionKey::KeyOrigin, key.origin.as_str())
+            .with(ConditionKey::KeySpec, key.spec.as_str())
+            .with(ConditionKey::KeyUsage, key.usage.as_str())
+            .with(ConditionKey::MultiRegion, if key.multi_region { "true" } else { "false" });
+        conditions.context = conditions.context.with("aws:ResourceAccount", key.scope.account.as_str());
+        for tag in &key.tags {
+            conditions = conditions.with_member(ConditionKey::ResourceTag, &tag.key, tag.value.as_str());
+        }
+        let is_within = u64::try_from(key.aliases.len()).is_ok_and(|aliases| aliases <= aliases_max);
+        key.aliases.iter().filter(|_| is_within).fold(conditions, |conditions, alias| {
+            conditions.with(ConditionKey::ResourceAliases, alias.as_str())
+        })
+    }
+
+    /// The alias by which the request names the key.
+    pub(super) fn with_request_alias(self, alias: Option<&'a AliasName>) -> Self {
+        match alias {
+            Some(alias) => self.with(ConditionKey::RequestAlias, alias.as_str()),
+            None => self,
+        }
+    }
+
+    pub(super) fn into_context(self) -> Context<'a> {
+        self.context
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::authorizer::kms::Denial;
+use crate::audit::Unkept;
+use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::key_manager::HsmError;
@@ -50,6 +51,8 @@ pub enum Refused {
         refusal: StateRefusal,
     },
     Store(StoreError),
+    /// The audit trail does not take the record of a change, so nothing was changed.
+    Unkept(Unkept),
 }
 
 /// Who may not do what, and which policies say so: in the words of AWS.
@@ -69,18 +72,27 @@ impl fmt::Display for Forbidden {
         if let Some(resource) = resource {
             write!(f, " on resource: {resource}")?;
         }
-        match denial {
-            Denial::ExplicitIdentity => f.write_str(" with an explicit deny in an identity-based policy"),
-            Denial::ExplicitResource => f.write_str(" with an explicit deny in a resource-based policy"),
-            Denial::ExplicitSession => f.write_str(" with an explicit deny in a session policy"),
-            Denial::NoIdentityAllows => {
-                write!(f, " because no identity-based policy allows the kms:{permission} action")
+        let layer = denial.layer;
+        if denial.explicit.is_some() {
+            let article = if matches!(layer, Layer::Identity) { "an" } else { "a" };
+            write!(f, " with an explicit deny in {article} {layer}")
+        } else {
+            write!(f, " because no {layer} allows the kms:{permission} action")
+        }
+    }
+}
+
+impl Forbidden {
+    /// Which statement of which policy says so, for whoever runs the daemon: callers are not told.
+    pub fn explanation(&self) -> String {
+        let Denial { layer, explicit } = &self.denial;
+        match explicit {
+            None => format!("implicit deny: no {layer} allows it"),
+            Some(Explicit { policy: None, statement }) => {
+                format!("explicit deny: `{statement}` of the {layer}")
             }
-            Denial::NoResourceAllows => {
-                write!(f, " because no resource-based policy allows the kms:{permission} action")
-            }
-            Denial::NoSessionAllows => {
-                write!(f, " because no session policy allows the kms:{permission} action")
+            Some(Explicit { policy: Some(policy), statement }) => {
+                format!("explicit deny: `{statement}` of the {layer} `{policy}`")
             }
         }
     }

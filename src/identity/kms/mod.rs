@@ -4,6 +4,8 @@ mod administration;
 mod caller;
 mod declared;
 mod directory;
+mod named_policy;
+mod organization;
 mod record;
 mod registry;
 mod rules;
@@ -19,9 +21,11 @@ pub use administration::{
     AdminAnswer, AdminError, AdminRequest, Administered, Holder, HolderKind, IdentityAdmin, NewAccessKey,
     Shown, ShownAccessKey, administer_json,
 };
-pub use caller::{Caller, Policies, Principal, Session};
+pub use caller::{Caller, Principal, ServiceCall, Session, TemporaryCredentials, Via};
 pub use declared::{Declared, DeclaredError};
 pub use directory::{Directory, Unauthenticated};
+pub use named_policy::{NamedPolicy, Policies, SESSION_POLICY};
+pub use organization::{Organization, Organizations};
 pub use registry::Registry;
 pub use rules::InvalidIdentity;
 pub use session_token::SessionKey;

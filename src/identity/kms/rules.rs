@@ -6,6 +6,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::kms::AccountId;
+use crate::identity::kms::named_policy::{NamedPolicy, Policies};
 use crate::policy::{PolicyDocument, PolicyError};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -148,15 +149,15 @@ pub(super) fn trust_policy(text: &str) -> Result<PolicyDocument, InvalidIdentity
     Ok(document)
 }
 
-pub(super) fn identity_policies(
-    texts: &BTreeMap<String, String>,
-) -> Result<Vec<PolicyDocument>, InvalidIdentity> {
+pub(super) fn identity_policies(texts: &BTreeMap<String, String>) -> Result<Policies, InvalidIdentity> {
     if texts.len() > POLICIES_MAX {
         return Err(InvalidIdentity::TooManyPolicies);
     }
     let read = |(name, text): (&String, &String)| {
         check_policy_name(name)?;
-        identity_policy(text).map_err(|reason| InvalidIdentity::Policy(name.clone(), reason))
+        let document = identity_policy(text);
+        let document = document.map_err(|reason| InvalidIdentity::Policy(name.clone(), reason))?;
+        Ok(NamedPolicy::new(name, document))
     };
     texts.iter().map(read).collect()
 }

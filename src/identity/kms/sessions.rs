@@ -10,11 +10,13 @@ use subtle::ConstantTimeEq;
 
 use crate::config::credentials::{random_base32, random_base64};
 use crate::domain::kms::{AccountId, Tag};
-use crate::identity::kms::caller::{Identity, Principal, Session};
+use crate::identity::kms::caller::{Identity, Principal, Session, TemporaryCredentials};
 use crate::identity::kms::directory::Unauthenticated;
+use crate::identity::kms::named_policy::{NamedPolicy, SESSION_POLICY};
+use crate::identity::kms::organization::Organizations;
 use crate::identity::kms::rules;
 use crate::identity::kms::session_token::{SessionKey, TokenContent};
-use crate::identity::kms::table::{Role, Table, shared};
+use crate::identity::kms::table::{Role, Table};
 use crate::identity::signing_keys::SigningKeys;
 use crate::policy::PolicyDocument;
 use crate::secret::SecretBytes;
@@ -185,8 +187,8 @@ impl Opened {
         }
         let name = content.session_name;
         let policy = match &content.policy {
-            Some(text) => vec![PolicyDocument::parse(text).ok()?],
-            None => Vec::new(),
+            Some(text) => Some(NamedPolicy::new(SESSION_POLICY, PolicyDocument::parse(text).ok()?)),
+            None => None,
         };
         let transitive = content.transitive.iter();
         let transitive_tags = transitive
@@ -195,8 +197,7 @@ impl Opened {
         let session = Session {
             role_arn: Arc::clone(&role.arn),
             role_name: Arc::clone(&role.name),
-            policies: shared(policy),
-            issued_unix_seconds: content.issued_unix_seconds,
+            policies: policy.into_iter().collect(),
             transitive_tags,
             name,
         };
@@ -205,7 +206,14 @@ impl Opened {
             arn: Arc::from(session_arn(&account, &role.name, &session.name)),
             user_id: Arc::from(format!("{}:{}", role.unique_id, session.name)),
             policies: Arc::clone(&role.policies),
+            boundary: None,
+            account_policies: Arc::from([]),
             tags: with_role_tags(content.tags, &role.tags),
+            temporary: Some(Arc::new(TemporaryCredentials {
+                issued_unix_seconds: content.issued_unix_seconds,
+                ..TemporaryCredentials::default()
+            })),
+            organizations: Organizations::default(),
             principal: Principal::Session(Arc::new(session)),
             account,
         };

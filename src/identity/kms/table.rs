@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::kms::{AccountId, Tag};
-use crate::identity::kms::caller::{Identity, Policies, Principal};
+use crate::identity::kms::caller::{Identity, Principal};
+use crate::identity::kms::named_policy::Policies;
+use crate::identity::kms::organization::Organizations;
 use crate::identity::kms::record::{AccessKeyRecord, Named, Records, RoleRecord, UserRecord};
 use crate::identity::kms::rules::{self, InvalidIdentity};
 use crate::identity::signing_keys::SigningKeys;
@@ -116,7 +118,11 @@ fn identity(
             arn: Arc::from(format!("arn:aws:iam::{account}:root")),
             user_id: Arc::from(account.as_str()),
             policies: Arc::from([]),
+            boundary: None,
+            account_policies: Arc::from([]),
             tags: Arc::from([]),
+            temporary: None,
+            organizations: Organizations::default(),
             account,
         });
     };
@@ -128,7 +134,11 @@ fn identity(
         arn: Arc::clone(&user.arn),
         user_id: Arc::clone(&user.unique_id),
         policies: Arc::clone(&user.policies),
+        boundary: None,
+        account_policies: Arc::from([]),
         tags: Arc::clone(&user.tags),
+        temporary: None,
+        organizations: Organizations::default(),
     })
 }
 
@@ -141,7 +151,7 @@ impl User {
             arn: Arc::from(format!("arn:aws:iam::{account}:user{}{name}", record.path)),
             name: Arc::from(name.as_str()),
             unique_id: Arc::from(record.unique_id.as_str()),
-            policies: shared(rules::identity_policies(&record.policies)?),
+            policies: rules::identity_policies(&record.policies)?,
             tags: tags(&record.tags),
         })
     }
@@ -159,15 +169,11 @@ impl Role {
             arn: Arc::from(format!("arn:aws:iam::{account}:role{}{name}", record.path)),
             unique_id: Arc::from(record.unique_id.as_str()),
             trust_policy: rules::trust_policy(&record.trust_policy)?,
-            policies: shared(rules::identity_policies(&record.policies)?),
+            policies: rules::identity_policies(&record.policies)?,
             tags: tags(&record.tags),
             max_session_seconds: record.max_session_duration_seconds,
         })
     }
-}
-
-pub(super) fn shared(documents: Vec<PolicyDocument>) -> Policies {
-    documents.into_iter().map(Arc::new).collect()
 }
 
 fn tags(tags: &std::collections::BTreeMap<String, String>) -> Arc<[Tag]> {

@@ -13,7 +13,7 @@ impl<'b> Operation<'b> for CancelKeyDeletion {
     type Response = NamesKey;
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<NamesKey, Error> {
-        let key = call.open_own_key(KeyAction::CancelKeyDeletion, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::CancelKeyDeletion, &request.key_id, Use::default()).await?;
         let has_material = !key.key().materials.is_empty();
         key.replace(|key| {
             key.state = if has_material { KeyState::Disabled } else { KeyState::PendingImport };

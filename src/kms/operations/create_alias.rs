@@ -31,7 +31,7 @@ impl<'b> Operation<'b> for CreateAlias {
         if request.target_key_id.starts_with("alias/") {
             return Err(Error::validation("Aliases must refer to keys. Not aliases"));
         }
-        let key = call.open_own_key(KeyAction::CreateAlias, &request.target_key_id, Use::default()).await?;
+        let key = call.open(KeyAction::CreateAlias, &request.target_key_id, Use::default()).await?;
         call.create_alias(name.clone(), &key).await.map_err(|refused| alias::explain(call, &name, refused))
     }
 }

@@ -25,7 +25,7 @@ impl<'b> Operation<'b> for DeleteAlias {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
         let (name, current) = alias::find(call, KeyAction::DeleteAlias, &request.alias_name).await?;
-        call.open_own_key(KeyAction::DeleteAlias, current.target.as_str(), Use::default()).await?;
+        call.open(KeyAction::DeleteAlias, current.target.as_str(), Use::default()).await?;
         call.delete_alias(current).await.map_err(|refused| alias::explain(call, &name, refused))
     }
 }

@@ -13,7 +13,7 @@ impl<'b> Operation<'b> for DisableKey {
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<(), Error> {
-        let key = call.open_own_key(KeyAction::DisableKey, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::DisableKey, &request.key_id, Use::default()).await?;
         if key.key().state == KeyState::Enabled {
             key.replace(|key| key.state = KeyState::Disabled).await?;
         }

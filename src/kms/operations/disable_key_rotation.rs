@@ -13,7 +13,7 @@ impl<'b> Operation<'b> for DisableKeyRotation {
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<(), Error> {
-        let key = call.open_own_key(KeyAction::DisableKeyRotation, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::DisableKeyRotation, &request.key_id, Use::default()).await?;
         if key.key().rotation.is_some() {
             key.replace(|key| key.rotation = None).await?;
         }

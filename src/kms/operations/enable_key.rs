@@ -13,7 +13,7 @@ impl<'b> Operation<'b> for EnableKey {
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<(), Error> {
-        let key = call.open_own_key(KeyAction::EnableKey, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::EnableKey, &request.key_id, Use::default()).await?;
         if key.key().state == KeyState::Disabled {
             key.replace(|key| key.state = KeyState::Enabled).await?;
             // A rotation may have become due meanwhile.

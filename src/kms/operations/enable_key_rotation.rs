@@ -30,7 +30,7 @@ impl<'b> Operation<'b> for EnableKeyRotation {
         let period_days = request.rotation_period_in_days.unwrap_or(PERIOD_DAYS_DEFAULT);
         let condition = ("kms:RotationPeriodInDays".into(), period_days.to_string().into());
         let usage = Use { conditions: &[condition], ..Use::default() };
-        let key = call.open_own_key(KeyAction::EnableKeyRotation, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::EnableKeyRotation, &request.key_id, usage).await?;
         if key.key().rotation.is_some_and(|rotation| rotation.period_days == period_days) {
             return Ok(());
         }

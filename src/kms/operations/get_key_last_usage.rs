@@ -25,7 +25,7 @@ impl<'b> Operation<'b> for GetKeyLastUsage {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<Response, Error> {
-        let key = call.open_own_key(KeyAction::GetKeyLastUsage, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::GetKeyLastUsage, &request.key_id, Use::default()).await?;
         let last = key.last_usage().await?.map(|last| KeyLastUsage {
             operation: last.operation,
             timestamp: last.at,

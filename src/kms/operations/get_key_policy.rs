@@ -33,7 +33,7 @@ impl<'b> Operation<'b> for GetKeyPolicy {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let key = call.open_own_key(KeyAction::GetKeyPolicy, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::GetKeyPolicy, &request.key_id, Use::default()).await?;
         if request.policy_name.is_some_and(|name| name != POLICY_NAME) {
             return Err(Error::NotFound("No such policy exists".to_owned()));
         }

@@ -26,7 +26,7 @@ impl<'b> Operation<'b> for GetKeyRotationStatus {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<Response, Error> {
-        let key = call.open_key(KeyAction::GetKeyRotationStatus, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::GetKeyRotationStatus, &request.key_id, Use::default()).await?;
         // A key that waits for its deletion does not rotate.
         let rotation = key.key().rotation.filter(|_| key.key().deletion.is_none());
         Ok(Response {

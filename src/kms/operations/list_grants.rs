@@ -44,7 +44,7 @@ impl<'b> Operation<'b> for ListGrants {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let key = call.open_key(KeyAction::ListGrants, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::ListGrants, &request.key_id, Use::default()).await?;
         let grantee = grant::principal(request.grantee_principal, request.grantee_service_principal)?;
         let filter = grantee.as_ref().map(GrantPrincipal::as_str).unwrap_or_default();
         let page = Page::new(

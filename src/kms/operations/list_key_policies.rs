@@ -37,7 +37,7 @@ impl<'b> Operation<'b> for ListKeyPolicies {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let key = call.open_own_key(KeyAction::ListKeyPolicies, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::ListKeyPolicies, &request.key_id, Use::default()).await?;
         // One page has them all, so nobody has a marker.
         Page::new(
             call,

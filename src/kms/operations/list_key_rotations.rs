@@ -40,7 +40,7 @@ impl<'b> Operation<'b> for ListKeyRotations {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let key = call.open_own_key(KeyAction::ListKeyRotations, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::ListKeyRotations, &request.key_id, Use::default()).await?;
         let all = request.include_key_material.as_deref() == Some("ALL_KEY_MATERIAL");
         let which = if all { "all" } else { "rotations" };
         let page = Page::new(

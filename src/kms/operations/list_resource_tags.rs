@@ -39,7 +39,7 @@ impl<'b> Operation<'b> for ListResourceTags {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let key = call.open_own_key(KeyAction::ListResourceTags, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::ListResourceTags, &request.key_id, Use::default()).await?;
         let page = Page::new(
             call,
             &["ListResourceTags", key.arn()],

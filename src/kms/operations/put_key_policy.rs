@@ -33,7 +33,7 @@ impl<'b> Operation<'b> for PutKeyPolicy {
         let bypass = request.bypass_policy_lockout_safety_check;
         let condition = key_policy::bypass_condition(bypass);
         let usage = Use { conditions: condition.as_slice(), ..Use::default() };
-        let key = call.open_own_key(KeyAction::PutKeyPolicy, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::PutKeyPolicy, &request.key_id, usage).await?;
         if request.policy_name.is_some_and(|name| name != POLICY_NAME) {
             return Err(Error::UnsupportedOperation("Only default policy is supported".to_owned()));
         }

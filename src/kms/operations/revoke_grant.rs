@@ -26,7 +26,7 @@ impl<'b> Operation<'b> for RevokeGrant {
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
-        let key = call.open_key(KeyAction::RevokeGrant, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::RevokeGrant, &request.key_id, Use::default()).await?;
         let id = GrantId(request.grant_id);
         if key.grant(&id).await?.is_none() {
             return Err(grant::missing(&id));

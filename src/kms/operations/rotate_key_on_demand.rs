@@ -13,7 +13,7 @@ impl<'b> Operation<'b> for RotateKeyOnDemand {
     type Response = NamesKey;
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<NamesKey, Error> {
-        let key = call.open_own_key(KeyAction::RotateKeyOnDemand, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::RotateKeyOnDemand, &request.key_id, Use::default()).await?;
         if key.key().on_demand_rotations() >= call.quotas().on_demand_rotations_per_key {
             return Err(Error::LimitExceeded(format!(
                 "The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can \

@@ -41,10 +41,11 @@ impl<'b> Operation<'b> for ScheduleKeyDeletion {
         let window_days = request.pending_window_in_days.unwrap_or(WINDOW_DAYS_DEFAULT);
         let condition = ("kms:ScheduleKeyDeletionPendingWindowInDays".into(), window_days.to_string().into());
         let usage = Use { conditions: &[condition], ..Use::default() };
-        let key = call.open_own_key(KeyAction::ScheduleKeyDeletion, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::ScheduleKeyDeletion, &request.key_id, usage).await?;
         if !WINDOW_DAYS.contains(&window_days) {
             return Err(Error::validation("PendingWindowInDays must be between 7 and 30 (inclusive)."));
         }
+        key.note_backing_key().await;
         let deletion = Deletion { due: call.now().plus_days(window_days), window_days };
         let next = key
             .replace(|key| {

@@ -28,7 +28,7 @@ impl<'b> Operation<'b> for TagResource {
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
         let conditions = tags::conditions(&request.tags);
         let usage = Use { conditions: &conditions, ..Use::default() };
-        let key = call.open_own_key(KeyAction::TagResource, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::TagResource, &request.key_id, usage).await?;
         if request.tags.is_empty() {
             return Err(Error::validation("Tags must not be empty"));
         }

@@ -28,7 +28,7 @@ impl<'b> Operation<'b> for UntagResource {
         let conditions: Vec<_> =
             request.tag_keys.iter().map(|key| ("aws:TagKeys".into(), key.clone())).collect();
         let usage = Use { conditions: &conditions, ..Use::default() };
-        let key = call.open_own_key(KeyAction::UntagResource, &request.key_id, usage).await?;
+        let key = call.open(KeyAction::UntagResource, &request.key_id, usage).await?;
         if request.tag_keys.is_empty() {
             return Err(Error::validation("TagKeys must not be empty"));
         }

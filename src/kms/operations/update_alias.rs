@@ -27,9 +27,8 @@ impl<'b> Operation<'b> for UpdateAlias {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
         let (name, current) = alias::find(call, KeyAction::UpdateAlias, &request.alias_name).await?;
-        let before =
-            call.open_own_key(KeyAction::UpdateAliasFrom, current.target.as_str(), Use::default()).await?;
-        let key = call.open_own_key(KeyAction::UpdateAlias, &request.target_key_id, Use::default()).await?;
+        let before = call.open(KeyAction::UpdateAliasFrom, current.target.as_str(), Use::default()).await?;
+        let key = call.open(KeyAction::UpdateAlias, &request.target_key_id, Use::default()).await?;
         alias::check_same_kind(before.key(), key.key())?;
         call.point_alias(current, &key).await.map_err(|refused| alias::explain(call, &name, refused))
     }

@@ -25,7 +25,7 @@ impl<'b> Operation<'b> for UpdateKeyDescription {
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
-        let key = call.open_own_key(KeyAction::UpdateKeyDescription, &request.key_id, Use::default()).await?;
+        let key = call.open(KeyAction::UpdateKeyDescription, &request.key_id, Use::default()).await?;
         key.replace(|key| key.description = request.description.into_owned()).await?;
         Ok(())
     }

@@ -1,25 +1,15 @@
 //! Request quotas: which class a request counts as, and what is left when it is used up.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::domain::kms::{AccountId, Region};
-use crate::identity::kms::{Caller, Principal};
+use crate::domain::kms::Region;
+use crate::identity::kms::Caller;
 use crate::kms::error::{Error, THROTTLED};
 use crate::kms::operation::OperationName;
 use crate::kms::quota::{QuotaClass, RegionSize, RequestQuota, RequestQuotas};
 
 fn caller(account: &str, region: &str) -> Caller {
-    Caller {
-        account: AccountId::parse(account).unwrap(),
-        region: Region::parse(region).unwrap(),
-        access_key_id: Arc::from("AKID"),
-        principal: Principal::Root,
-        arn: Arc::from("arn"),
-        user_id: Arc::from(account),
-        policies: Arc::from([]),
-        tags: Arc::from([]),
-    }
+    Caller::of_root_user(account, region)
 }
 
 fn quota(overrides: &[(QuotaClass, f64)]) -> RequestQuota {

@@ -2,13 +2,19 @@
 
 use serde_json::json;
 
-use crate::policy::Decision;
+use crate::policy::AttachedTo;
+use crate::policy::Context;
+use crate::policy::Finding;
+use crate::policy::Naming;
 use crate::policy::PolicyDocument;
 use crate::policy::Principal;
+use crate::policy::Request;
 use crate::policy::StatementRef;
 use crate::policy::evaluate;
 use crate::policy::tests::ALICE;
 use crate::policy::tests::KEY;
+use crate::policy::tests::decide;
+use crate::policy::tests::is_allowed;
 use crate::policy::tests::parse;
 use crate::policy::tests::policy;
 use crate::policy::tests::request;
@@ -48,8 +54,11 @@ fn a_principal_names_its_callers() {
         (json!({ "Service": "ec2.amazonaws.com", "AWS": ALICE }), ALICE, true),
     ] {
         let policy = policy(json!({ "Effect": "Allow", "Principal": principal, "Action": "*" }));
-        let decision = evaluate(&request(caller, "kms:Encrypt", KEY), &[&policy]);
-        assert_eq!(decision.is_allow(), expected, "{principal} {caller}");
+        assert_eq!(
+            is_allowed(&request(caller, "kms:Encrypt", KEY), &policy),
+            expected,
+            "{principal} {caller}"
+        );
     }
 }
 
@@ -64,8 +73,8 @@ fn not_principal_spares_the_named_and_no_one_else_of_their_account() {
         (json!({ "AWS": [ALICE, ROOT] }), "AWS Internal", true),
     ] {
         let policy = policy(json!({ "Effect": "Deny", "NotPrincipal": spared, "Action": "*" }));
-        let decision = evaluate(&request(caller, "kms:Encrypt", KEY), &[&policy]);
-        assert_eq!(decision != Decision::ImplicitDeny, is_denied, "{spared} {caller}");
+        let finding = decide(&request(caller, "kms:Encrypt", KEY), &policy);
+        assert_eq!(finding != Finding::Silent, is_denied, "{spared} {caller}");
     }
 }
 
@@ -95,8 +104,7 @@ fn actions_ignore_case_and_take_wildcards() {
         let mut statement = json!({ "Effect": "Allow" });
         statement.as_object_mut().unwrap().extend(selector.as_object().unwrap().clone());
         let policy = policy(statement);
-        let decision = evaluate(&request(ALICE, action, KEY), &[&policy]);
-        assert_eq!(decision.is_allow(), expected, "{selector} {action}");
+        assert_eq!(is_allowed(&request(ALICE, action, KEY), &policy), expected, "{selector} {action}");
     }
 }
 
@@ -124,33 +132,70 @@ fn resources_are_compared_component_by_component() {
         let mut statement = json!({ "Effect": "Allow", "Action": "*" });
         statement.as_object_mut().unwrap().extend(selector.as_object().unwrap().clone());
         let policy = policy(statement);
-        let decision = evaluate(&request(ALICE, "kms:Encrypt", resource), &[&policy]);
-        assert_eq!(decision.is_allow(), expected, "{selector} {resource}");
+        assert_eq!(
+            is_allowed(&request(ALICE, "kms:Encrypt", resource), &policy),
+            expected,
+            "{selector} {resource}"
+        );
     }
 }
 
 #[test]
 fn a_deny_beats_every_allow_and_the_deciding_statement_is_named() {
-    let first = policy(json!([
+    let policy = policy(json!([
         { "Effect": "Allow", "Action": "kms:*" },
         { "Sid": "Encrypting", "Effect": "Allow", "Action": "kms:Encrypt" },
-    ]));
-    let second = policy(json!([
         { "Effect": "Allow", "Action": "kms:Decrypt" },
         { "Sid": "No more decryption", "Effect": "Deny", "Action": "kms:Decrypt" },
         { "Sid": "", "Effect": "Deny", "Action": "kms:Sign" },
+        { "Effect": "Deny", "Action": "kms:Sig*" },
     ]));
-    let decide = |action| evaluate(&request(ALICE, action, KEY), &[&first, &second]);
-    let allowed = StatementRef { policy_index: 0, number: 1, sid: None };
-    assert_eq!(decide("kms:Encrypt"), Decision::Allow { statement: allowed });
+    let find = |action| decide(&request(ALICE, action, KEY), &policy);
+    let allowed = StatementRef { number: 1, sid: None };
+    assert_eq!(find("kms:Encrypt"), Finding::Allows { statement: allowed, naming: Naming::Exactly });
     assert_eq!(allowed.to_string(), "statement 1");
-    let denied = StatementRef { policy_index: 1, number: 2, sid: Some("No more decryption") };
-    assert_eq!(decide("kms:Decrypt"), Decision::ExplicitDeny { statement: denied });
+    let denied = StatementRef { number: 4, sid: Some("No more decryption") };
+    assert_eq!(find("kms:Decrypt"), Finding::Denies { statement: denied });
     assert_eq!(denied.to_string(), "No more decryption");
-    let nameless = StatementRef { policy_index: 1, number: 3, sid: None };
-    assert_eq!(decide("kms:Sign"), Decision::ExplicitDeny { statement: nameless });
-    assert_eq!(decide("s3:GetObject"), Decision::ImplicitDeny);
-    assert_eq!(evaluate(&request(ALICE, "kms:Encrypt", KEY), &[]), Decision::ImplicitDeny);
+    assert_eq!(find("kms:Sign"), Finding::Denies { statement: StatementRef { number: 5, sid: None } });
+    assert_eq!(find("s3:GetObject"), Finding::Silent);
+}
+
+#[test]
+fn of_several_names_of_the_caller_the_strongest_counts() {
+    let account = json!({ "Effect": "Allow", "Principal": { "AWS": ROOT }, "Action": "*" });
+    let everyone = json!({ "Effect": "Allow", "Principal": "*", "Action": "*" });
+    let role = json!({ "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::111122223333:role/Ops" }, "Action": "*" });
+    let session = json!({ "Effect": "Allow", "Principal": { "AWS": SESSION }, "Action": "*" });
+    for (statements, number, naming) in [
+        (json!([account]), 1, Naming::Account),
+        (json!([account, everyone]), 2, Naming::WithOthers),
+        (json!([role, everyone, account]), 1, Naming::WithOthers),
+        (json!([account, everyone, session, session]), 3, Naming::Exactly),
+    ] {
+        let policy = policy(statements);
+        let finding = decide(&request(SESSION, "kms:Encrypt", KEY), &policy);
+        assert_eq!(finding, Finding::Allows { statement: StatementRef { number, sid: None }, naming });
+    }
+}
+
+#[test]
+fn not_principal_spares_nobody_with_a_permissions_boundary() {
+    let policy = policy(json!({ "Effect": "Deny", "NotPrincipal": { "AWS": ALICE }, "Action": "*" }));
+    let mut request = request(ALICE, "kms:Encrypt", KEY);
+    assert_eq!(decide(&request, &policy), Finding::Silent);
+    request.principal = request.principal.with_boundary(true);
+    assert!(matches!(decide(&request, &policy), Finding::Denies { .. }));
+}
+
+#[test]
+fn keys_for_policies_of_identities_are_absent_in_those_of_resources() {
+    let condition = json!({ "StringEquals": { "AWS:resourcetag/a": "b" } });
+    let policy = policy(json!({ "Effect": "Allow", "Action": "*", "Condition": condition }));
+    let context = Context::new().with_for_identities("aws:ResourceTag/a", "b");
+    let request = Request { context, ..request(ALICE, "kms:Encrypt", KEY) };
+    assert_eq!(evaluate(&request, AttachedTo::Resource, &policy), Finding::Silent);
+    assert!(matches!(evaluate(&request, AttachedTo::Identity, &policy), Finding::Allows { .. }));
 }
 
 #[test]

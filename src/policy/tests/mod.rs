@@ -10,8 +10,9 @@ mod variables;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::policy::AttachedTo;
 use crate::policy::Context;
-use crate::policy::Decision;
+use crate::policy::Finding;
 use crate::policy::PolicyDocument;
 use crate::policy::Principal;
 use crate::policy::Request;
@@ -37,11 +38,20 @@ fn request<'a>(principal: &'a str, action: &'a str, resource: &'a str) -> Reques
     Request { principal: Principal::new(principal), action, resource, context: Context::new() }
 }
 
+/// What a policy of a resource says.
+fn decide<'p>(request: &Request<'_>, policy: &'p PolicyDocument) -> Finding<'p> {
+    evaluate(request, AttachedTo::Resource, policy)
+}
+
+fn is_allowed(request: &Request<'_>, policy: &PolicyDocument) -> bool {
+    matches!(decide(request, policy), Finding::Allows { .. })
+}
+
 /// Whether Alice may decrypt with the key under this statement alone, in this context.
 fn applies(statement: &Value, entries: &[(&str, &str)]) -> bool {
     let policy = policy(statement.clone());
     let request = Request { context: context(entries), ..request(ALICE, "kms:Decrypt", KEY) };
-    evaluate(&request, &[&policy]) != Decision::ImplicitDeny
+    decide(&request, &policy) != Finding::Silent
 }
 
 /// Whether one condition holds, in an Allow.

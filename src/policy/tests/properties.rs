@@ -6,8 +6,9 @@ use proptest::sample::subsequence;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::policy::AttachedTo;
 use crate::policy::Context;
-use crate::policy::Decision;
+use crate::policy::Finding;
 use crate::policy::PolicyDocument;
 use crate::policy::Principal;
 use crate::policy::Request;
@@ -130,10 +131,14 @@ fn outcome(documents: &[&PolicyDocument], request: &ModelRequest) -> Outcome {
     let ModelRequest { principal, action, resource, context: entries } = request;
     let request =
         Request { principal: Principal::new(principal), action, resource, context: context(entries) };
-    match evaluate(&request, documents) {
-        Decision::Allow { .. } => Outcome::Allow,
-        Decision::ExplicitDeny { .. } => Outcome::ExplicitDeny,
-        Decision::ImplicitDeny => Outcome::ImplicitDeny,
+    let findings: Vec<_> =
+        documents.iter().map(|policy| evaluate(&request, AttachedTo::Resource, policy)).collect();
+    if findings.iter().any(|finding| matches!(finding, Finding::Denies { .. })) {
+        Outcome::ExplicitDeny
+    } else if findings.iter().any(|finding| matches!(finding, Finding::Allows { .. })) {
+        Outcome::Allow
+    } else {
+        Outcome::ImplicitDeny
     }
 }
 
@@ -216,7 +221,7 @@ proptest! {
         if let Ok(policy) = PolicyDocument::parse(&policy.to_string()) {
             let context = Context::new().with("x:a", &*text).with(&*text, &*text);
             let request = Request { principal: Principal::new(&text), action: &text, resource: &text, context };
-            let _ = evaluate(&request, &[&policy]);
+            let _ = evaluate(&request, AttachedTo::Resource, &policy);
             prop_assert_eq!(PolicyDocument::parse(&policy.to_string()).unwrap(), policy);
         }
     }

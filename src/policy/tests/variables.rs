@@ -4,12 +4,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::policy::Request;
-use crate::policy::evaluate;
 use crate::policy::tests::ALICE;
 use crate::policy::tests::KEY;
 use crate::policy::tests::applies;
 use crate::policy::tests::context;
 use crate::policy::tests::holds;
+use crate::policy::tests::is_allowed;
 use crate::policy::tests::parse;
 use crate::policy::tests::policy;
 use crate::policy::tests::request;
@@ -62,7 +62,7 @@ fn a_variable_stays_within_its_component_of_a_resource() {
         }));
         let request =
             Request { context: context(&[("x:team", team)]), ..request(ALICE, "kms:Encrypt", resource) };
-        evaluate(&request, &[&policy]).is_allow()
+        is_allowed(&request, &policy)
     };
     assert!(may("arn:aws:kms:us-east-1:1:key/1/a", "1"));
     assert!(!may("arn:aws:kms:us-east-1:1:key/2/a", "1"));
@@ -82,7 +82,7 @@ fn the_older_version_has_no_variables() {
         for (value, expected) in [("red", false), ("${x:team}", true)] {
             let entries = [("x:team", "red"), ("x:key", value)];
             let request = Request { context: context(&entries), ..request(ALICE, "kms:Encrypt", KEY) };
-            assert_eq!(evaluate(&request, &[&policy]).is_allow(), expected, "{value}");
+            assert_eq!(is_allowed(&request, &policy), expected, "{value}");
         }
     }
 }

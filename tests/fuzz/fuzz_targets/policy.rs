@@ -1,6 +1,7 @@
 //! A policy and a request, separated by U+001E: no panic, a pure decision, and printing loses nothing.
 #![no_main]
 
+use holdfast::policy::AttachedTo;
 use holdfast::policy::Context;
 use holdfast::policy::PolicyDocument;
 use holdfast::policy::Principal;
@@ -20,5 +21,7 @@ fuzz_target!(|text: &str| {
     let keys = policy.condition_keys().zip(values.iter().cycle());
     let context = keys.fold(Context::new(), |context, (key, value)| context.with(key, *value));
     let request = Request { principal, action, resource, context };
-    assert_eq!(evaluate(&request, &[&policy]), evaluate(&request, &[&policy, &policy]));
+    for attached_to in [AttachedTo::Identity, AttachedTo::Resource] {
+        assert_eq!(evaluate(&request, attached_to, &policy), evaluate(&request, attached_to, &policy));
+    }
 });
