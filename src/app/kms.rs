@@ -94,6 +94,7 @@ impl KmsFace {
             clock: kms_clock,
             quotas: resource_quotas(&settings.resource_quotas),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
+            known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
         let directory = Arc::new(Directory::default());

@@ -30,6 +30,7 @@ pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], socke
         identities_file: raw.identities_file.map(|path| review.path(TABLE, "identities_file", &path)),
         request_deadline: Duration::from_millis(deadline_ms),
         known_keys_max: review.within(TABLE, "known_keys_max", raw.known_keys_max, 1..=10_000_000),
+        known_grants_max: review.within(TABLE, "known_grants_max", raw.known_grants_max, 1..=100_000_000),
         tls_listeners,
         http_listeners,
         request_quotas: request_quotas(review, raw.request_quotas),

@@ -162,6 +162,8 @@ pub struct Kms {
     pub request_deadline: Duration,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: u64,
+    /// Grants that are kept in memory, of whole keys: of the key that is used in any case.
+    pub known_grants_max: u64,
     pub tls_listeners: Vec<TlsListener>,
     pub http_listeners: Vec<HttpListener>,
     pub request_quotas: RequestQuotas,

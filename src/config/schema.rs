@@ -189,6 +189,8 @@ pub(super) struct Kms {
     pub(super) request_deadline_ms: u64,
     #[serde(default = "default_known_keys_max")]
     pub(super) known_keys_max: u64,
+    #[serde(default = "default_known_grants_max")]
+    pub(super) known_grants_max: u64,
     #[serde(default)]
     pub(super) listener: Vec<KmsListener>,
     #[serde(default)]
@@ -205,6 +207,10 @@ fn default_kms_deadline_ms() -> u64 {
 
 fn default_known_keys_max() -> u64 {
     20_000
+}
+
+fn default_known_grants_max() -> u64 {
+    100_000
 }
 
 #[derive(Deserialize)]

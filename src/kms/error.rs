@@ -172,7 +172,10 @@ impl From<Refused> for Error {
             Refused::EncryptionsUsedUp { arn } => Self::InvalidState(format!(
                 "{arn} has made as many encryptions as its key material may; rotate it."
             )),
-            Refused::Forbidden(forbidden) => Self::AccessDenied(forbidden.to_string()),
+            Refused::Forbidden(forbidden) => Self::Caused {
+                cause: format!("{forbidden} ({})", forbidden.explanation()),
+                error: Box::new(Self::AccessDenied(forbidden.to_string())),
+            },
             Refused::InvalidCiphertext => Self::InvalidCiphertext,
             Refused::InvalidReference { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
             Refused::KeyManager(error) => error.into(),

@@ -8,8 +8,9 @@ use std::time::Instant;
 use crate::authorizer::evaluation::{Denial, Layer, Verdict};
 use crate::authorizer::kms::{Question, Ruling, Service, evaluation, rule};
 use crate::domain::kms::{
-    AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantId, Key, KeyAction, KeyId,
-    KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis, Uuid, check,
+    AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantConstraints,
+    GrantOperation, Key, KeyAction, KeyId, KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis,
+    Uuid, check,
 };
 use crate::gate::kms::facts::{Conditions, RequestFacts};
 use crate::gate::kms::key_cache::CachedKey;
@@ -47,11 +48,20 @@ pub struct Use<'a> {
     pub grant_tokens: &'a [Cow<'a, str>],
     /// `kms:EncryptionAlgorithm` and the like, `aws:RequestTag/…` and `aws:TagKeys`.
     pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// Of CreateGrant.
+    pub hands_on: Option<HandedOn<'a>>,
+}
+
+/// What a new grant gives: a grantee hands on no more than it has.
+#[derive(Clone, Copy, Debug)]
+pub struct HandedOn<'a> {
+    pub operations: &'a [GrantOperation],
+    pub constraints: &'a GrantConstraints,
 }
 
 /// Which forms of key identifier an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepts {
+pub(super) enum Accepts {
     AliasesToo,
     KeysOnly,
 }
@@ -119,25 +129,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Opens the key of a grant for whoever may retire it: its retiring principal, its grantee if it may, and who
-    /// has the permission.
-    pub async fn open_for_retirement(&'a self, key_arn: &str, id: &GrantId) -> Result<OpenKey<'a>, Refused> {
-        let opened = self.open(KeyAction::RetireGrant, key_arn, Use::default()).await;
-        let Err(Refused::Forbidden(forbidden)) = opened else { return opened };
-        let Some(KeyReference::Arn { scope, id: key_id }) = KeyReference::parse(key_arn) else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        let grant = self.kms.store.grant(&scope, &key_id, id).await?;
-        let Some(key) = self.kms.find(&scope, &key_id).await? else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        if grant.is_some_and(|grant| grant.may_be_retired_by(self.request.caller.principal_arn())) {
-            Ok(OpenKey::new(self, key, KeyAction::RetireGrant))
-        } else {
-            Err(Refused::Forbidden(forbidden))
-        }
-    }
-
     /// Opens the key that made a ciphertext. A key that is not there, or that the caller may not know of, looks
     /// the same.
     pub async fn open_maker(
@@ -194,7 +185,7 @@ impl<'a> Call<'a> {
     }
 
     /// Which key is meant, whether it is there or not, and by which alias.
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         text: &str,
         accepts: Accepts,
@@ -220,7 +211,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether a key of another account exists is nobody's business.
-    fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
+    pub(super) fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
         let arn = scope.arn(&format!("key/{id}"));
         if scope.account == self.request.caller.account {
             return Refused::KeyMissing { arn };
@@ -254,15 +245,12 @@ impl<'a> Call<'a> {
             resource_policy: Some(&key.policy),
         };
         let evaluation = evaluation(question, context);
-        let granted_by = match evaluation.verdict(None) {
-            Verdict::Allowed(_) => None,
-            Verdict::Denied(denial) => {
-                let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
-                Some(granted.map_err(|denial| self.forbidden(action.permission(), Some(&key.arn), denial))?)
-            }
-        };
+        if let Verdict::Denied(denial) = evaluation.verdict(None) {
+            let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
+            granted.map_err(|denial| self.forbidden(action.permission(), Some(&key.arn), denial))?;
+        }
         let key_store = self.key_store_of(&key.key).await?;
-        let open = OpenKey::new(self, key, action).granted_by(granted_by).in_key_store(key_store);
+        let open = OpenKey::new(self, key, action).in_key_store(key_store);
         check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
     }
@@ -277,7 +265,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn conditions<'c>(&'c self, permission: Permission, usage: Use<'c>) -> Conditions<'c> {
+    pub(super) fn conditions<'c>(&'c self, permission: Permission, usage: Use<'c>) -> Conditions<'c> {
         Conditions::new(permission, self.request.caller, &self.request.facts).with_use(usage)
     }
 
@@ -298,12 +286,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A grantee hands on no more than it has.
-    pub(super) fn forbidden_to_hand_on(&self, key_arn: &str) -> Refused {
-        self.forbidden(KeyAction::CreateGrant.permission(), Some(key_arn), Denial::implicit(Layer::Resource))
-    }
-
-    fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
+    pub(super) fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

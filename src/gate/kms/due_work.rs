@@ -129,6 +129,7 @@ impl Kms {
         self.key_stores.forget_everything();
         self.usage.clear();
         self.cache.forget_everything();
+        self.grants.forget_everything();
         Ok(())
     }
 }

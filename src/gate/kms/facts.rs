@@ -19,7 +19,10 @@ pub(super) struct Conditions<'a> {
 impl<'a> Conditions<'a> {
     pub(super) fn new(permission: Permission, caller: &'a Caller, facts: &RequestFacts<'a>) -> Self {
         let conditions = Self { permission, context: global_context(caller, facts) };
-        conditions.with(ConditionKey::CallerAccount, caller.account.as_str())
+        let is_for_resource = if caller.via.is_some() { "true" } else { "false" };
+        conditions
+            .with(ConditionKey::CallerAccount, caller.account.as_str())
+            .with(ConditionKey::GrantIsForAwsResource, is_for_resource)
     }
 
     /// A value of a key, if requests for this permission can have it.

@@ -55,6 +55,7 @@ impl Kms {
             store: Arc::clone(&self.store),
             cache: Arc::clone(&self.cache),
             key_stores: Arc::clone(&self.key_stores),
+            grants: Arc::clone(&self.grants),
         }
     }
 

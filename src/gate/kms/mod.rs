@@ -10,15 +10,18 @@ mod custom_key_stores;
 mod due_work;
 mod facts;
 mod granted;
+mod grants;
 mod key_cache;
 mod key_creation;
 mod key_store_refused;
 mod key_store_secrets;
 mod key_store_update;
+mod known_grants;
 mod known_key_stores;
 mod material;
 mod open_key;
 mod refused;
+mod retirement;
 mod usage_ledger;
 mod vpc_endpoint_service;
 
@@ -30,23 +33,25 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
+use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
 use crate::gate::kms::usage_ledger::UsageLedger;
 use crate::key_manager::backing_key::BackingKeys;
 use crate::store::Store;
 
 pub use account::Account;
-pub use call::{Call, Request, RequestId, Use};
+pub use call::{Call, HandedOn, Request, RequestId, Use};
 pub use cluster_keys::{ClusterFindings, OrphanedKey};
 pub use connections::{KeyStoreName, Resumed};
 pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
 pub use facts::{RequestFacts, VpcEndpoint};
+pub use grants::NewGrant;
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};
 pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
-pub use open_key::{Decrypted, GeneratedDataKey, NewGrant, OpenKey, Sealed};
+pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
 
@@ -82,6 +87,7 @@ pub struct Kms {
     clock: Arc<dyn Clock>,
     cache: Arc<KeyCache>,
     key_stores: Arc<KeyStores>,
+    grants: Arc<KnownGrants>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
     due_work_changed: Notify,
@@ -96,12 +102,14 @@ pub struct KmsParts {
     pub quotas: ResourceQuotas,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
+    /// Grants that are kept in memory.
+    pub known_grants_max: usize,
 }
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, known_keys_max } =
-            parts;
+        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, .. } = parts;
+        let (known_keys_max, known_grants_max) = (parts.known_keys_max, parts.known_grants_max);
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
@@ -109,6 +117,7 @@ impl Kms {
             clock,
             cache,
             key_stores: Arc::new(KeyStores::new(key_stores, key_store_settings)),
+            grants: Arc::new(KnownGrants::new(known_grants_max)),
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),
