@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod policy;
 pub mod provision;
 pub mod secret;
+pub mod simulation;
 pub mod store;
 pub mod sts;
 pub mod tasks;
