@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::Scope;
-use crate::gate::kms::Call;
+use crate::gate::kms::{Call, OpenKey};
 use crate::kms::error::Error;
 use crate::policy::{POLICY_BYTES_MAX, PolicyDocument};
 
@@ -31,8 +31,13 @@ pub(super) fn default_policy(scope: &Scope) -> String {
     )
 }
 
-/// Whether a policy can be put on a key by this caller.
-pub(super) fn check(call: &Call<'_>, text: &str, bypass_lockout_check: bool) -> Result<(), Error> {
+/// Whether a policy can be put on a key, or on one to come, by this caller.
+pub(super) fn check(
+    call: &Call<'_>,
+    key: Option<&OpenKey<'_>>,
+    text: &str,
+    bypass_lockout_check: bool,
+) -> Result<(), Error> {
     if text.len() > POLICY_BYTES_MAX {
         return Err(Error::LimitExceeded(format!("The key policy is larger than {POLICY_BYTES_MAX} bytes.")));
     }
@@ -41,10 +46,13 @@ pub(super) fn check(call: &Call<'_>, text: &str, bypass_lockout_check: bool) -> 
     if let Some(text) = policy.keys_for_all_values().find_map(overly_permissive) {
         return Err(Error::MalformedPolicyDocument(text));
     }
+    if !policy.has_version() {
+        return Err(Error::MalformedPolicyDocument("`Version` is missing".to_owned()));
+    }
     if let Some(number) = policy.statement_without_principal() {
         return Err(Error::MalformedPolicyDocument(format!("statement {number} has no `Principal`")));
     }
-    if !bypass_lockout_check && !call.keeps_control(&policy.for_a_key()) {
+    if !bypass_lockout_check && !call.keeps_control(key, &policy.for_a_key()) {
         let text = "The new key policy will not allow you to update the key policy in the future.";
         return Err(Error::MalformedPolicyDocument(text.to_owned()));
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::authorizer::facts::global_context;
 use crate::domain::kms::{AliasName, ConditionKey, EncryptionContext, Key, Permission, TestedBy};
 use crate::gate::kms::Use;
-use crate::identity::kms::Caller;
+use crate::identity::kms::{Caller, Principal};
 use crate::policy::Context;
 
 pub use crate::authorizer::facts::{RequestFacts, VpcEndpoint};
@@ -19,7 +19,14 @@ pub(super) struct Conditions<'a> {
 impl<'a> Conditions<'a> {
     pub(super) fn new(permission: Permission, caller: &'a Caller, facts: &RequestFacts<'a>) -> Self {
         let conditions = Self { permission, context: global_context(caller, facts) };
-        conditions.with(ConditionKey::CallerAccount, caller.account.as_str())
+        let is_for_service = caller.via.is_some() || matches!(caller.principal, Principal::Service(_));
+        let conditions = conditions
+            .with(ConditionKey::CallerAccount, caller.account.as_str())
+            .with(ConditionKey::GrantIsForAwsResource, text_of(is_for_service));
+        match &caller.via {
+            Some(via) => conditions.with(ConditionKey::ViaService, via.service_in(&caller.region)),
+            None => conditions,
+        }
     }
 
     /// A value of a key, if requests for this permission can have it.
@@ -73,7 +80,10 @@ impl<'a> Conditions<'a> {
             .with(ConditionKey::KeyOrigin, key.origin.as_str())
             .with(ConditionKey::KeySpec, key.spec.as_str())
             .with(ConditionKey::KeyUsage, key.usage.as_str())
-            .with(ConditionKey::MultiRegion, if key.multi_region { "true" } else { "false" });
+            .with(ConditionKey::MultiRegion, text_of(key.multi_region));
+        if key.multi_region {
+            conditions = conditions.with(ConditionKey::MultiRegionKeyType, PRIMARY);
+        }
         conditions.context = conditions.context.with("aws:ResourceAccount", key.scope.account.as_str());
         for tag in &key.tags {
             conditions = conditions.with_member(ConditionKey::ResourceTag, &tag.key, tag.value.as_str());
@@ -95,4 +105,11 @@ impl<'a> Conditions<'a> {
     pub(super) fn into_context(self) -> Context<'a> {
         self.context
     }
+}
+
+/// `kms:MultiRegionKeyType` of every multi-Region key: there are no replicas.
+const PRIMARY: &str = "PRIMARY";
+
+const fn text_of(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
