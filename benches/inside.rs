@@ -1,9 +1,12 @@
 //! What one request costs inside the process, piece by piece: `cargo bench --bench inside`.
 
 use divan::{Bencher, black_box};
+use holdfast::authorizer::evaluation::{CallerKind, Evaluation, Layers, Verdict};
 use holdfast::authorizer::{Authorizer, Question};
 use holdfast::domain::Action;
+use holdfast::identity::kms::NamedPolicy;
 use holdfast::kms::{Document, EndpointPorts, Model, OperationName};
+use holdfast::policy::{Context, PolicyDocument, Principal, Request as PolicyRequest};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use proxy_api::sigv4::{
     self, Authorization, Credential, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE,
@@ -130,5 +133,91 @@ fn rule_by_policy(bencher: Bencher, statements: usize) {
         let question =
             Question { action: Action::Encrypt, external_key_id: "foo", metadata: black_box(&metadata) };
         authorizer.rule(&question)
+    });
+}
+
+/// A key policy of almost 32 KB that names a thousand roles, none of which is the caller, each in statements with
+/// conditions, and then lets the account decide.
+fn large_key_policy() -> PolicyDocument {
+    let statement = |number: usize| {
+        format!(
+            r#"{{"Sid":"Team {number}","Effect":"Allow","Principal":{{"AWS":["arn:aws:iam::111122223333:role/team-{number}","arn:aws:iam::111122223333:user/head-{number}"]}},"Action":["kms:Encrypt","kms:Decrypt","kms:GenerateDataKey*","kms:DescribeKey"],"Resource":"*","Condition":{{"StringEquals":{{"kms:EncryptionContext:team":"{number}","kms:ViaService":"s3.us-east-1.amazonaws.com"}}}}}}"#
+        )
+    };
+    let deny = r#"{"Effect":"Deny","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}"#;
+    let delegate = r#"{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"kms:*","Resource":"*"}"#;
+    let mut statements = String::new();
+    for number in 0.. {
+        let next = statement(number);
+        if statements.len() + next.len() + deny.len() + delegate.len() > 32_600 {
+            break;
+        }
+        statements.push_str(&next);
+        statements.push(',');
+    }
+    let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}{deny},{delegate}]}}"#);
+    assert!(text.len() > 32_000);
+    PolicyDocument::parse(&text).unwrap()
+}
+
+/// What a request looks like to a policy: about as many condition keys as Encrypt has.
+fn encrypt_context() -> Context<'static> {
+    [
+        ("aws:PrincipalArn", "arn:aws:iam::111122223333:user/alice"),
+        ("aws:PrincipalAccount", "111122223333"),
+        ("aws:PrincipalType", "User"),
+        ("aws:userid", "AIDAEXAMPLEEXAMPLE12"),
+        ("aws:RequestedRegion", "us-east-1"),
+        ("aws:SecureTransport", "true"),
+        ("aws:SourceIp", "192.0.2.1"),
+        ("aws:EpochTime", "1795000000"),
+        ("aws:CurrentTime", "2026-11-22T13:00:00Z"),
+        ("aws:UserAgent", "aws-cli/1.32.0"),
+        ("aws:username", "alice"),
+        ("kms:CallerAccount", "111122223333"),
+        ("kms:EncryptionContext:team", "5000"),
+        ("kms:EncryptionContextKeys", "team"),
+        ("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT"),
+        ("kms:CustomerMasterKeySpec", "SYMMETRIC_DEFAULT"),
+        ("kms:CustomerMasterKeyUsage", "ENCRYPT_DECRYPT"),
+        ("kms:KeyOrigin", "AWS_KMS"),
+        ("kms:KeySpec", "SYMMETRIC_DEFAULT"),
+        ("kms:KeyUsage", "ENCRYPT_DECRYPT"),
+        ("kms:MultiRegion", "false"),
+        ("aws:ResourceAccount", "111122223333"),
+        ("aws:ResourceTag/team", "5000"),
+        ("kms:ResourceAliases", "alias/a"),
+    ]
+    .into_iter()
+    .fold(Context::new(), |context, (key, value)| context.with(key, value))
+}
+
+/// Everything that decides an Encrypt under a key policy of the greatest length: the whole evaluation.
+#[divan::bench]
+fn authorize_with_a_policy_of_32_kb(bencher: Bencher) {
+    let key_policy = large_key_policy();
+    let allow = PolicyDocument::parse(
+        r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"kms:*","Resource":"*"}}"#,
+    );
+    let identity = [NamedPolicy::new("allow", allow.unwrap())];
+    let layers = Layers {
+        caller: CallerKind::UserOrRole,
+        is_own: true,
+        resource_policy: Some(&key_policy),
+        identity_policies: &identity,
+        boundary: None,
+        session_policies: &[],
+        account_policies: &[],
+        endpoint_policy: None,
+    };
+    bencher.bench(|| {
+        let request = PolicyRequest {
+            principal: Principal::new("arn:aws:iam::111122223333:user/alice"),
+            action: "kms:Encrypt",
+            resource: "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            context: encrypt_context(),
+        };
+        let evaluation = Evaluation::of(black_box(&request), layers);
+        assert!(matches!(evaluation.verdict(None), Verdict::Allowed(_)));
     });
 }

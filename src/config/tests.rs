@@ -123,8 +123,8 @@ fn the_printed_default_is_right_and_says_what_the_code_does() {
     let kms = parse(KMS_ONLY).unwrap().kms.unwrap();
     let printed_kms = printed.kms.as_ref().unwrap();
     assert_eq!(
-        (printed_kms.request_deadline, printed_kms.known_keys_max),
-        (kms.request_deadline, kms.known_keys_max)
+        (printed_kms.request_deadline, printed_kms.known_keys_max, printed_kms.known_grants_max),
+        (kms.request_deadline, kms.known_keys_max, kms.known_grants_max)
     );
     assert_eq!(printed_kms.request_quotas, kms.request_quotas);
     assert_eq!(printed_kms.resource_quotas, kms.resource_quotas);

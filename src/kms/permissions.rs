@@ -27,6 +27,7 @@ impl Check {
 }
 
 /// The permissions reference by operation (AWS KMS Developer Guide, AWS KMS permissions).
+#[expect(clippy::too_many_lines, reason = "a table with a row an operation")]
 pub const fn checks(operation: OperationName) -> &'static [Check] {
     use Check::{Account, AccountIfTagged, Alias, Key};
     use OperationName as Name;

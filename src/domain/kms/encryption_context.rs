@@ -19,6 +19,10 @@ impl EncryptionContext {
         other.0.iter().all(|(key, value)| self.0.get(key) == Some(value))
     }
 
+    pub fn has(&self, key: &str, value: &str) -> bool {
+        self.0.get(key).is_some_and(|other| other == value)
+    }
+
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }

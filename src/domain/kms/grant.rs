@@ -1,6 +1,8 @@
 //! Grants: permissions on one key for one principal.
 
-use crate::domain::kms::{EncryptionContext, KeyId, Scope, UnixMillis, words};
+use crate::domain::kms::{
+    AccountId, EncryptionContext, GrantRequester, GrantedTo, KeyId, RequesterName, Scope, UnixMillis, words,
+};
 
 words! {
     /// What a grant can permit.
@@ -41,7 +43,7 @@ pub struct Grant {
     pub created: UnixMillis,
     /// The ARN of the account that made it.
     pub issuing_account: String,
-    /// A principal ARN, or the name of a service.
+    /// An ARN, or the name of a service.
     pub grantee: GrantPrincipal,
     pub retiring: Option<GrantPrincipal>,
     /// As given.
@@ -57,47 +59,83 @@ pub enum GrantPrincipal {
 }
 
 impl Grant {
-    /// By its retiring principal, and by its grantee if RetireGrant is among its operations.
-    pub fn may_be_retired_by(&self, principal_arn: &str) -> bool {
-        let is_caller = |principal: &GrantPrincipal| principal.as_str() == principal_arn;
-        self.retiring.as_ref().is_some_and(is_caller)
-            || (self.operations.contains(&GrantOperation::RetireGrant) && is_caller(&self.grantee))
+    /// Whether somebody may retire it, and by which name: its retiring principal, its grantee if RetireGrant is among its operations, the account in
+    /// which it was made, and the account of the key (AWS KMS Developer Guide, Retiring and revoking grants).
+    pub fn retired_by(&self, requester: GrantRequester<'_>) -> Option<GrantedTo> {
+        let grantee = self.operations.contains(&GrantOperation::RetireGrant).then_some(&self.grantee);
+        let principals = || self.retiring.iter().chain(grantee);
+        if principals().any(|principal| principal.is_named(requester.own)) {
+            return Some(GrantedTo::Itself);
+        }
+        let role = requester.role.map(RequesterName::Principal);
+        if role.is_some_and(|role| principals().any(|principal| principal.is_named(role))) {
+            return Some(GrantedTo::ItsRole);
+        }
+        let account = requester.account?.as_str();
+        let is_of_account = self.scope.account.as_str() == account
+            || account_of(&self.issuing_account) == Some(account)
+            || principals().any(|principal| principal.account() == Some(account));
+        is_of_account.then_some(GrantedTo::Account)
     }
 }
 
-impl Grant {
-    /// Whether it permits the operation, with this encryption context if the operation takes one.
-    pub fn permits(&self, operation: GrantOperation, context: Option<&EncryptionContext>) -> bool {
-        self.operations.contains(&operation) && context.is_none_or(|context| self.constraints.hold(context))
+impl GrantOperation {
+    /// Whether a request for it has an encryption context, which constraints can demand.
+    pub const fn takes_encryption_context(self) -> bool {
+        match self {
+            Self::Decrypt
+            | Self::Encrypt
+            | Self::GenerateDataKey
+            | Self::GenerateDataKeyPair
+            | Self::GenerateDataKeyPairWithoutPlaintext
+            | Self::GenerateDataKeyWithoutPlaintext
+            | Self::ReEncryptFrom
+            | Self::ReEncryptTo => true,
+            Self::CreateGrant
+            | Self::Decapsulate
+            | Self::DeriveSharedSecret
+            | Self::DescribeKey
+            | Self::Encapsulate
+            | Self::GenerateMac
+            | Self::GetPublicKey
+            | Self::RetireGrant
+            | Self::Sign
+            | Self::Verify
+            | Self::VerifyMac => false,
+        }
     }
 
-    /// Whether its grantee may give this on: nothing that it does not have, and with constraints as tight.
-    pub fn covers(&self, operations: &[GrantOperation], constraints: &GrantConstraints) -> bool {
-        operations.iter().all(|operation| self.operations.contains(operation))
-            && self.constraints.cover(constraints)
+    /// Who may retire a grant is not decided by looking for one that permits it.
+    pub(super) fn is_permitted_by_grants(self) -> bool {
+        self != Self::RetireGrant
     }
 }
 
-impl GrantConstraints {
-    /// Requests say nothing of a source, so that a constraint on it never holds.
-    fn hold(&self, context: &EncryptionContext) -> bool {
-        self.source_arn.is_none()
-            && self.context_equals.as_ref().is_none_or(|equals| equals == context)
-            && self.context_subset.as_ref().is_none_or(|subset| context.includes(subset))
+/// Operations as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct GrantOperations(u32);
+
+impl GrantOperations {
+    pub(super) fn contains(self, operation: GrantOperation) -> bool {
+        self.0 & Self::bit(operation) != 0
     }
 
-    /// Whether whatever satisfies the others satisfies these.
-    fn cover(&self, others: &Self) -> bool {
-        let equals = |equals: &EncryptionContext| others.context_equals.as_ref() == Some(equals);
-        let subset = |subset: &EncryptionContext| {
-            [&others.context_equals, &others.context_subset]
-                .into_iter()
-                .flatten()
-                .any(|other| other.includes(subset))
-        };
-        (self.source_arn.is_none() || self.source_arn == others.source_arn)
-            && self.context_equals.as_ref().is_none_or(equals)
-            && self.context_subset.as_ref().is_none_or(subset)
+    pub(super) const fn includes(self, others: Self) -> bool {
+        others.0 & !self.0 == 0
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = GrantOperation> {
+        GrantOperation::ALL.iter().copied().filter(move |operation| self.contains(*operation))
+    }
+
+    const fn bit(operation: GrantOperation) -> u32 {
+        1 << operation as u32
+    }
+}
+
+impl FromIterator<GrantOperation> for GrantOperations {
+    fn from_iter<T: IntoIterator<Item = GrantOperation>>(operations: T) -> Self {
+        Self(operations.into_iter().fold(0, |bits, operation| bits | Self::bit(operation)))
     }
 }
 
@@ -107,6 +145,36 @@ impl GrantPrincipal {
             Self::Principal(text) | Self::Service(text) => text,
         }
     }
+
+    /// The id of the account, if it is a whole account.
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Self::Principal(text) => account_of(text),
+            Self::Service(_) => None,
+        }
+    }
+
+    /// Whether it is this one, and no account.
+    fn is_named(&self, name: RequesterName<'_>) -> bool {
+        match (self, name) {
+            (Self::Principal(own), RequesterName::Principal(arn)) => own == arn && self.account().is_none(),
+            (Self::Service(own), RequesterName::Service(name)) => own == name,
+            (Self::Principal(_), RequesterName::Service(_))
+            | (Self::Service(_), RequesterName::Principal(_)) => false,
+        }
+    }
+}
+
+/// The id in the ARN of an account's root, or the id itself.
+fn account_of(text: &str) -> Option<&str> {
+    let id = match text.strip_prefix("arn:") {
+        None => text,
+        Some(rest) => {
+            let (_partition, rest) = rest.split_once(':')?;
+            rest.strip_prefix("iam::")?.strip_suffix(":root")?
+        }
+    };
+    AccountId::parse(id).map(|_| id)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,8 @@ mod custom_key_store;
 mod double_encryption;
 mod encryption_context;
 mod grant;
+mod grant_condition;
+mod grant_index;
 mod hex;
 mod key;
 mod key_id;
@@ -31,7 +33,11 @@ pub use custom_key_store::{
 use double_encryption::{INNER_LAYER_BYTES_MAX, outer_aad};
 pub use double_encryption::{InnerLayer, OuterLayer, inner_layer};
 pub use encryption_context::EncryptionContext;
+use grant::GrantOperations;
 pub use grant::{Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal};
+pub use grant_index::{
+    GrantIndex, GrantQuestion, GrantRequester, GrantedTo, KnownGrant, Permit, RequesterName,
+};
 pub use hex::Uuid;
 pub use key::{
     Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialSource, Origin, Rotation,

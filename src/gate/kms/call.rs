@@ -5,17 +5,20 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+
 use crate::authorizer::evaluation::{Denial, Layer, Verdict};
 use crate::authorizer::kms::{Question, Ruling, Service, evaluation, rule};
 use crate::domain::kms::{
-    AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantId, Key, KeyAction, KeyId,
-    KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis, Uuid, check,
+    AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantConstraints,
+    GrantOperation, Key, KeyAction, KeyId, KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis,
+    Uuid, check,
 };
 use crate::gate::kms::facts::{Conditions, RequestFacts};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
-use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas, Touched, Witness};
 use crate::identity::kms::Caller;
 
 /// Names one request: `x-amzn-RequestId`.
@@ -30,6 +33,8 @@ pub struct Call<'a> {
     now: UnixMillis,
     /// Where the first key in a custom key store is that was opened.
     opened_place: OnceLock<KeyPlace>,
+    /// Whether the audit trail knows that something is going to be changed.
+    pub(super) announced: OnceCell<()>,
 }
 
 /// What a call is made from.
@@ -38,6 +43,7 @@ pub struct Request<'a> {
     pub facts: RequestFacts<'a>,
     pub id: RequestId,
     pub deadline: Instant,
+    pub witness: &'a dyn Witness,
 }
 
 /// What a request wants to do with a key, beyond the action: what policies may test.
@@ -47,11 +53,20 @@ pub struct Use<'a> {
     pub grant_tokens: &'a [Cow<'a, str>],
     /// `kms:EncryptionAlgorithm` and the like, `aws:RequestTag/…` and `aws:TagKeys`.
     pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// Of CreateGrant.
+    pub hands_on: Option<HandedOn<'a>>,
+}
+
+/// What a new grant gives: a grantee hands on no more than it has.
+#[derive(Clone, Copy, Debug)]
+pub struct HandedOn<'a> {
+    pub operations: &'a [GrantOperation],
+    pub constraints: &'a GrantConstraints,
 }
 
 /// Which forms of key identifier an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepts {
+pub(super) enum Accepts {
     AliasesToo,
     KeysOnly,
 }
@@ -59,7 +74,7 @@ enum Accepts {
 impl<'a> Call<'a> {
     pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
         let now = kms.now();
-        Self { kms, request, now, opened_place: OnceLock::new() }
+        Self { kms, request, now, opened_place: OnceLock::new(), announced: OnceCell::new() }
     }
 
     pub fn caller(&self) -> &'a Caller {
@@ -69,6 +84,15 @@ impl<'a> Call<'a> {
     /// Where the key was that the request used, if that was in a custom key store; for the log.
     pub fn opened_place(&self) -> Option<&KeyPlace> {
         self.opened_place.get()
+    }
+
+    pub(super) fn witness(&self) -> &'a dyn Witness {
+        self.request.witness
+    }
+
+    /// What is touched is in the record, also of a call that is refused.
+    pub(super) fn touched(&self) -> &'a Touched {
+        self.request.witness.touched()
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -120,25 +144,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Opens the key of a grant for whoever may retire it: its retiring principal, its grantee if it may, and who
-    /// has the permission.
-    pub async fn open_for_retirement(&'a self, key_arn: &str, id: &GrantId) -> Result<OpenKey<'a>, Refused> {
-        let opened = self.open(KeyAction::RetireGrant, key_arn, Use::default()).await;
-        let Err(Refused::Forbidden(forbidden)) = opened else { return opened };
-        let Some(KeyReference::Arn { scope, id: key_id }) = KeyReference::parse(key_arn) else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        let grant = self.kms.store.grant(&scope, &key_id, id).await?;
-        let Some(key) = self.kms.find(&scope, &key_id).await? else {
-            return Err(Refused::Forbidden(forbidden));
-        };
-        if grant.is_some_and(|grant| grant.may_be_retired_by(self.request.caller.principal_arn())) {
-            Ok(OpenKey::new(self, key, KeyAction::RetireGrant))
-        } else {
-            Err(Refused::Forbidden(forbidden))
-        }
-    }
-
     /// Opens the key that made a ciphertext. A key that is not there, or that the caller may not know of, looks
     /// the same.
     pub async fn open_maker(
@@ -185,6 +190,7 @@ impl<'a> Call<'a> {
 
     /// Whether the identity policies of the caller allow this on an alias.
     pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
+        self.touched().note_alias(&self.request.caller.account, alias_arn);
         self.allow(action.permission_on_alias(), Some(alias_arn), Use::default())
     }
 
@@ -200,7 +206,7 @@ impl<'a> Call<'a> {
     }
 
     /// Which key is meant, whether it is there or not, and by which alias.
-    async fn resolve(
+    pub(super) async fn resolve(
         &self,
         text: &str,
         accepts: Accepts,
@@ -226,7 +232,7 @@ impl<'a> Call<'a> {
     }
 
     /// Whether a key of another account exists is nobody's business.
-    fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
+    pub(super) fn missing(&self, action: KeyAction, scope: &Scope, id: &KeyId) -> Refused {
         let arn = scope.arn(&format!("key/{id}"));
         if scope.account == self.request.caller.account {
             return Refused::KeyMissing { arn };
@@ -263,6 +269,7 @@ impl<'a> Call<'a> {
         alias: Option<&AliasName>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        self.touched().note_key(action, &key);
         let permission = action.required_permission();
         let context = || {
             self.conditions(permission, usage)
@@ -280,16 +287,13 @@ impl<'a> Call<'a> {
             resource_policy: Some(&key.policy),
         };
         let evaluation = evaluation(question, context);
-        let granted_by = match evaluation.verdict(None) {
-            Verdict::Allowed(_) => None,
-            Verdict::Denied(denial) => {
-                let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
-                let shown = || self.shown_arn(&key, alias);
-                Some(granted.map_err(|denial| self.forbidden(action.permission(), Some(&shown()), denial))?)
-            }
-        };
+        if let Verdict::Denied(denial) = evaluation.verdict(None) {
+            let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
+            let shown = || self.shown_arn(&key, alias);
+            granted.map_err(|denial| self.forbidden(action.permission(), Some(&shown()), denial))?;
+        }
         let key_store = self.key_store_of(&key.key).await?;
-        let open = OpenKey::new(self, key, action).granted_by(granted_by).in_key_store(key_store);
+        let open = OpenKey::new(self, key, action).in_key_store(key_store);
         check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
         Ok(open)
     }
@@ -299,7 +303,10 @@ impl<'a> Call<'a> {
         let Some(id) = key.place.custom_key_store() else { return Ok(None) };
         self.opened_place.get_or_init(|| key.place.clone());
         match self.kms.find_key_store(&key.scope, id).await? {
-            Some(known) => Ok(Some(known)),
+            Some(known) => {
+                self.touched().note_key_store(&known);
+                Ok(Some(known))
+            }
             None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
         }
     }
@@ -325,12 +332,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A grantee hands on no more than it has.
-    pub(super) fn forbidden_to_hand_on(&self, key_arn: &str) -> Refused {
-        self.forbidden(KeyAction::CreateGrant.permission(), Some(key_arn), Denial::implicit(Layer::Resource))
-    }
-
-    fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
+    pub(super) fn forbidden(&self, permission: &str, resource: Option<&str>, denial: Denial) -> Refused {
         Refused::Forbidden(Forbidden {
             caller_arn: self.request.caller.arn.to_string(),
             permission: permission.to_owned(),

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::domain::kms::{Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Key, KeyId, Scope};
+use crate::domain::kms::{
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, Scope,
+};
 use crate::gate::kms::key_cache::KeyCache;
+use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
 use crate::store::{Store, StoreError};
 
@@ -11,14 +14,15 @@ pub(super) struct Changes {
     pub(super) store: Arc<dyn Store>,
     pub(super) cache: Arc<KeyCache>,
     pub(super) key_stores: Arc<KeyStores>,
+    pub(super) grants: Arc<KnownGrants>,
 }
 
 /// Runs a change to its end, also when the request that wants it is dropped because its client went away. Otherwise
 /// the store would change, and memory would go on saying what was.
 #[expect(clippy::disallowed_methods, reason = "it ends by itself, in the time that the store takes")]
-pub(super) async fn to_the_end(
-    change: impl Future<Output = Result<(), StoreError>> + Send + 'static,
-) -> Result<(), StoreError> {
+pub(super) async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
     let stopped = |_| StoreError::Unavailable("the daemon is stopping".to_owned());
     tokio::spawn(change).await.map_err(stopped)?
 }
@@ -35,6 +39,9 @@ impl Changes {
         let result = self.store.delete_key(&key.scope, &key.id, key.revision).await;
         self.cache.forget(&key.scope, &key.id);
         key.aliases.iter().for_each(|name| self.cache.forget_alias(&key.scope, name));
+        if result.is_ok() {
+            self.grants.forget(&key.scope, &key.id);
+        }
         result
     }
 
@@ -59,6 +66,26 @@ impl Changes {
         let result = self.store.delete_alias(&alias.scope, &alias.name).await;
         self.forget_alias(&alias.scope, &alias.name, &[&alias.target]);
         result
+    }
+
+    pub(super) async fn create_grant(self, grant: Grant, grants_max: u64) -> Result<GrantId, StoreError> {
+        self.grants.create(self.store, grant, grants_max).await
+    }
+
+    pub(super) async fn delete_grant(self, key: (Scope, KeyId), id: GrantId) -> Result<(), StoreError> {
+        self.grants.delete(self.store, key, id).await
+    }
+
+    pub(super) async fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Result<(), StoreError> {
+        self.store.create_key(key, keys_max).await
+    }
+
+    pub(super) async fn create_key_store(
+        self,
+        store: CustomKeyStore,
+        stores_max: u64,
+    ) -> Result<(), StoreError> {
+        self.store.create_custom_key_store(store, stores_max).await
     }
 
     pub(super) async fn replace_key_store(self, store: CustomKeyStore) -> Result<(), StoreError> {

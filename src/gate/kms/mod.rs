@@ -10,45 +10,55 @@ mod custom_key_stores;
 mod due_work;
 mod facts;
 mod granted;
+mod grants;
 mod key_cache;
 mod key_creation;
 mod key_store_refused;
 mod key_store_secrets;
 mod key_store_update;
+mod known_grants;
 mod known_key_stores;
 mod material;
 mod open_key;
 mod refused;
+mod retirement;
+mod service_event;
 mod usage_ledger;
 mod vpc_endpoint_service;
+mod witness;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
+use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
 use crate::gate::kms::usage_ledger::UsageLedger;
 use crate::key_manager::backing_key::BackingKeys;
 use crate::store::Store;
 
 pub use account::Account;
-pub use call::{Call, Request, RequestId, Use};
+pub use call::{Call, HandedOn, Request, RequestId, Use};
 pub use cluster_keys::{ClusterFindings, OrphanedKey};
 pub use connections::{KeyStoreName, Resumed};
 pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
 pub use facts::{RequestFacts, VpcEndpoint};
+pub use grants::NewGrant;
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};
 pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
-pub use open_key::{Decrypted, GeneratedDataKey, NewGrant, OpenKey, Sealed};
+pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
+pub use witness::{Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
+pub use witness::{backing_key_text, backing_keys_text};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +92,11 @@ pub struct Kms {
     clock: Arc<dyn Clock>,
     cache: Arc<KeyCache>,
     key_stores: Arc<KeyStores>,
+    grants: Arc<KnownGrants>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
     due_work_changed: Notify,
+    audit: Arc<dyn AuditLog>,
 }
 
 pub struct KmsParts {
@@ -94,14 +106,18 @@ pub struct KmsParts {
     pub key_store_settings: KeyStoreSettings,
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
+    /// Hears of every change before it is made.
+    pub audit: Arc<dyn AuditLog>,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
+    /// Grants that are kept in memory.
+    pub known_grants_max: usize,
 }
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, known_keys_max } =
-            parts;
+        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, audit, .. } = parts;
+        let (known_keys_max, known_grants_max) = (parts.known_keys_max, parts.known_grants_max);
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
@@ -109,9 +125,11 @@ impl Kms {
             clock,
             cache,
             key_stores: Arc::new(KeyStores::new(key_stores, key_store_settings)),
+            grants: Arc::new(KnownGrants::new(known_grants_max)),
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),
+            audit,
         }
     }
 

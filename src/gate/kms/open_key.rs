@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Ciphertext, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Key,
-    KeyAction, KeyPlace, KeyState, Material, MaterialId, Refusal, RotationType, StateRefusal,
+    Ciphertext, EncryptionContext, Key, KeyAction, KeyPlace, KeyState, Material, MaterialId, Refusal,
+    RotationType, StateRefusal,
 };
 use crate::gate::kms::cipher::Sealing;
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
-use crate::gate::kms::material::random;
+use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::usage_ledger::Used;
 use crate::gate::kms::{Call, Refused};
 use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
 use crate::secret::SecretBytes;
-use crate::store::{GrantFilter, GrantQuery, LastUsage};
+use crate::store::LastUsage;
 
 pub struct OpenKey<'a> {
     call: &'a Call<'a>,
@@ -23,8 +23,6 @@ pub struct OpenKey<'a> {
     /// The custom key store that the key is in.
     key_store: Option<Arc<KnownKeyStore>>,
     action: KeyAction,
-    /// What permits it, if the policies do not.
-    granted_by: Option<Grant>,
 }
 
 /// What Encrypt answers with.
@@ -44,20 +42,9 @@ pub struct GeneratedDataKey {
     pub material_id: Option<MaterialId>,
 }
 
-/// What a grant is made from.
-#[derive(Debug)]
-pub struct NewGrant {
-    pub name: Option<String>,
-    pub issuing_account: String,
-    pub grantee: GrantPrincipal,
-    pub retiring: Option<GrantPrincipal>,
-    pub operations: Vec<GrantOperation>,
-    pub constraints: GrantConstraints,
-}
-
 impl<'a> OpenKey<'a> {
     pub(super) fn new(call: &'a Call<'a>, cached: Arc<CachedKey>, action: KeyAction) -> Self {
-        Self { call, cached, key_store: None, action, granted_by: None }
+        Self { call, cached, key_store: None, action }
     }
 
     pub(super) fn in_key_store(self, key_store: Option<Arc<KnownKeyStore>>) -> Self {
@@ -80,10 +67,6 @@ impl<'a> OpenKey<'a> {
     pub fn state(&self) -> KeyState {
         let stored = self.key().state;
         self.key_store.as_ref().map_or(stored, |known| known.store.connection.shown_state(stored))
-    }
-
-    pub(super) fn granted_by(self, granted_by: Option<Grant>) -> Self {
-        Self { granted_by, ..self }
     }
 
     pub fn key(&self) -> &Key {
@@ -135,56 +118,30 @@ impl<'a> OpenKey<'a> {
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
         change(&mut key);
-        self.call.kms.replace(key).await
+        self.call.kms.replace(key, self.call.announce().await?).await
     }
 
     /// Makes fresh key material, and with it the next revision of the key.
     pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
         let next =
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
-        self.call.kms.replace(next).await
-    }
-
-    /// Adds a grant, or finds the one of the same name and content.
-    pub async fn create_grant(&self, new: NewGrant) -> Result<GrantId, Refused> {
-        let kms = self.call.kms;
-        if self.granted_by.as_ref().is_some_and(|grant| !grant.covers(&new.operations, &new.constraints)) {
-            return Err(self.call.forbidden_to_hand_on(&self.cached.arn));
+        let announced = self.call.announce().await?;
+        let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
+        let rotated = self.call.kms.replace(next, announced).await;
+        if rotated.is_ok() {
+            event.end(&rotated);
         }
-        let id = MaterialId::new(random()?).to_string();
-        let grant = Grant {
-            scope: self.key().scope.clone(),
-            key_id: self.key().id.clone(),
-            id: GrantId(id),
-            name: new.name,
-            created: self.call.now(),
-            issuing_account: new.issuing_account,
-            grantee: new.grantee,
-            retiring: new.retiring,
-            operations: new.operations,
-            constraints: new.constraints,
-        };
-        Ok(kms.store.create_grant(grant, kms.quotas.grants_per_key).await?)
+        rotated
     }
 
-    pub async fn grant(&self, id: &GrantId) -> Result<Option<Grant>, Refused> {
-        Ok(self.call.kms.store.grant(&self.key().scope, &self.key().id, id).await?)
-    }
-
-    pub async fn delete_grant(&self, id: &GrantId) -> Result<(), Refused> {
-        Ok(self.call.kms.store.delete_grant(&self.key().scope, &self.key().id, id).await?)
-    }
-
-    /// Grants of this key, in the order of their ids.
-    pub async fn grants_page(
-        &self,
-        grantee: Option<&GrantPrincipal>,
-        after: Option<&GrantId>,
-        limit: usize,
-    ) -> Result<Vec<Grant>, Refused> {
-        let filter = GrantFilter::OfKey { key_id: &self.key().id, grantee };
-        let query = GrantQuery { scope: &self.key().scope, filter, after };
-        Ok(self.call.kms.store.grants_page(query, limit).await?)
+    /// Has the record name the key object of a key in a cluster, if the cluster can be asked now.
+    pub async fn note_backing_key(&self) {
+        if !matches!(self.key().place, KeyPlace::CloudHsm { .. }) {
+            return;
+        }
+        if let Some(found) = self.call.kms.find_cluster_key(self.key(), self.call.deadline()).await {
+            self.call.touched().note_backing_key(found);
+        }
     }
 
     /// What it was used for last.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{GrantOperation, KeyAction};
-use crate::gate::kms::{Call, NewGrant, Use};
+use crate::gate::kms::{Call, HandedOn, NewGrant, Use};
 use crate::kms::error::Error;
 use crate::kms::grant::{self, GrantConstraintsEntry, GrantToken, NO_GRANTEE};
 use crate::kms::operations::{Operation, dry_run};
@@ -53,23 +53,24 @@ impl<'b> Operation<'b> for CreateGrant {
         let usage = Use {
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &conditions,
+            hands_on: Some(HandedOn { operations: &request.operations, constraints: &constraints }),
             ..Use::default()
         };
         let key = call.open(KeyAction::CreateGrant, &request.key_id, usage).await?;
         grant::check_operations(key.key(), &request.operations, &constraints)?;
+        let new = NewGrant {
+            name: request.name,
+            issuing_account: call.caller().account_root_arn(),
+            grantee: grantee.clone(),
+            retiring: retiring.clone(),
+            operations: request.operations.clone(),
+            constraints: constraints.clone(),
+        };
+        if request.dry_run == Some(true) {
+            key.rehearse_grant(&new).await.map_err(grant::explain)?;
+        }
         dry_run(request.dry_run)?;
-        let issuing_account = call.caller().account_root_arn();
-        let id = key
-            .create_grant(NewGrant {
-                name: request.name,
-                issuing_account,
-                grantee: grantee.clone(),
-                retiring: retiring.clone(),
-                operations: request.operations.clone(),
-                constraints: constraints.clone(),
-            })
-            .await
-            .map_err(grant::explain)?;
+        let id = key.create_grant(new).await.map_err(grant::explain)?;
         Ok(Response { grant_token: GrantToken::of(key.key(), &id).to_string(), grant_id: id.0 })
     }
 }

@@ -46,6 +46,7 @@ pub(super) async fn generate(
         encryption_context: Some(&context),
         grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
         conditions: &[EncryptionAlgorithm::default().condition()],
+        ..Use::default()
     };
     let key = call.open(action, &request.key_id, usage).await?;
     let bytes = bytes(request.key_spec, request.number_of_bytes)?;

@@ -56,6 +56,7 @@ impl<'b> Operation<'b> for Decrypt {
             encryption_context: Some(&context),
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &[algorithm.condition()],
+            ..Use::default()
         };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
         let blob = modifiers.require_ciphertext(request.ciphertext_blob)?;

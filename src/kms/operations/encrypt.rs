@@ -47,6 +47,7 @@ impl<'b> Operation<'b> for Encrypt {
             encryption_context: Some(&context),
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &[algorithm.condition()],
+            ..Use::default()
         };
         let key = call.open(KeyAction::Encrypt, &request.key_id, usage).await?;
         algorithm.check(key.key(), &context)?;

@@ -70,11 +70,16 @@ impl<'b> Operation<'b> for ReEncrypt {
             encryption_context: Some(&source_context),
             grant_tokens,
             conditions: &[source_algorithm.condition(), same_key.clone()],
+            ..Use::default()
         };
         let context = request.destination_encryption_context.unwrap_or_default();
         let algorithm = request.destination_encryption_algorithm.unwrap_or_default();
-        let usage =
-            Use { encryption_context: Some(&context), grant_tokens, conditions: &[algorithm.condition(), same_key] };
+        let usage = Use {
+            encryption_context: Some(&context),
+            grant_tokens,
+            conditions: &[algorithm.condition(), same_key],
+            ..Use::default()
+        };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
         let Some(blob) = modifiers.require_ciphertext(request.ciphertext_blob)? else {
             let rehearsed =

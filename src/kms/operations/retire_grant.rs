@@ -39,9 +39,7 @@ impl<'b> Operation<'b> for RetireGrant {
             _ => return Err(Error::validation("Give either GrantToken, or KeyId and GrantId.")),
         };
         let key = call.open_for_retirement(&key_arn, &id).await?;
-        if key.grant(&id).await?.is_none() {
-            return Err(grant::missing(&id));
-        }
+        let key = key.ok_or_else(|| grant::missing(&id))?;
         dry_run(request.dry_run)?;
         key.delete_grant(&id).await.map_err(|refused| grant::explain_missing(refused, &id))
     }
