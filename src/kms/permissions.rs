@@ -37,9 +37,7 @@ pub const fn checks(operation: OperationName) -> &'static [Check] {
         Name::CreateAlias => &[Alias(KeyAction::CreateAlias), Key(KeyAction::CreateAlias)],
         Name::CreateCustomKeyStore => &[Account(AccountAction::CreateCustomKeyStore)],
         Name::CreateGrant => &[Key(KeyAction::CreateGrant)],
-        Name::CreateKey => {
-            &[Account(AccountAction::CreateKey), AccountIfTagged(AccountAction::TagResource)]
-        }
+        Name::CreateKey => &[Account(AccountAction::CreateKey), AccountIfTagged(AccountAction::TagResource)],
         Name::Decapsulate => &[Key(KeyAction::Decapsulate)],
         Name::Decrypt => &[Key(KeyAction::Decrypt)],
         Name::DeleteAlias => &[Alias(KeyAction::DeleteAlias), Key(KeyAction::DeleteAlias)],

@@ -232,14 +232,7 @@ impl Responder for Server {
             origin: origin(&facts, (&uri, &headers, &connection)),
             ids: &self.request_ids,
         });
-        let head = Head {
-            method: &method,
-            uri: &uri,
-            headers: &headers,
-            arrival,
-            facts,
-            call: &call,
-        };
+        let head = Head { method: &method, uri: &uri, headers: &headers, arrival, facts, call: &call };
         let mut accounting = Accounting::new((&self.parts, &self.metrics), arrival, (&call, &self.strangers));
         let result = self.serve(&head, operation, (body, &mut accounting.record)).await;
         accounting.finish(&result);

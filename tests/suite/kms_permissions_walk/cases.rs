@@ -46,7 +46,9 @@ pub(super) fn cases(scene: &Scene) -> Vec<Case> {
             of.by_conditions_of_identities(),
         ]
         .concat_all(),
-        Door::Closed => [of.by_key_policies(), of.by_grants(), of.by_conditions_of_key_policies()].concat_all(),
+        Door::Closed => {
+            [of.by_key_policies(), of.by_grants(), of.by_conditions_of_key_policies()].concat_all()
+        }
     }
 }
 

@@ -82,8 +82,10 @@ impl Users {
         }
         write_private(&site.path("accounts.toml"), &file);
         let last = self.0.keys().next_back().unwrap().credentials();
-        let is_unknown = || site.kms_by(&last, "ListKeys", &json!({})).0.status != 200
-            && site.kms_by(&last, "ListKeys", &json!({})).error().0 == "UnrecognizedClientException";
+        let is_unknown = || {
+            site.kms_by(&last, "ListKeys", &json!({})).0.status != 200
+                && site.kms_by(&last, "ListKeys", &json!({})).error().0 == "UnrecognizedClientException"
+        };
         site.wait_until("the users", || !is_unknown());
     }
 }

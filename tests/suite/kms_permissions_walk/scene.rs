@@ -148,9 +148,7 @@ impl Scene {
             }
             Name::Decrypt => json!({"CiphertextBlob": self.blob, "EncryptionContext": context}),
             Name::DeleteAlias => return json!({"AliasName": self.alias}),
-            Name::DescribeCustomKeyStores
-            | Name::ListAliases
-            | Name::ListKeys => return json!({}),
+            Name::DescribeCustomKeyStores | Name::ListAliases | Name::ListKeys => return json!({}),
             Name::ConnectCustomKeyStore | Name::DeleteCustomKeyStore | Name::DisconnectCustomKeyStore => {
                 return json!({"CustomKeyStoreId": self.store_id});
             }

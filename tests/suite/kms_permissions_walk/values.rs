@@ -24,9 +24,9 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
     let text = match key {
         ConditionKey::BypassPolicyLockoutSafetyCheck => "true",
         ConditionKey::CallerAccount => crate::support::kms::ACCOUNT.id,
-        ConditionKey::CustomerMasterKeySpec
-        | ConditionKey::KeySpec
-        | ConditionKey::EncryptionAlgorithm => "SYMMETRIC_DEFAULT",
+        ConditionKey::CustomerMasterKeySpec | ConditionKey::KeySpec | ConditionKey::EncryptionAlgorithm => {
+            "SYMMETRIC_DEFAULT"
+        }
         ConditionKey::CustomerMasterKeyUsage | ConditionKey::KeyUsage => "ENCRYPT_DECRYPT",
         ConditionKey::EncryptionContext => CONTEXT.1,
         ConditionKey::EncryptionContextKeys => CONTEXT.0,
@@ -49,9 +49,9 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::ScheduleKeyDeletionPendingWindowInDays => "30",
         ConditionKey::TagKeys => NEW_TAG.0,
         // The examples are about single-Region keys, and nobody passes them on or attests anything.
-        ConditionKey::MultiRegionKeyType
-        | ConditionKey::RecipientAttestation
-        | ConditionKey::ViaService => return None,
+        ConditionKey::MultiRegionKeyType | ConditionKey::RecipientAttestation | ConditionKey::ViaService => {
+            return None;
+        }
         ConditionKey::DataKeyPairSpec
         | ConditionKey::ExpirationModel
         | ConditionKey::KeyAgreementAlgorithm
