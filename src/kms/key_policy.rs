@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::Scope;
-use crate::gate::kms::{Call, OpenKey};
+use crate::gate::kms::{Call, OpenKey, Use};
 use crate::kms::error::Error;
 use crate::policy::{POLICY_BYTES_MAX, PolicyDocument};
 
@@ -36,7 +36,7 @@ pub(super) fn check(
     call: &Call<'_>,
     key: Option<&OpenKey<'_>>,
     text: &str,
-    bypass_lockout_check: bool,
+    bypass: Option<bool>,
 ) -> Result<(), Error> {
     if text.len() > POLICY_BYTES_MAX {
         return Err(Error::LimitExceeded(format!("The key policy is larger than {POLICY_BYTES_MAX} bytes.")));
@@ -52,7 +52,9 @@ pub(super) fn check(
     if let Some(number) = policy.statement_without_principal() {
         return Err(Error::MalformedPolicyDocument(format!("statement {number} has no `Principal`")));
     }
-    if !bypass_lockout_check && !call.keeps_control(key, &policy.for_a_key()) {
+    let condition = bypass_condition(bypass);
+    let next = Use { conditions: condition.as_slice(), ..Use::default() };
+    if bypass != Some(true) && !call.keeps_control(key, &policy.for_a_key(), next) {
         let text = "The new key policy will not allow you to update the key policy in the future.";
         return Err(Error::MalformedPolicyDocument(text.to_owned()));
     }

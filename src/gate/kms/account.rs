@@ -93,12 +93,12 @@ impl<'a> Account<'a> {
 impl Call<'_> {
     /// Whether the caller could change this policy by a request like this one once it is in force, on this key or on
     /// one to come (the lock-out safety check).
-    pub fn keeps_control(&self, key: Option<&OpenKey<'_>>, policy: &PolicyDocument) -> bool {
+    pub fn keeps_control(&self, key: Option<&OpenKey<'_>>, policy: &PolicyDocument, next: Use<'_>) -> bool {
         let permission = KeyAction::PutKeyPolicy.required_permission();
         let to_come = || self.caller().scope().arn(KEY_TO_COME);
         let arn = key.map_or_else(to_come, |key| key.arn().to_owned());
         let context = || {
-            let conditions = self.conditions(permission, Use::default());
+            let conditions = self.conditions(permission, next);
             let conditions = match key {
                 Some(key) => conditions.with_key(key.key(), self.quotas().aliases_per_key),
                 None => conditions,

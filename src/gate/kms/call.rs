@@ -158,7 +158,13 @@ impl<'a> Call<'a> {
             return Err(Refused::CiphertextKeyMissing);
         }
         let Some(key) = self.kms.find(&scope, id).await? else { return Err(Refused::CiphertextKeyMissing) };
-        self.admit(key, action, None, usage).await
+        match self.admit(key, action, None, usage).await {
+            // Nor does another account learn whether its key is still there.
+            Err(Refused::Forbidden(_)) if scope.account != self.request.caller.account => {
+                Err(Refused::CiphertextKeyMissing)
+            }
+            answer => answer,
+        }
     }
 
     fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> Region {

@@ -68,7 +68,7 @@ impl<'b> Operation<'b> for CreateKey {
         account.supports(spec).map_err(Error::UnsupportedOperation)?;
         let policy: Arc<str> = match &request.policy {
             Some(policy) => {
-                key_policy::check(call, None, policy, bypass.unwrap_or_default())?;
+                key_policy::check(call, None, policy, bypass)?;
                 policy.as_ref().into()
             }
             None => key_policy::default_policy(account.scope()).into(),

@@ -157,9 +157,8 @@ impl Walk {
     fn refusal(&self, user: &UserName, check: usize, layer: &str) -> String {
         let permission = checks(self.scene.operation)[check].permission().name;
         let resource = self.scene.shown_resource(check, user.account);
-        let on = resource.map(|resource| format!(" on resource: {resource}")).unwrap_or_default();
         format!(
-            "User: {} is not authorized to perform: kms:{permission}{on} because no {layer} allows the kms:{permission} \
+            "User: {} is not authorized to perform: kms:{permission} on resource: {resource} because no {layer} allows the kms:{permission} \
              action",
             user.arn()
         )
@@ -241,7 +240,7 @@ fn each_operation_needs_exactly_its_permissions_whoever_gives_them_on_whatever_c
     let asked: usize = walks.iter().map(|walk| walk.cases.len()).sum();
     let wrong = at_once(over, walks, |mut walk, admin, caller| walk.run(admin, caller)).concat();
     assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(asked > 2000, "{asked}");
+    assert!(asked > 1800, "{asked}");
 }
 
 /// The walk grows as soon as one of these is not refused any more.

@@ -98,14 +98,15 @@ impl Scene {
         }
     }
 
-    /// What a refusal of a check calls the resource.
-    pub(super) fn shown_resource(&self, check: usize, account: &str) -> Option<String> {
+    /// What a refusal of a check calls the resource: a key of another account as the request does.
+    pub(super) fn shown_resource(&self, check: usize, account: &str) -> String {
         match checks(self.operation)[check] {
-            Check::Account(_) | Check::AccountIfTagged(_) => None,
             Check::Key(_) if account != ACCOUNT.id && self.takes_aliases() => {
-                Some(alias_arn(&self.key(check).alias))
+                alias_arn(&self.key(check).alias)
             }
-            Check::Alias(_) | Check::Key(_) => Some(self.resource(check, account)),
+            Check::Account(_) | Check::AccountIfTagged(_) | Check::Alias(_) | Check::Key(_) => {
+                self.resource(check, account)
+            }
         }
     }
 
