@@ -1,6 +1,7 @@
 //! Grants in requests and answers: principals, constraints, tokens.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
@@ -112,7 +113,21 @@ pub(super) fn conditions<'c>(
             conditions.push(("kms:GrantConstraintType".into(), name.into()));
         }
     }
+    conditions.extend(conditions_of_context(constraints));
     conditions
+}
+
+/// The encryption context that constraints speak of: of a pair that both have, one value.
+fn conditions_of_context<'c>(constraints: &GrantConstraints) -> Vec<(Cow<'c, str>, Cow<'c, str>)> {
+    let contexts = [&constraints.context_subset, &constraints.context_equals].into_iter().flatten();
+    let pairs: BTreeMap<_, _> = contexts.flat_map(EncryptionContext::pairs).collect();
+    let of_pair = |(key, value): (&str, &str)| {
+        [
+            (format!("kms:EncryptionContext:{key}").into(), value.to_owned().into()),
+            ("kms:EncryptionContextKeys".into(), key.to_owned().into()),
+        ]
+    };
+    pairs.into_iter().flat_map(of_pair).collect()
 }
 
 /// AWS KMS Developer Guide, Creating grants: a service is granted only what it does for one resource, and somebody can

@@ -8,11 +8,14 @@ use crate::domain::kms::{
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
-use crate::gate::kms::{Call, OpenKey, Refused};
+use crate::gate::kms::{Call, OpenKey, Refused, Use};
 use crate::key_manager::HsmError;
-use crate::policy::{Context, PolicyDocument};
+use crate::policy::PolicyDocument;
 use crate::secret::SecretBytes;
 use crate::store::{GrantFilter, GrantQuery};
+
+/// What policies about any key of the account take for one.
+const KEY_TO_COME: &str = "key/00000000-0000-0000-0000-000000000000";
 
 /// The caller's account in the Region that is called.
 pub struct Account<'a> {
@@ -103,18 +106,30 @@ impl<'a> Account<'a> {
 }
 
 impl Call<'_> {
-    /// Whether the caller could change this policy again once it is in force (the lock-out safety check).
-    pub fn keeps_control(&self, policy: &PolicyDocument) -> bool {
+    /// Whether the caller could change this policy by a request like this one once it is in force, on this key or on
+    /// one to come (the lock-out safety check).
+    pub fn keeps_control(&self, key: Option<&OpenKey<'_>>, policy: &PolicyDocument, next: Use<'_>) -> bool {
+        let permission = KeyAction::PutKeyPolicy.required_permission();
+        let to_come = || self.caller().scope().arn(KEY_TO_COME);
+        let arn = key.map_or_else(to_come, |key| key.arn().to_owned());
+        let context = || {
+            let conditions = self.conditions(permission, next);
+            let conditions = match key {
+                Some(key) => conditions.with_key(key.key(), self.quotas().aliases_per_key),
+                None => conditions,
+            };
+            conditions.into_context()
+        };
         let question = Question {
             caller: self.caller(),
             facts: self.facts(),
             service: Service::Kms,
-            permission: KeyAction::PutKeyPolicy.permission(),
-            resource: "*",
+            permission: permission.name,
+            resource: &arn,
             resource_account: &self.caller().account,
             resource_policy: Some(policy),
         };
-        rule(question, Context::new) == Ruling::Allowed
+        rule(question, context) == Ruling::Allowed
     }
 
     /// The alias, if there is one.
