@@ -607,10 +607,13 @@ fn no_secret_is_in_any_record() {
     secrets.push(short.to_owned());
     for (operation, body) in [
         ("CreateCustomKeyStore", json!({"CustomKeyStoreName": "a", "KeyStorePassword": short})),
-        ("CreateCustomKeyStore", json!({
-            "CustomKeyStoreName": "a",
-            "XksProxyAuthenticationCredential": {"AccessKeyId": SECRET_ACCESS_KEY, "RawSecretAccessKey": short},
-        })),
+        (
+            "CreateCustomKeyStore",
+            json!({
+                "CustomKeyStoreName": "a",
+                "XksProxyAuthenticationCredential": {"AccessKeyId": SECRET_ACCESS_KEY, "RawSecretAccessKey": short},
+            }),
+        ),
         ("Encrypt", json!({"KeyId": "alias/a", "Plaintext": short, "GrantTokens": [short]})),
         ("Decrypt", json!({"CiphertextBlob": {"Plaintext": short}})),
     ] {
