@@ -1,5 +1,6 @@
 //! What a caller may do in its account and Region that is not about one existing key.
 
+use crate::authorizer::evaluation::{Denial, Layer};
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
     AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyAction,
@@ -54,7 +55,21 @@ impl<'a> Account<'a> {
         Ok(self.call.kms.store.aliases_page(&self.scope, key_id, after, limit).await?)
     }
 
-    /// Grants that the principal may retire.
+    /// AWS KMS Developer Guide, AWS KMS permissions: ListRetirableGrants is asked for principals of the own account. A
+    /// service is in none.
+    pub fn check_is_own(&self, principal: &GrantPrincipal) -> Result<(), Refused> {
+        let is_own = match principal {
+            GrantPrincipal::Principal(arn) => arn.split(':').nth(4) == Some(self.scope.account.as_str()),
+            GrantPrincipal::Service(_) => true,
+        };
+        if is_own {
+            return Ok(());
+        }
+        let permission = AccountAction::ListRetirableGrants.required_permission();
+        Err(self.call.forbidden(permission.name, None, Denial::implicit(Layer::Resource)))
+    }
+
+    /// Grants that the principal may retire, of keys of all accounts.
     pub async fn retirable_grants_page(
         &self,
         principal: &GrantPrincipal,

@@ -332,7 +332,11 @@ impl<'a> Call<'a> {
             resource_account: &self.request.caller.account,
             resource_policy: None,
         };
-        match rule(question, || self.conditions(permission, usage).into_context()) {
+        let context = || {
+            let own = &self.request.caller.account;
+            self.conditions(permission, usage).with_resource_of(own).into_context()
+        };
+        match rule(question, context) {
             Ruling::Allowed => Ok(()),
             Ruling::Denied(denial) => Err(self.forbidden(permission.name, resource, denial)),
         }

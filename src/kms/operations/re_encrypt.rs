@@ -99,6 +99,10 @@ impl<'b> Operation<'b> for ReEncrypt {
         let (source_key, ciphertext) = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
         let key = call.open(KeyAction::ReEncryptTo, &request.destination_key_id, usage).await?;
         algorithm.check(key.key(), &context)?;
+        if request.dry_run == Some(true) {
+            source_key.rehearse_decrypt(&ciphertext, &source_context)?;
+            key.rehearse_encrypt(&context)?;
+        }
         dry_run(request.dry_run)?;
         let decrypted = source_key.decrypt(&ciphertext, &source_context).await?;
         let sealed = key.encrypt(decrypted.plaintext, &context).await?;
