@@ -13,6 +13,7 @@ pub mod authorizer;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod cloudtrail;
 pub mod config;
 pub mod domain;
 pub mod gate;

@@ -1,5 +1,7 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
+mod audit;
+
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
@@ -7,6 +9,8 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use audit::AuditMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -59,6 +63,8 @@ pub struct Metrics {
     pub config_last_reload_successful: IntGauge,
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
+    pub audit_records_of_strangers_dropped_total: IntCounter,
+    pub audit: AuditMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -91,6 +97,14 @@ impl Registrar {
             self.result = registered;
         }
         Ok(metric)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.keep(IntCounter::with_opts(opts(name, help)))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.keep(IntGauge::with_opts(opts(name, help)))
     }
 
     fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -296,6 +310,11 @@ impl Metrics {
                 "log_lines_dropped_total",
                 "Request log lines lost because the log could not be written fast enough.",
             )))?,
+            audit_records_of_strangers_dropped_total: make.keep(IntCounter::with_opts(opts(
+                "audit_records_of_strangers_dropped_total",
+                "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
+            )))?,
+            audit: AuditMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
         make.result?;

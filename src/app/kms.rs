@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
 use crate::app::build::{Parts, Starter};
+use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
@@ -22,6 +23,7 @@ use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::cluster::Clusters;
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
+use crate::key_manager::signing_key::SigningKeys;
 use crate::key_manager::xks;
 use crate::key_manager::xks_proxy::XksProxies;
 use crate::kms::{self, EndpointPorts, QuotaClass, RequestQuotas};
@@ -45,6 +47,7 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     pub(super) key_store_health_interval: Duration,
+    pub(super) audit: Audit,
     directory: Arc<Directory>,
     networks: Arc<Networks>,
     registry: Registry,
@@ -65,21 +68,49 @@ pub(super) struct Surroundings {
     pub(super) metrics: Arc<Metrics>,
     pub(super) request_log: Option<LogSink>,
     pub(super) clusters: Arc<dyn Clusters>,
+    /// Standard output.
+    pub(super) output: LogSink,
+}
+
+/// What everything else of the KMS API stands on.
+struct Foundation {
+    store: Arc<dyn Store>,
+    backing_keys: Arc<dyn BackingKeys>,
+    audit: Audit,
+}
+
+impl Foundation {
+    async fn open(
+        state_dir: &Path,
+        settings: &config::Kms,
+        members: Vec<Arc<Hsm>>,
+        surroundings: &Surroundings,
+    ) -> Result<Self, StartError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
+        let group = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock)));
+        let parts = AuditParts {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&group) as Arc<dyn SigningKeys>,
+            clock: Arc::clone(&surroundings.clock),
+            metrics: surroundings.metrics.audit.clone(),
+            output: surroundings.output.clone(),
+        };
+        let audit = Audit::open(&settings.audit, parts).await?;
+        Ok(Self { store, backing_keys: group, audit })
+    }
 }
 
 impl KmsFace {
-    pub(super) fn build(
+    pub(super) async fn build(
         config: &config::Config,
         settings: &config::Kms,
         members: Vec<Arc<Hsm>>,
         surroundings: Surroundings,
     ) -> Result<Self, StartError> {
-        let Surroundings { clock, metrics, request_log, clusters } = surroundings;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
-        let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
+        let Foundation { store, backing_keys, audit } =
+            Foundation::open(&config.state_dir, settings, members, &surroundings).await?;
+        let Surroundings { clock, metrics, request_log, clusters, output: _ } = surroundings;
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
-        let advanced = development.clone().map(|advanced| advanced as Arc<dyn Clock>);
-        let kms_clock = advanced.unwrap_or_else(|| Arc::clone(&clock));
         let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
         let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
@@ -91,8 +122,9 @@ impl KmsFace {
                 metrics: KeyStoreMetrics::new(&metrics),
             },
             key_store_settings: key_store_settings(&settings.external_key_stores),
-            clock: kms_clock,
+            clock: kms_clock(development.as_ref(), &clock),
             quotas: resource_quotas(&settings.resource_quotas),
+            audit: audit.log(),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
@@ -104,6 +136,7 @@ impl KmsFace {
             directory: Arc::clone(&directory),
             networks: Arc::clone(&networks),
             clock: Arc::clone(&clock),
+            audit: audit.log(),
             metrics: Arc::clone(&metrics),
             request_log: request_log.clone(),
             request_deadline: settings.request_deadline,
@@ -114,14 +147,9 @@ impl KmsFace {
         let sts_parts =
             sts::EndpointParts { networks: networks_of_sts, clock: Arc::clone(&clock), metrics, request_log };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
-        let registry = Registry::new(
-            Arc::clone(&directory),
-            Arc::clone(&store),
-            Arc::clone(&backing_keys),
-            Arc::clone(&clock),
-        );
         Ok(Self {
-            registry,
+            audit,
+            registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
@@ -250,6 +278,23 @@ impl KmsFace {
 
     pub(super) fn development(self: &Arc<Self>) -> Option<Arc<dyn Development>> {
         self.development.as_ref().map(|_| Arc::clone(self) as Arc<dyn Development>)
+    }
+}
+
+fn registry(
+    directory: &Arc<Directory>,
+    store: &Arc<dyn Store>,
+    backing_keys: &Arc<dyn BackingKeys>,
+    clock: &Arc<dyn Clock>,
+) -> Registry {
+    Registry::new(Arc::clone(directory), Arc::clone(store), Arc::clone(backing_keys), Arc::clone(clock))
+}
+
+/// What keys go by.
+fn kms_clock(development: Option<&Arc<AdvancedClock>>, clock: &Arc<dyn Clock>) -> Arc<dyn Clock> {
+    match development {
+        Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
+        None => Arc::clone(clock),
     }
 }
 

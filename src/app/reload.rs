@@ -57,6 +57,9 @@ impl App {
         }
         if let Some((face, kms)) = self.kms().zip(config.kms.as_ref()) {
             face.kms.set_key_store_settings(key_store_settings(&kms.external_key_stores));
+            if let Some(before) = &before.kms {
+                face.audit.reload(&kms.audit, &before.audit)?;
+            }
         }
         self.server.set_key_stores(key_stores);
         for (name, settings) in tls {
@@ -119,6 +122,7 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
         let mut kms = config.kms.clone()?;
         kms.external_key_stores.forget_what_can_change();
         kms.networks.clear();
+        kms.audit.forget_what_can_change();
         Some(kms)
     };
     [

@@ -1,6 +1,7 @@
 //! `[kms]` and `[dev]`, checked.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Cluster;
@@ -9,6 +10,7 @@ use crate::config::Hsm;
 use crate::config::Kms;
 use crate::config::RequestQuotas;
 use crate::config::ResourceQuotas;
+use crate::config::audit;
 use crate::config::external_key_stores;
 use crate::config::hsm::is_softhsm;
 use crate::config::listener;
@@ -19,7 +21,12 @@ use crate::config::schema;
 const REQUESTS_PER_SECOND_MAX: f64 = 1e9;
 const RESOURCES_MAX: u64 = 1_000_000_000;
 
-pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], sockets: &mut Sockets) -> Kms {
+pub(super) fn kms(
+    review: &mut Review<'_>,
+    raw: schema::Kms,
+    (hsms, state_dir): (&[Hsm], &Path),
+    sockets: &mut Sockets,
+) -> Kms {
     const TABLE: &str = "kms";
     check_hsms(review, &raw.hsms, hsms);
     let (tls_listeners, http_listeners, networks) = listener::kms_listeners(review, &raw.listener, sockets);
@@ -37,6 +44,7 @@ pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], socke
         request_quotas: request_quotas(review, raw.request_quotas),
         resource_quotas: resource_quotas(review, &raw.resource_quotas),
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),
+        audit: audit::audit(review, raw.audit, state_dir),
     }
 }
 

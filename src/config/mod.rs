@@ -1,5 +1,6 @@
 //! The configuration file, read once into types that cannot be wrong; all limits.
 
+mod audit;
 mod cluster;
 pub mod credentials;
 pub mod environment;
@@ -25,6 +26,13 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use audit::Audit;
+pub use audit::AuditLimits;
+pub use audit::AuditSinks;
+pub use audit::Syslog;
+pub use audit::SyslogAddress;
+pub use audit::SyslogFacility;
+pub use audit::WhenFull;
 pub use external_key_stores::ExternalKeyStores;
 pub use external_key_stores::LoadBalancer;
 pub use external_key_stores::ProxyTls;
@@ -180,6 +188,7 @@ pub struct Kms {
     pub request_quotas: RequestQuotas,
     pub resource_quotas: ResourceQuotas,
     pub external_key_stores: ExternalKeyStores,
+    pub audit: Audit,
 }
 
 /// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.

@@ -2,6 +2,7 @@
 
 mod accounting;
 mod alias;
+mod audit;
 mod authentication;
 mod blob;
 mod encryption_algorithm;

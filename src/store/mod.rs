@@ -138,6 +138,9 @@ pub trait Store: Send + Sync {
     /// Sets what is not set yet; returns what is set now.
     fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>>;
 
+    /// Sets what may be set already.
+    fn set(&self, name: Setting, value: Vec<u8>) -> Stored<'_, ()>;
+
     /// Writes a consistent copy of everything to a new file, while others go on reading and writing.
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()>;
 
@@ -277,6 +280,10 @@ pub enum Setting {
     RootKeyCheck,
     /// The key, sealed, that session tokens are made with.
     SessionTokenKey,
+    /// The last line of the audit trail that was signed.
+    TrailEnd,
+    /// Which key of the HSM signs the audit trail: its id and its public key.
+    TrailKey,
     /// When usage began to be tracked.
     UsageTrackingStart,
 }
@@ -287,6 +294,8 @@ impl Setting {
             Self::RootKeyCheck => "root_key_check",
             Self::RootKeyId => "root_key_id",
             Self::SessionTokenKey => "session_token_key",
+            Self::TrailEnd => "trail_end",
+            Self::TrailKey => "trail_key",
             Self::UsageTrackingStart => "usage_tracking_start",
         }
     }

@@ -117,17 +117,20 @@ impl Call<'_> {
             created: self.now(),
             updated: self.now(),
         };
-        Ok(to_the_end(self.kms.changes().create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
     }
 
     /// Points an alias at an open key.
     pub async fn point_alias(&self, alias: Alias, target: &OpenKey<'_>) -> Result<(), Refused> {
         let before = alias.target.clone();
         let next = Alias { target: target.key().id.clone(), updated: self.now(), ..alias };
-        Ok(to_the_end(self.kms.changes().point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
     }
 
     pub async fn delete_alias(&self, alias: Alias) -> Result<(), Refused> {
-        Ok(to_the_end(self.kms.changes().delete_alias(alias)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.delete_alias(alias)).await?)
     }
 }

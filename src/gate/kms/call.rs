@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+
 use crate::authorizer::evaluation::{Denial, Layer, Verdict};
 use crate::authorizer::kms::{Question, Ruling, Service, evaluation, rule};
 use crate::domain::kms::{
@@ -16,7 +18,7 @@ use crate::gate::kms::facts::{Conditions, RequestFacts};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
-use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas, Touched, Witness};
 use crate::identity::kms::Caller;
 
 /// Names one request: `x-amzn-RequestId`.
@@ -31,6 +33,8 @@ pub struct Call<'a> {
     now: UnixMillis,
     /// Where the first key in a custom key store is that was opened.
     opened_place: OnceLock<KeyPlace>,
+    /// Whether the audit trail knows that something is going to be changed.
+    pub(super) announced: OnceCell<()>,
 }
 
 /// What a call is made from.
@@ -39,6 +43,7 @@ pub struct Request<'a> {
     pub facts: RequestFacts<'a>,
     pub id: RequestId,
     pub deadline: Instant,
+    pub witness: &'a dyn Witness,
 }
 
 /// What a request wants to do with a key, beyond the action: what policies may test.
@@ -69,7 +74,7 @@ pub(super) enum Accepts {
 impl<'a> Call<'a> {
     pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
         let now = kms.now();
-        Self { kms, request, now, opened_place: OnceLock::new() }
+        Self { kms, request, now, opened_place: OnceLock::new(), announced: OnceCell::new() }
     }
 
     pub fn caller(&self) -> &'a Caller {
@@ -79,6 +84,15 @@ impl<'a> Call<'a> {
     /// Where the key was that the request used, if that was in a custom key store; for the log.
     pub fn opened_place(&self) -> Option<&KeyPlace> {
         self.opened_place.get()
+    }
+
+    pub(super) fn witness(&self) -> &'a dyn Witness {
+        self.request.witness
+    }
+
+    /// What is touched is in the record, also of a call that is refused.
+    pub(super) fn touched(&self) -> &'a Touched {
+        self.request.witness.touched()
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -170,6 +184,7 @@ impl<'a> Call<'a> {
 
     /// Whether the identity policies of the caller allow this on an alias.
     pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
+        self.touched().note_alias(&self.request.caller.account, alias_arn);
         self.allow(action.permission_on_alias(), Some(alias_arn), Use::default())
     }
 
@@ -228,6 +243,7 @@ impl<'a> Call<'a> {
         alias: Option<&AliasName>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        self.touched().note_key(action, &key);
         let permission = action.required_permission();
         let context = || {
             self.conditions(permission, usage)
@@ -260,7 +276,10 @@ impl<'a> Call<'a> {
         let Some(id) = key.place.custom_key_store() else { return Ok(None) };
         self.opened_place.get_or_init(|| key.place.clone());
         match self.kms.find_key_store(&key.scope, id).await? {
-            Some(known) => Ok(Some(known)),
+            Some(known) => {
+                self.touched().note_key_store(&known);
+                Ok(Some(known))
+            }
             None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
         }
     }

@@ -22,14 +22,17 @@ mod material;
 mod open_key;
 mod refused;
 mod retirement;
+mod service_event;
 mod usage_ledger;
 mod vpc_endpoint_service;
+mod witness;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
@@ -54,6 +57,8 @@ pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
 pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
+pub use witness::{Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
+pub use witness::{backing_key_text, backing_keys_text};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +96,7 @@ pub struct Kms {
     usage: UsageLedger,
     quotas: ResourceQuotas,
     due_work_changed: Notify,
+    audit: Arc<dyn AuditLog>,
 }
 
 pub struct KmsParts {
@@ -100,6 +106,8 @@ pub struct KmsParts {
     pub key_store_settings: KeyStoreSettings,
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
+    /// Hears of every change before it is made.
+    pub audit: Arc<dyn AuditLog>,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
     /// Grants that are kept in memory.
@@ -108,7 +116,8 @@ pub struct KmsParts {
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, .. } = parts;
+        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, audit, .. } =
+            parts;
         let (known_keys_max, known_grants_max) = (parts.known_keys_max, parts.known_grants_max);
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
@@ -121,6 +130,7 @@ impl Kms {
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),
+            audit,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
@@ -50,6 +51,8 @@ pub enum Refused {
         refusal: StateRefusal,
     },
     Store(StoreError),
+    /// The audit trail does not take the record of a change, so nothing was changed.
+    Unkept(Unkept),
 }
 
 /// Who may not do what, and which policies say so: in the words of AWS.

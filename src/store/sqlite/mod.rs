@@ -44,7 +44,7 @@ use crate::store::sqlite::job::Workers;
 use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::{StoreError, Stored};
 
-pub use backup::{BackupError, BackupFacts, inspect, restore};
+pub use backup::{BackupError, BackupFacts, inspect, read_setting, restore};
 pub use open_error::OpenError;
 pub use schema::{SchemaError, Version};
 

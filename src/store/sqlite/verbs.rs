@@ -197,6 +197,10 @@ impl Store for SqliteStore {
         self.write(move |connection| identities::set_once(connection, name, &value))
     }
 
+    fn set(&self, name: Setting, value: Vec<u8>) -> Stored<'_, ()> {
+        self.write(move |connection| identities::set(connection, name, &value))
+    }
+
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()> {
         Box::pin(self.backup.copy_to(to.to_owned()))
     }

@@ -59,6 +59,12 @@ impl Store for MemoryStore {
     fn setting(&self, name: Setting) -> Stored<'_, Option<Vec<u8>>> {
         self.answer(|| Ok(self.settings.lock().get(name.as_str()).cloned()))
     }
+    fn set(&self, name: Setting, value: Vec<u8>) -> Stored<'_, ()> {
+        self.answer(|| {
+            self.settings.lock().insert(name.as_str(), value);
+            Ok(())
+        })
+    }
     fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>> {
         self.answer(|| Ok(self.settings.lock().entry(name.as_str()).or_insert(value).clone()))
     }
