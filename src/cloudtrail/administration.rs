@@ -57,17 +57,10 @@ pub fn administration(request: &AdminRequest) -> Option<Administration> {
         AdminRequest::DeleteMfaDevice { user } => {
             ("DeactivateMFADevice", Some(write_holder(user, &mut parameters)))
         }
-        AdminRequest::DeletePolicy { of, name } => {
-            write_holder(of, &mut parameters);
-            parameters.text("policyName", name);
-            (of_kind(of, "DeleteRolePolicy", "DeleteUserPolicy"), Some(&of.account))
-        }
+        AdminRequest::DeletePolicy { of, name } => write_policy(of, (name, None), &mut parameters),
         AdminRequest::PutBoundary { of, document } => write_boundary(of, Some(document), &mut parameters),
         AdminRequest::PutPolicy { of, name, document } => {
-            write_holder(of, &mut parameters);
-            parameters.text("policyName", name);
-            parameters.text("policyDocument", document);
-            (of_kind(of, "PutRolePolicy", "PutUserPolicy"), Some(&of.account))
+            write_policy(of, (name, Some(document)), &mut parameters)
         }
         AdminRequest::PutTrustPolicy { role, document } => {
             write_holder(role, &mut parameters);
@@ -96,6 +89,21 @@ const fn of_kind(holder: &Holder, role: &'static str, user: &'static str) -> &'s
 fn write_holder<'a>(holder: &'a Holder, parameters: &mut Object<'_>) -> &'a String {
     parameters.text(of_kind(holder, "roleName", "userName"), &holder.name);
     &holder.account
+}
+
+fn write_policy<'a>(
+    of: &'a Holder,
+    (name, document): (&str, Option<&str>),
+    parameters: &mut Object<'_>,
+) -> (&'static str, Option<&'a String>) {
+    let account = write_holder(of, parameters);
+    parameters.text("policyName", name);
+    parameters.text_if("policyDocument", document);
+    let name = match document {
+        Some(_) => of_kind(of, "PutRolePolicy", "PutUserPolicy"),
+        None => of_kind(of, "DeleteRolePolicy", "DeleteUserPolicy"),
+    };
+    (name, Some(account))
 }
 
 fn write_boundary<'a>(
