@@ -99,21 +99,22 @@ fn code(steps: i64) -> String {
 /// A key whose policy lets the administrator do everything, and everybody decrypt under a condition, or unless it holds.
 fn key(site: &Site, effect: &str, condition: &Value) -> String {
     let own = "arn:aws:iam::123456789012:user/admin";
+    let encrypt = |effect: &str, principal: Value, condition: &Value| {
+        json!({"Effect": effect, "Principal": principal, "Action": "kms:Encrypt", "Resource": "*",
+               "Condition": condition})
+    };
     let mut statements = vec![
         json!({"Effect": "Allow", "Principal": {"AWS": own}, "Action": "kms:*", "Resource": "*"}),
-        json!({"Effect": effect, "Principal": "*", "NotPrincipal": null, "Action": "kms:Encrypt", "Resource": "*",
-               "Condition": condition}),
+        encrypt(effect, json!("*"), condition),
     ];
-    statements[1].as_object_mut().unwrap().remove("NotPrincipal");
     if effect == "Deny" {
-        statements
-            .push(json!({"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::123456789012:user/alice"]},
-                               "Action": "kms:Encrypt", "Resource": "*"}));
-        statements.push(json!({"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
-                               "Action": "kms:Encrypt", "Resource": "*"}));
-        statements
-            .push(json!({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:role/guarded"},
-                               "Action": "kms:Encrypt", "Resource": "*"}));
+        for principal in [
+            json!({"AWS": "arn:aws:iam::123456789012:user/alice"}),
+            json!({"AWS": "arn:aws:iam::123456789012:role/guarded"}),
+            json!({"Service": "s3.amazonaws.com"}),
+        ] {
+            statements.push(encrypt("Allow", principal, &json!({})));
+        }
     }
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
     let created = site.kms("CreateKey", &json!({"Policy": policy}));
