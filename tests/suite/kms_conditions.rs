@@ -465,7 +465,7 @@ fn tags_names_regions_times_and_user_agents_are_those_of_the_caller_and_its_requ
 }
 
 #[test]
-fn a_session_has_its_time_of_issue_and_its_source_identity_and_ends_by_the_real_clock() {
+fn a_session_has_its_time_of_issue_its_source_identity_and_the_name_of_its_role() {
     let site = site("");
     let role = "arn:aws:iam::123456789012:role/guarded";
     let code = code(0);
