@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
+use crate::app::administration::audited;
 use crate::app::build::{Parts, Starter};
 use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
+use crate::events::Receiver;
 use crate::gate::kms::{
     DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
 };
@@ -47,6 +49,8 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     pub(super) key_store_health_interval: Duration,
+    /// Who is told of lifecycle events, until a task has it.
+    event_receiver: Mutex<Option<(Receiver, Arc<Metrics>)>>,
     pub(super) audit: Audit,
     directory: Arc<Directory>,
     networks: Arc<Networks>,
@@ -125,10 +129,12 @@ impl KmsFace {
             clock: kms_clock(development.as_ref(), &clock),
             quotas: resource_quotas(&settings.resource_quotas),
             audit: audit.log(),
+            event_metrics: settings.events.is_some().then(|| Arc::clone(&metrics)),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
+        let event_receiver = event_receiver(settings, &metrics)?;
         let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
         let networks = declared_networks(settings).map_err(StartError)?;
         let server = kms::Server::new(kms::ServerParts {
@@ -143,14 +149,19 @@ impl KmsFace {
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
             endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
-        let networks_of_sts = Arc::clone(&networks);
-        let sts_parts =
-            sts::EndpointParts { networks: networks_of_sts, clock: Arc::clone(&clock), metrics, request_log };
+        let sts_parts = sts::EndpointParts {
+            networks: Arc::clone(&networks),
+            clock: Arc::clone(&clock),
+            metrics,
+            audit: audit.log(),
+            request_log,
+        };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
         Ok(Self {
             audit,
             registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
+            event_receiver: Mutex::new(event_receiver),
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
@@ -223,6 +234,11 @@ impl KmsFace {
         }
     }
 
+    /// Who is to be told of lifecycle events, once.
+    pub(super) fn take_event_receiver(&self) -> Option<(Receiver, Arc<Metrics>)> {
+        self.event_receiver.lock().take()
+    }
+
     /// Puts another reading of the identities file in force.
     pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
         let declared = declared.unwrap_or_default();
@@ -249,7 +265,8 @@ impl KmsFace {
         if let Some(reason) = self.obstacles().first() {
             return Err(format!("identities cannot be read now: {reason}"));
         }
-        administer_json(&self.registry, request).await
+        let trail = (&*self.audit.log(), &*self.clock);
+        audited(request, trail, administer_json(&self.registry, request)).await
     }
 
     /// What `holdfast cluster orphans` shows, as JSON.
@@ -341,6 +358,14 @@ impl Development for KmsFace {
     fn reset(&self) -> Developed<'_, ()> {
         Box::pin(async move { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) })
     }
+}
+
+fn event_receiver(
+    settings: &config::Kms,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<(Receiver, Arc<Metrics>)>, StartError> {
+    let receiver = settings.events.as_ref().map(Receiver::open).transpose().map_err(StartError)?;
+    Ok(receiver.map(|receiver| (receiver, Arc::clone(metrics))))
 }
 
 /// What can change about custom key stores while the daemon runs.

@@ -121,8 +121,8 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
     let built_in = |config: &Config| {
         let mut kms = config.kms.clone()?;
         kms.external_key_stores.forget_what_can_change();
-        kms.networks.clear();
         kms.audit.forget_what_can_change();
+        kms.networks.clear();
         Some(kms)
     };
     [

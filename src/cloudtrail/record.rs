@@ -10,7 +10,7 @@ use crate::cloudtrail::user_identity::UserIdentity;
 use crate::domain::kms::{AccountId, UnixMillis, Uuid};
 
 /// The first version with everything that is written here.
-const EVENT_VERSION: &str = "1.08";
+const EVENT_VERSION: &str = "1.11";
 /// CloudTrail User Guide, record contents: `requestParameters` and `responseElements` are left out when longer.
 pub const FIELD_BYTES_MAX: usize = 100 * 1024;
 /// The same: `userAgent` and `errorMessage` are cut.

@@ -11,6 +11,7 @@ use crate::config::Kms;
 use crate::config::RequestQuotas;
 use crate::config::ResourceQuotas;
 use crate::config::audit;
+use crate::config::events;
 use crate::config::external_key_stores;
 use crate::config::hsm::is_softhsm;
 use crate::config::listener;
@@ -45,6 +46,7 @@ pub(super) fn kms(
         resource_quotas: resource_quotas(review, &raw.resource_quotas),
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),
         audit: audit::audit(review, raw.audit, state_dir),
+        events: raw.events.and_then(|raw| events::events(review, raw)),
     }
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod cluster;
 pub mod credentials;
 pub mod environment;
+mod events;
 mod external_key_stores;
 mod files;
 mod hsm;
@@ -33,6 +34,8 @@ pub use audit::Syslog;
 pub use audit::SyslogAddress;
 pub use audit::SyslogFacility;
 pub use audit::WhenFull;
+pub use events::Events;
+pub use events::Webhook;
 pub use external_key_stores::ExternalKeyStores;
 pub use external_key_stores::LoadBalancer;
 pub use external_key_stores::ProxyTls;
@@ -189,6 +192,8 @@ pub struct Kms {
     pub resource_quotas: ResourceQuotas,
     pub external_key_stores: ExternalKeyStores,
     pub audit: Audit,
+    /// Where lifecycle events go; absent: nowhere.
+    pub events: Option<Events>,
 }
 
 /// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.

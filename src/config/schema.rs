@@ -201,6 +201,22 @@ pub(super) struct Kms {
     pub(super) external_key_stores: ExternalKeyStores,
     #[serde(default)]
     pub(super) audit: Audit,
+    pub(super) events: Option<Events>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Events {
+    pub(super) file: Option<PathBuf>,
+    pub(super) webhook: Option<Webhook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: String,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) secret_file: PathBuf,
 }
 
 fn default_kms_deadline_ms() -> u64 {

@@ -22,6 +22,7 @@ mod response;
 mod server;
 mod tags;
 
+pub use audit::request_parameters;
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use model::{Document, EndpointPorts, Model};

@@ -166,7 +166,7 @@ impl Server {
     /// What is known of a request before it is known who sent it.
     fn facts<'h>(
         &self,
-        (headers, connection): (&'h HeaderMap, &'h Connection),
+        (headers, connection): (&'h HeaderMap, &Connection),
         network: &'h Network,
     ) -> RequestFacts<'h> {
         let origin = network.origin(connection.peer.ip(), headers);

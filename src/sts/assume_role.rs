@@ -7,6 +7,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::authorizer::assume_role::{Assumption, missing_permission};
 use crate::authorizer::facts::RequestFacts;
+use crate::cloudtrail::{Object, date_text};
+use crate::domain::kms::UnixMillis;
 use crate::identity::kms::{
     Caller, Directory, NewSession, Role, SESSION_POLICY_CHARS_MAX, SessionCredentials, SessionTime,
     session_arn,
@@ -252,6 +254,23 @@ fn is_tag(key: &str, value: &str) -> bool {
 }
 
 impl Assumed {
+    /// `responseElements`: neither the secret nor the token.
+    pub(super) fn recorded(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        let mut object = Object::begin(&mut json);
+        object.object("credentials", |credentials| {
+            let expires = i64::try_from(self.credentials.expires_unix_seconds).unwrap_or(i64::MAX);
+            credentials.text("accessKeyId", &self.credentials.access_key_id);
+            credentials.text("expiration", &date_text(UnixMillis(expires.saturating_mul(1000))));
+        });
+        object.object("assumedRoleUser", |user| {
+            user.text("assumedRoleId", &self.id);
+            user.text("arn", &self.arn);
+        });
+        object.end();
+        json
+    }
+
     /// The members of `AssumeRoleResult`.
     pub(super) fn write(&self, xml: &mut Xml) {
         xml.element("AssumedRoleUser", |xml| {

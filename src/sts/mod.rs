@@ -5,6 +5,7 @@ mod endpoint;
 mod error;
 mod get_session_token;
 mod parameters;
+mod record;
 mod second_factor;
 mod service;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::sts::assume_role::{self, write_credentials};
 use crate::sts::error::Error;
 use crate::sts::get_session_token;
 use crate::sts::parameters::Parameters;
+use crate::sts::record::Recorded;
 use crate::sts::xml::Xml;
 
 /// The service name in the scope of a signature.
@@ -30,12 +31,14 @@ pub struct Service {
     directory: Arc<Directory>,
 }
 
-/// An answer, and what the log wants to know of it.
+/// An answer, and what log and audit trail want to know of it.
+#[derive(Default)]
 pub struct Served {
     pub response: Response,
     pub operation: Option<&'static str>,
     pub caller: Option<Caller>,
     pub error: Option<Error>,
+    pub(super) recorded: Recorded,
 }
 
 /// Whether a request is meant for STS and not for KMS, whose requests are all POSTs of JSON.
@@ -86,7 +89,7 @@ impl Service {
 
     /// The answer to a request whose body was read whole.
     pub fn respond(&self, request: &Request<'_>, facts: &RequestFacts<'_>, request_id: &str) -> Served {
-        let mut served = Served { response: Response::default(), operation: None, caller: None, error: None };
+        let mut served = Served::default();
         let result = self.serve(request, facts, &mut served);
         let (status, xml) = match result {
             Ok(write) => (StatusCode::OK, succeeded(write, request_id)),
@@ -104,7 +107,7 @@ impl Service {
     pub(super) fn refuse(&self, error: Error, request_id: &str) -> Served {
         let (status, xml) = failed(&error, request_id);
         let response = response(status, xml, request_id);
-        Served { response, operation: None, caller: None, error: Some(error) }
+        Served { response, error: Some(error), ..Served::default() }
     }
 
     fn serve(
@@ -122,9 +125,11 @@ impl Service {
         let parameters = Parameters::parse(form)?;
         let operation = Operation::parse(&parameters)?;
         served.operation = Some(operation.name());
+        served.recorded = Recorded::of(&parameters);
         let fields = match operation {
             Operation::AssumeRole => {
                 let assumed = assume_role::execute(&self.directory, caller, facts, &parameters)?;
+                served.recorded.answer = Some(assumed.recorded());
                 Fields::Assumed(Box::new(assumed))
             }
             Operation::GetCallerIdentity => Fields::Identity {

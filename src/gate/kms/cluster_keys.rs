@@ -1,7 +1,7 @@
 //! Key objects in the clusters of CloudHSM key stores: made and destroyed with their keys, and compared with them.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,9 @@ use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::witness::backing_keys_text;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::cluster::ClusterKey;
+
+/// How long a record of a deletion may wait for the names of key objects.
+const FIND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was found in the cluster of a key store.
 #[derive(Debug, Deserialize, Serialize)]
@@ -98,8 +101,9 @@ impl Kms {
         Some(additional)
     }
 
-    /// The key object of a key, if its cluster can be asked now.
-    pub(super) async fn find_cluster_key(&self, key: &Key, deadline: Instant) -> Option<ClusterKey> {
+    /// The key object of a key, if its cluster can be asked now: only a record needs it, which is not worth a wait.
+    pub(super) async fn find_cluster_key(&self, key: &Key) -> Option<ClusterKey> {
+        let deadline = self.clock.instant() + FIND_TIMEOUT;
         let store = key.place.custom_key_store()?;
         let known = self.find_key_store(&key.scope, store).await.ok()??;
         if known.store.connection != Connection::Connected {

@@ -20,7 +20,7 @@ pub(super) struct Conditions<'a> {
 impl<'a> Conditions<'a> {
     pub(super) fn new(permission: Permission, caller: &'a Caller, facts: &RequestFacts<'a>) -> Self {
         let conditions = Self { permission, caller, context: global_context(caller, facts) };
-        let is_for_resource = if caller.via.is_some() { "true" } else { "false" };
+        let is_for_resource = text_of(caller.via.is_some());
         let conditions = conditions.with(ConditionKey::GrantIsForAwsResource, is_for_resource);
         // A service that calls by itself is of no account.
         let conditions = match caller.service() {
@@ -91,7 +91,10 @@ impl<'a> Conditions<'a> {
             .with(ConditionKey::KeyOrigin, key.origin.as_str())
             .with(ConditionKey::KeySpec, key.spec.as_str())
             .with(ConditionKey::KeyUsage, key.usage.as_str())
-            .with(ConditionKey::MultiRegion, if key.multi_region { "true" } else { "false" });
+            .with(ConditionKey::MultiRegion, text_of(key.multi_region));
+        if key.multi_region {
+            conditions = conditions.with(ConditionKey::MultiRegionKeyType, PRIMARY);
+        }
         for tag in &key.tags {
             conditions = conditions.with_member(ConditionKey::ResourceTag, &tag.key, tag.value.as_str());
         }
@@ -112,4 +115,11 @@ impl<'a> Conditions<'a> {
     pub(super) fn into_context(self) -> Context<'a> {
         self.context
     }
+}
+
+/// `kms:MultiRegionKeyType` of every multi-Region key: there are no replicas.
+const PRIMARY: &str = "PRIMARY";
+
+const fn text_of(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }

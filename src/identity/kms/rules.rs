@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::kms::AccountId;
 use crate::identity::kms::named_policy::NamedPolicy;
-use crate::policy::{PolicyDocument, PolicyError};
+use crate::policy::{Kind, PolicyDocument};
 
 const NAME_CHARS_MAX: usize = 64;
 const POLICY_NAME_CHARS_MAX: usize = 128;
@@ -167,36 +167,17 @@ pub(super) fn check_organization(id: &str, path: Option<&str>) -> Result<(), Inv
 
 /// A policy that says what its owner may do: it names resources and no principals.
 pub(super) fn identity_policy(text: &str) -> Result<PolicyDocument, String> {
-    let document = PolicyDocument::parse(text).map_err(|error| error.to_string())?;
-    if document.names_a_principal() {
-        return Err("a policy of an identity names no principals".to_owned());
-    }
-    if !document.names_resources_throughout() {
-        return Err("each statement of a policy of an identity names resources".to_owned());
-    }
-    Ok(document)
+    Kind::Identity.read(text)
 }
 
 /// A policy that says whose calls may pass a VPC endpoint: it names principals and resources.
 pub(super) fn endpoint_policy(text: &str) -> Result<PolicyDocument, String> {
-    let document = PolicyDocument::parse(text).map_err(|error| error.to_string())?;
-    if !document.names_principals_throughout() || !document.names_resources_throughout() {
-        return Err("each statement of an endpoint policy names principals and resources".to_owned());
-    }
-    Ok(document)
+    Kind::Endpoint.read(text)
 }
 
 /// A policy that says who may assume a role: it names principals and no resources.
 pub(super) fn trust_policy(text: &str) -> Result<PolicyDocument, InvalidIdentity> {
-    let refused = |reason: &str| InvalidIdentity::TrustPolicy(reason.to_owned());
-    let document = PolicyDocument::parse(text).map_err(|error: PolicyError| refused(&error.to_string()))?;
-    if !document.names_principals_throughout() {
-        return Err(refused("each statement names principals"));
-    }
-    if document.names_a_resource() {
-        return Err(refused("it names no resources"));
-    }
-    Ok(document)
+    Kind::Trust.read(text).map_err(InvalidIdentity::TrustPolicy)
 }
 
 pub(super) fn identity_policies(

@@ -16,7 +16,7 @@ use crate::gate::kms::{
 use crate::identity::kms::Caller;
 use crate::kms::audit::parameters::{Parameter, recorded};
 use crate::kms::audit::strangers::Strangers;
-use crate::kms::audit::table::{Adds, Order, ResponseElements, Row, row};
+use crate::kms::audit::table::{Adds, Order, ResponseElements, Row, request_parameters, row};
 use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
 use crate::kms::request_id::RequestIds;
@@ -101,8 +101,9 @@ impl<'a> CallRecord<'a> {
     }
 
     pub(in crate::kms) fn note_request(&self, document: &Document<'_>) {
-        if let Some(parameters) = self.row().and_then(|row| row.parameters) {
-            self.parameters.get_or_init(|| recorded(parameters, document));
+        let operation = self.received.operation;
+        if let Some(parameters) = operation.and_then(|name| request_parameters(name, document)) {
+            self.parameters.get_or_init(|| parameters);
         }
     }
 

@@ -10,4 +10,5 @@ mod tests;
 
 pub(super) use call_record::{CallRecord, Received};
 pub(super) use strangers::Strangers;
+pub use table::request_parameters;
 pub(super) use table::row;

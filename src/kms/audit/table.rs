@@ -1,6 +1,7 @@
 //! What of each operation of the KMS API is recorded (AWS KMS Developer Guide, Examples of AWS KMS log entries).
 
-use crate::kms::audit::parameters::{Form, Parameter};
+use crate::kms::audit::parameters::{Form, Parameter, recorded};
+use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
 
 /// What the record of an operation has.
@@ -213,7 +214,13 @@ const fn key_store(parameters: &'static [Parameter]) -> Row {
     Row { resources: Order::Absent, adds: Adds::KeyStore, ..changes(parameters, ResponseElements::Null) }
 }
 
+/// `requestParameters` of a request; nothing: null.
+pub fn request_parameters(operation: OperationName, document: &Document<'_>) -> Option<Vec<u8>> {
+    row(operation).parameters.map(|parameters| recorded(parameters, document))
+}
+
 /// The row of an operation.
+#[expect(clippy::too_many_lines, reason = "one table, one row an operation")]
 pub(in crate::kms) const fn row(operation: OperationName) -> Row {
     use OperationName as Name;
     use ResponseElements::{Answer, AnswerAndKeyArn, KeyArn, Null};
