@@ -97,6 +97,7 @@ mod tests {
 
     use parking_lot::Mutex;
     use proptest::prelude::{any, prop, proptest};
+    use proptest::strategy::Strategy as _;
 
     use super::Live;
     use crate::audit::chain::{self, ORIGIN};
@@ -167,7 +168,6 @@ mod tests {
             ),
             rounds in prop::collection::vec((1_usize..5, any::<bool>()), 1..20),
         ) {
-            use proptest::strategy::Strategy as _;
             let disk = Disk::default();
             *disk.fates.lock() = fates;
             let mut live = Live::new(Box::new(disk.clone()), 1, 0);
