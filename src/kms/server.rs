@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
 use proxy_api::sigv4;
 
-use crate::audit::{Act, AuditLog};
+use crate::audit::{Act, AuditLog, Unkept};
 use crate::clock::Clock;
 use crate::cloudtrail::{Origin, Tls};
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
@@ -236,6 +236,11 @@ impl Responder for Server {
         let mut accounting = Accounting::new((&self.parts, &self.metrics), arrival, (&call, &self.strangers));
         let result = self.serve(&head, operation, (body, &mut accounting.record)).await;
         accounting.finish(&result);
+        drop(accounting);
+        if call.is_announced() {
+            // What was changed is answered once its record has left this process. If that fails, there is the intent.
+            let _settled: Result<(), Unkept> = self.parts.audit.settle().await;
+        }
         response::of(result.as_ref().cloned(), arrival.id)
     }
 }

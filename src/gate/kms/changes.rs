@@ -72,8 +72,8 @@ impl Changes {
         self.grants.create(self.store, grant, grants_max).await
     }
 
-    pub(super) async fn delete_grant(self, name: (Scope, KeyId), id: GrantId) -> Result<(), StoreError> {
-        self.grants.delete(self.store, name, id).await
+    pub(super) async fn delete_grant(self, key: (Scope, KeyId), id: GrantId) -> Result<(), StoreError> {
+        self.grants.delete(self.store, key, id).await
     }
 
     pub(super) async fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Result<(), StoreError> {

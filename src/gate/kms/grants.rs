@@ -85,8 +85,8 @@ impl OpenKey<'_> {
 
     pub async fn delete_grant(&self, id: &GrantId) -> Result<(), Refused> {
         let changes = self.call().kms.changes(self.call().announce().await?);
-        let name = (self.key().scope.clone(), self.key().id.clone());
-        Ok(to_the_end(changes.delete_grant(name, id.clone())).await?)
+        let key = (self.key().scope.clone(), self.key().id.clone());
+        Ok(to_the_end(changes.delete_grant(key, id.clone())).await?)
     }
 
     /// Grants of this key, in the order of their ids.

@@ -116,7 +116,8 @@ pub struct KmsParts {
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, .. } = parts;
+        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, audit, .. } =
+            parts;
         let (known_keys_max, known_grants_max) = (parts.known_keys_max, parts.known_grants_max);
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
@@ -129,7 +130,7 @@ impl Kms {
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),
-            audit: parts.audit,
+            audit,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The record of one call: what is known of it so far, and how it becomes a record when the call ends.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proxy_api::sigv4::{Authorization, Request};
 
@@ -51,6 +52,8 @@ pub(in crate::kms) struct CallRecord<'a> {
     /// Of `responseElements`, what is answered.
     answer: OnceLock<Vec<u8>>,
     touched: Touched,
+    /// The trail was asked to keep what is about to be changed.
+    announced: AtomicBool,
 }
 
 /// Who somebody says to be.
@@ -70,7 +73,13 @@ impl<'a> CallRecord<'a> {
             parameters: OnceLock::new(),
             answer: OnceLock::new(),
             touched: Touched::default(),
+            announced: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the call was about to change something.
+    pub(in crate::kms) fn is_announced(&self) -> bool {
+        self.announced.load(Ordering::Relaxed)
     }
 
     pub(in crate::kms) fn caller(&self) -> Option<&Caller> {
@@ -235,6 +244,7 @@ impl Witness for CallRecord<'_> {
     }
 
     fn intent(&self) -> Record {
+        self.announced.store(true, Ordering::Relaxed);
         let seen = self.caller.get().map(|caller| {
             (caller, View { account: &caller.account, event_id: self.event_id, shared_event_id: None })
         });
