@@ -8,7 +8,11 @@ use holdfast::authorizer::evaluation::{CallerKind, Evaluation, Layers, Verdict};
 use holdfast::authorizer::{Authorizer, Question};
 use holdfast::cloudtrail::{Event, EventType, Origin, Resource, Resources, Tls, UserIdentity};
 use holdfast::domain::Action;
-use holdfast::domain::kms::{AccountId, Region, UnixMillis, Uuid};
+use holdfast::domain::kms::{
+    AccountId, EncryptionContext, Grant, GrantConstraints, GrantId, GrantIndex, GrantOperation,
+    GrantPrincipal, GrantQuestion, GrantRequester, KeyId, Region, RequesterName, Scope as KeyScope,
+    UnixMillis, Uuid,
+};
 use holdfast::identity::kms::{self as identity, Caller, NamedPolicy, Session, TemporaryCredentials};
 use holdfast::kms::{Document, EndpointPorts, Model, OperationName, request_parameters};
 use holdfast::policy::{Context, PolicyDocument, Principal, Request as PolicyRequest};
@@ -299,4 +303,63 @@ fn authorize_with_a_policy_of_32_kb(bencher: Bencher) {
         let evaluation = Evaluation::of(black_box(&request), layers);
         assert!(matches!(evaluation.verdict(None), Verdict::Allowed(_)));
     });
+}
+
+const GRANTEE: &str = "arn:aws:sts::123456789012:assumed-role/application/i-1234567890abcdef0";
+
+fn pairs(number: usize) -> EncryptionContext {
+    let pairs = [("application", "billing".to_owned()), ("tenant", format!("tenant-{number}"))];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// For one grantee, each under another constraint.
+fn grants(count: usize, constraints: fn(EncryptionContext) -> GrantConstraints) -> GrantIndex {
+    let scope = KeyScope {
+        account: AccountId::parse("123456789012").unwrap(),
+        region: Region::parse("us-east-1").unwrap(),
+    };
+    GrantIndex::new((0..count).map(|number| Grant {
+        scope: scope.clone(),
+        key_id: KeyId::parse("1234abcd-12ab-34cd-56ef-1234567890ab").unwrap(),
+        id: GrantId(format!("{number:064x}")),
+        name: None,
+        created: UnixMillis(0),
+        issuing_account: "arn:aws:iam::123456789012:root".to_owned(),
+        grantee: GrantPrincipal::Principal(GRANTEE.to_owned()),
+        retiring: None,
+        operations: vec![GrantOperation::Encrypt, GrantOperation::Decrypt, GrantOperation::DescribeKey],
+        constraints: constraints(pairs(number)),
+    }))
+}
+
+fn decide(bencher: Bencher, index: &GrantIndex, count: usize) {
+    let account = AccountId::parse("123456789012").unwrap();
+    let context = pairs(count / 2);
+    bencher.bench(|| {
+        let requester = GrantRequester {
+            own: RequesterName::Principal(black_box(GRANTEE)),
+            role: Some("arn:aws:iam::123456789012:role/application"),
+            account: Some(&account),
+        };
+        let question = GrantQuestion {
+            operation: GrantOperation::Encrypt,
+            encryption_context: black_box(&context),
+            source_arn: None,
+        };
+        assert_eq!(index.permits(requester, question).is_some(), count > 0);
+    });
+}
+
+#[divan::bench(args = [0, 1_000, 50_000])]
+fn permit_by_grant_with_equals(bencher: Bencher, count: usize) {
+    let constraints =
+        |context| GrantConstraints { context_equals: Some(context), ..GrantConstraints::default() };
+    decide(bencher, &grants(count, constraints), count);
+}
+
+#[divan::bench(args = [0, 1_000, 50_000])]
+fn permit_by_grant_with_subset(bencher: Bencher, count: usize) {
+    let constraints =
+        |context| GrantConstraints { context_subset: Some(context), ..GrantConstraints::default() };
+    decide(bencher, &grants(count, constraints), count);
 }

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub kms_xks_external_key_managers: IntGaugeVec,
     pub kms_xks_proxy_credential_associated_timestamp_seconds: IntGaugeVec,
     pub kms_external_key_store_throttled_total: IntCounterVec,
+    pub kms_events_total: IntCounterVec,
+    pub kms_events_waiting: IntGaugeVec,
     pub kms_key_material_expiration_timestamp_seconds: IntGaugeVec,
     pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
@@ -193,6 +195,16 @@ impl Metrics {
                 "kms_external_key_store_throttled_total",
                 "KMS requests refused because their external key store is above its request quota.",
                 &[CUSTOM_KEY_STORE_ID, "kms_operation", "key_spec"],
+            )?,
+            kms_events_total: make.counters(
+                "kms_events_total",
+                "Lifecycle events of keys: `told`, attempts that `failed`, and `dropped` ones that nobody is told of.",
+                &["detail_type", "outcome"],
+            )?,
+            kms_events_waiting: make.gauges(
+                "kms_events_waiting",
+                "Lifecycle events of keys that are still to be told.",
+                &["detail_type"],
             )?,
             kms_key_material_expiration_timestamp_seconds: make.gauges(
                 "kms_key_material_expiration_timestamp_seconds",

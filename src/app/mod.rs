@@ -30,6 +30,7 @@ use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
 use crate::tasks::kms_due_work;
+use crate::tasks::kms_events;
 use crate::tasks::kms_key_stores;
 use crate::tasks::probes;
 
@@ -152,6 +153,9 @@ async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
     background.spawn(kms_key_stores::run(Arc::clone(&face.kms), app.clock(), face.key_store_health_interval));
     background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
+    if let Some((receiver, metrics)) = face.take_event_receiver() {
+        background.spawn(kms_events::run(Arc::clone(&face.kms), receiver, metrics));
+    }
 }
 
 /// Writes down what the KMS API did last.

@@ -96,7 +96,7 @@ mod tests {
     use std::sync::Arc;
 
     use parking_lot::Mutex;
-    use proptest::prelude::{any, prop, proptest};
+    use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
     use super::Live;
     use crate::audit::chain::{self, ORIGIN};
@@ -158,8 +158,8 @@ mod tests {
         #[test]
         fn whatever_the_disk_does_every_line_is_there_once_and_in_its_order(
             fates in prop::collection::vec(
-                proptest::prop_oneof![
-                    proptest::strategy::Just(Fate::Good),
+                prop_oneof![
+                    Just(Fate::Good),
                     any::<u8>().prop_map(|count| Fate::Short(count.into())),
                     any::<u8>().prop_map(|count| Fate::Full(count.into())),
                 ],
@@ -167,7 +167,6 @@ mod tests {
             ),
             rounds in prop::collection::vec((1_usize..5, any::<bool>()), 1..20),
         ) {
-            use proptest::strategy::Strategy as _;
             let disk = Disk::default();
             *disk.fates.lock() = fates;
             let mut live = Live::new(Box::new(disk.clone()), 1, 0);
@@ -181,12 +180,12 @@ mod tests {
                 let written = live.write();
                 // Only whole lines stay in the file.
                 assert!(disk.bytes.lock().last().is_none_or(|byte| *byte == b'\n'));
-                if written.is_ok() && syncs {
-                    let _ = live.sync();
-                }
                 for line in live.show() {
                     shown.extend_from_slice(line);
                     shown.push(b'\n');
+                }
+                if written.is_ok() && syncs {
+                    let _ = live.sync();
                 }
             }
             disk.fates.lock().clear();

@@ -10,6 +10,8 @@ mod off;
 mod queue;
 mod recovery;
 mod sinks;
+#[cfg(test)]
+mod tests;
 mod trail;
 mod verify;
 mod writer;

@@ -181,12 +181,12 @@ impl Writer {
         if self.next_try.is_some_and(|at| now < at) {
             return Err(self.shared.failure().unwrap_or(Unkept::Full));
         }
-        let mut result = self.shared.with_disk(|| self.state.live.write());
+        let mut result = self.write_lines();
         if result.is_ok() && self.dropped > 0 {
             let time = logging::timestamp(self.shared.clock.now());
             self.push(&Gap { time, dropped_records: self.dropped }.to_object());
             self.dropped = 0;
-            result = self.shared.with_disk(|| self.state.live.write());
+            result = self.write_lines();
         }
         if result.is_ok() && self.owes_sync {
             result = self.shared.with_disk(|| self.state.live.sync());
@@ -199,12 +199,18 @@ impl Writer {
         if self.state.live.unsynced_bytes() > 0 && self.sync_by.is_none() {
             self.sync_by = Some(now + self.limits().sync_interval);
         }
+        Ok(())
+    }
+
+    fn write_lines(&mut self) -> io::Result<()> {
+        let result = self.shared.with_disk(|| self.state.live.write());
+        // Before they are on the disk for sure, and are forgotten.
         for line in self.state.live.show() {
             if !self.sinks.is_empty() {
                 self.sinks.send(line);
             }
         }
-        Ok(())
+        result
     }
 
     /// What was written is on the disk when this succeeds.

@@ -10,6 +10,7 @@ mod daemon;
 pub mod environment;
 mod identity;
 mod key;
+mod policy;
 mod provision;
 mod restore;
 mod serve;
@@ -55,6 +56,8 @@ enum Command {
     Identity(Box<identity::Arguments>),
     /// Make, rotate, disable, block and delete external keys
     Key(key::Arguments),
+    /// Check policies, and ask what they decide
+    Policy(policy::Arguments),
     /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
     Provision(provision::Arguments),
     /// Bring a backup back into an installation that has no keys yet
@@ -103,6 +106,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
         Command::Identity(arguments) => identity::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),
+        Command::Policy(arguments) => policy::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
         Command::Restore(arguments) => restore::run(&arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),

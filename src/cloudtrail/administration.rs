@@ -29,6 +29,10 @@ pub fn administration(request: &AdminRequest) -> Option<Administration> {
             parameters.text_if("userName", user.as_deref());
             ("CreateAccessKey", Some(account))
         }
+        AdminRequest::CreateMfaDevice { user } => {
+            write_holder(user, &mut parameters);
+            ("CreateVirtualMFADevice", Some(&user.account))
+        }
         AdminRequest::CreateRole { role, path, tags, trust_policy, max_session_duration_seconds } => {
             write_holder(role, &mut parameters);
             parameters.text("path", path);
@@ -51,10 +55,24 @@ pub fn administration(request: &AdminRequest) -> Option<Administration> {
             parameters.text("accessKeyId", access_key_id);
             ("DeleteAccessKey", None)
         }
+        AdminRequest::DeleteBoundary { of } => {
+            write_holder(of, &mut parameters);
+            let name = of_kind(of, "DeleteRolePermissionsBoundary", "DeleteUserPermissionsBoundary");
+            (name, Some(&of.account))
+        }
+        AdminRequest::DeleteMfaDevice { user } => {
+            write_holder(user, &mut parameters);
+            ("DeleteVirtualMFADevice", Some(&user.account))
+        }
         AdminRequest::DeletePolicy { of, name } => {
             write_holder(of, &mut parameters);
             parameters.text("policyName", name);
             (of_kind(of, "DeleteRolePolicy", "DeleteUserPolicy"), Some(&of.account))
+        }
+        AdminRequest::PutBoundary { of, document } => {
+            write_holder(of, &mut parameters);
+            parameters.text("permissionsBoundary", document);
+            (of_kind(of, "PutRolePermissionsBoundary", "PutUserPermissionsBoundary"), Some(&of.account))
         }
         AdminRequest::PutPolicy { of, name, document } => {
             write_holder(of, &mut parameters);

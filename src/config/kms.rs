@@ -11,6 +11,7 @@ use crate::config::Kms;
 use crate::config::RequestQuotas;
 use crate::config::ResourceQuotas;
 use crate::config::audit;
+use crate::config::events;
 use crate::config::external_key_stores;
 use crate::config::hsm::is_softhsm;
 use crate::config::listener;
@@ -29,7 +30,7 @@ pub(super) fn kms(
 ) -> Kms {
     const TABLE: &str = "kms";
     check_hsms(review, &raw.hsms, hsms);
-    let (tls_listeners, http_listeners) = listener::kms_listeners(review, &raw.listener, sockets);
+    let (tls_listeners, http_listeners, networks) = listener::kms_listeners(review, &raw.listener, sockets);
     review.require(!raw.listener.is_empty(), "kms.listener", "there must be at least one");
     let deadline_ms = review.within(TABLE, "request_deadline_ms", raw.request_deadline_ms, 1..=60_000);
     Kms {
@@ -40,10 +41,12 @@ pub(super) fn kms(
         known_grants_max: review.within(TABLE, "known_grants_max", raw.known_grants_max, 1..=100_000_000),
         tls_listeners,
         http_listeners,
+        networks,
         request_quotas: request_quotas(review, raw.request_quotas),
         resource_quotas: resource_quotas(review, &raw.resource_quotas),
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),
         audit: audit::audit(review, raw.audit, state_dir),
+        events: raw.events.and_then(|raw| events::events(review, raw)),
     }
 }
 

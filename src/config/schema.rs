@@ -201,6 +201,22 @@ pub(super) struct Kms {
     pub(super) external_key_stores: ExternalKeyStores,
     #[serde(default)]
     pub(super) audit: Audit,
+    pub(super) events: Option<Events>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Events {
+    pub(super) file: Option<PathBuf>,
+    pub(super) webhook: Option<Webhook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: String,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) secret_file: PathBuf,
 }
 
 fn default_kms_deadline_ms() -> u64 {
@@ -223,6 +239,12 @@ pub(super) struct KmsListener {
     pub(super) certificate_file: Option<PathBuf>,
     pub(super) private_key_file: Option<PathBuf>,
     pub(super) client_auth: Option<ClientAuth>,
+    pub(super) vpc: Option<String>,
+    pub(super) vpc_endpoint: Option<String>,
+    pub(super) vpc_endpoint_account: Option<String>,
+    pub(super) endpoint_policy_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::Scope;
-use crate::gate::kms::Call;
+use crate::gate::kms::{Call, OpenKey, Use};
 use crate::kms::error::Error;
-use crate::policy::{POLICY_BYTES_MAX, PolicyDocument};
+use crate::policy::{Kind, POLICY_BYTES_MAX};
 
 /// The name of the only key policy.
 pub(super) const POLICY_NAME: &str = "default";
@@ -31,41 +31,24 @@ pub(super) fn default_policy(scope: &Scope) -> String {
     )
 }
 
-/// Whether a policy can be put on a key by this caller.
-pub(super) fn check(call: &Call<'_>, text: &str, bypass_lockout_check: bool) -> Result<(), Error> {
+/// Whether a policy can be put on a key, or on one to come, by this caller.
+pub(super) fn check(
+    call: &Call<'_>,
+    key: Option<&OpenKey<'_>>,
+    text: &str,
+    bypass: Option<bool>,
+) -> Result<(), Error> {
     if text.len() > POLICY_BYTES_MAX {
         return Err(Error::LimitExceeded(format!("The key policy is larger than {POLICY_BYTES_MAX} bytes.")));
     }
-    let policy =
-        PolicyDocument::parse(text).map_err(|error| Error::MalformedPolicyDocument(error.to_string()))?;
-    if let Some(text) = policy.keys_for_all_values().find_map(overly_permissive) {
-        return Err(Error::MalformedPolicyDocument(text));
-    }
-    if let Some(number) = policy.statement_without_principal() {
-        return Err(Error::MalformedPolicyDocument(format!("statement {number} has no `Principal`")));
-    }
-    if !bypass_lockout_check && !call.keeps_control(&policy.for_a_key()) {
+    let policy = Kind::Key.read(text).map_err(Error::MalformedPolicyDocument)?;
+    let condition = bypass_condition(bypass);
+    let next = Use { conditions: condition.as_slice(), ..Use::default() };
+    if bypass != Some(true) && !call.keeps_control(key, &policy.for_a_key(), next) {
         let text = "The new key policy will not allow you to update the key policy in the future.";
         return Err(Error::MalformedPolicyDocument(text.to_owned()));
     }
     Ok(())
-}
-
-/// AWS KMS Developer Guide, Using the ForAllValues set operator: not with keys that have one value.
-fn overly_permissive(key: &str) -> Option<String> {
-    let starts_with =
-        |prefix: &str| key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    let (error, what) = if starts_with("kms:EncryptionContext:") {
-        ("OverlyPermissiveCondition:EncryptionContext", "encryption context")
-    } else if starts_with("aws:RequestTag/") {
-        ("OverlyPermissiveCondition", "tag")
-    } else {
-        return None;
-    };
-    Some(format!(
-        "{error}: Using the ForAllValues set operator with a single-valued condition key matches requests without the \
-         specified {what} or with an unspecified {what}. To fix, remove ForAllValues."
-    ))
 }
 
 /// The condition key of CreateKey and PutKeyPolicy; absent if the request does not say it.

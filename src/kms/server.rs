@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::cloudtrail::{Origin, Tls};
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
 use crate::http::{Body, Connection, Incoming, Responder, Response};
-use crate::identity::kms::{Caller, Directory};
+use crate::identity::kms::{Caller, Directory, Network, Networks};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
 use crate::kms::audit;
 use crate::kms::audit::{CallRecord, Received, Strangers};
@@ -55,6 +55,8 @@ pub struct Server {
 pub struct ServerParts {
     pub kms: Arc<Kms>,
     pub directory: Arc<Directory>,
+    /// From where the requests of each listener come.
+    pub networks: Arc<Networks>,
     /// The clock that signatures are checked by; what keys go by is in `kms`.
     pub clock: Arc<dyn Clock>,
     pub audit: Arc<dyn AuditLog>,
@@ -162,14 +164,19 @@ impl Server {
     }
 
     /// What is known of a request before it is known who sent it.
-    fn facts<'h>(&self, (headers, connection): (&'h HeaderMap, &'h Connection)) -> RequestFacts<'h> {
+    fn facts<'h>(
+        &self,
+        (headers, connection): (&'h HeaderMap, &Connection),
+        network: &'h Network,
+    ) -> RequestFacts<'h> {
+        let origin = network.origin(connection.peer.ip(), headers);
         RequestFacts {
-            source_ip: connection.peer.ip(),
+            source_ip: origin.source_ip,
             secure_transport: connection.tls.is_some(),
             user_agent: headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()),
             unix_seconds: self.parts.clock.unix_seconds(),
-            vpc: None,
-            endpoint_policy: None,
+            vpc: origin.vpc,
+            endpoint_policy: network.endpoint_policy(),
         }
     }
 
@@ -224,7 +231,8 @@ impl Responder for Server {
             peer: connection.peer,
             listener: connection.listener(),
         };
-        let facts = self.facts((&headers, &connection));
+        let network = self.parts.networks.of_listener(connection.listener());
+        let facts = self.facts((&headers, &connection), &network);
         let call = CallRecord::new(Received {
             operation: arrival.operation,
             id: arrival.id,

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
@@ -45,7 +47,11 @@ impl PolicyDocument {
         if text.len() > POLICY_BYTES_MAX {
             return Err(Cause::TooLarge { bytes_max: POLICY_BYTES_MAX }.into());
         }
-        let mut members = Node::parse(text)?.into_members()?;
+        Self::read(Node::parse(text)?)
+    }
+
+    fn read(node: Node) -> Result<Self, PolicyError> {
+        let mut members = node.into_members()?;
         let version = members.take("Version", Version::parse)?;
         let id = members.take("Id", Node::into_text)?.map(Box::from);
         let variables = version == Some(Version::V2012);
@@ -73,6 +79,12 @@ impl PolicyDocument {
         self.statements.iter().position(|statement| !statement.names_principals()).map(|index| index + 1)
     }
 
+    /// The numbers, counted from one, of the statements that name no resource.
+    pub fn statements_without_resource(&self) -> impl Iterator<Item = usize> {
+        let numbered = (1..).zip(&self.statements);
+        numbered.filter(|(_, statement)| !statement.names_resources()).map(|(number, _)| number)
+    }
+
     /// Whether the context can change what the policy says; if not, an empty one does.
     pub fn needs_context(&self) -> bool {
         self.statements.iter().any(Statement::needs_context)
@@ -81,9 +93,15 @@ impl PolicyDocument {
     /// The policy as a key has it: there, statements that name no resource have no effect.
     #[must_use]
     pub fn for_a_key(mut self) -> Self {
-        self.statements.retain(Statement::names_resources);
-        self.by_action = index(&self.statements);
+        let actions = |statement| Statement::names_resources(statement).then(|| statement.literal_actions());
+        // A statement that names no action is never found; the numbers of the others stay.
+        self.by_action =
+            ActionIndex::new(self.statements.iter().map(|it| actions(it).unwrap_or(Some(Vec::new()))));
         self
+    }
+
+    pub const fn has_version(&self) -> bool {
+        self.version.is_some()
     }
 
     pub fn names_a_principal(&self) -> bool {
@@ -151,6 +169,20 @@ impl Version {
         let text = node.into_text()?;
         let version = [Self::V2008, Self::V2012].into_iter().find(|version| version.name() == text);
         version.ok_or(Cause::Expected("`2012-10-17` or `2008-10-17`").into())
+    }
+}
+
+/// A document as a member of other JSON: an object, or a text that is one. The whole remains readable whatever it says.
+pub struct Embedded(pub Result<PolicyDocument, PolicyError>);
+
+impl<'de> Deserialize<'de> for Embedded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match Node::deserialize(deserializer)? {
+            Node::Text(text) => PolicyDocument::parse(&text),
+            node @ (Node::Boolean(_) | Node::List(_) | Node::Null | Node::Number(_) | Node::Object(_)) => {
+                PolicyDocument::read(node)
+            }
+        }))
     }
 }
 

@@ -7,6 +7,7 @@ mod condition_key;
 mod document;
 mod error;
 mod json;
+mod kind;
 mod pattern;
 mod principal;
 mod request;
@@ -16,12 +17,14 @@ mod written;
 
 use std::fmt;
 
+pub use document::Embedded;
 pub use document::POLICY_BYTES_MAX;
 pub use document::PolicyDocument;
 pub use document::STATEMENTS_MAX;
 pub use error::Cause;
 pub use error::PolicyError;
 pub use json::VALUES_MAX;
+pub use kind::Kind;
 pub use principal::Naming;
 pub use request::AttachedTo;
 pub use request::Context;

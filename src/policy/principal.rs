@@ -198,6 +198,12 @@ impl Written<Named> {
     }
 }
 
+/// By which name an entry means a caller; an entry that no policy could have means only who is called like it.
+pub(super) fn naming(entry: &str, caller: &Principal<'_>) -> Option<Naming> {
+    let meaning = PrincipalType::Aws.read(entry).unwrap_or(Named::Exactly);
+    Written { source: entry.into(), meaning }.name(caller)
+}
+
 impl Serialize for Principals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

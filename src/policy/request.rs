@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::policy::arn::Arn;
 use crate::policy::condition_key::{ConditionKey, Fingerprint};
+use crate::policy::principal::{self, Naming};
 
 /// One request for authorization.
 #[derive(Clone, Debug)]
@@ -50,6 +51,16 @@ impl<'a> Principal<'a> {
     /// The account of an identity; services have none.
     pub fn account(&self) -> Option<&'a str> {
         self.arn.map(|arn| arn.account).filter(|account| !account.is_empty())
+    }
+
+    /// Whether it is the root user of an account.
+    pub fn is_root(&self) -> bool {
+        self.arn.is_some_and(|arn| arn.service == "iam" && arn.resource == "root")
+    }
+
+    /// By which name an entry among the AWS principals or services of a policy means it, if it does.
+    pub fn is_named_by(&self, entry: &str) -> Option<Naming> {
+        principal::naming(entry, self)
     }
 
     pub(super) fn arn(&self) -> Option<Arn<'a>> {
@@ -116,6 +127,12 @@ impl<'a> Context<'a> {
             Some(value) => self.with(key, value),
             None => self,
         }
+    }
+
+    /// The keys that have a value.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.key)
     }
 
     fn and(mut self, key: Cow<'a, str>, value: Cow<'a, str>, is_for_identities_only: bool) -> Self {

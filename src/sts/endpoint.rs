@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::cloudtrail::{Origin, RecordError, Tls};
 use crate::domain::kms::{UnixMillis, Uuid};
 use crate::http::{Connection, Incoming, Responder, Response};
-use crate::identity::kms::Directory;
+use crate::identity::kms::{Directory, Networks};
 use crate::logging::{LogSink, timestamp};
 use crate::metrics::Metrics;
 use crate::sts::error::Error;
@@ -33,6 +33,8 @@ pub struct Endpoint {
 }
 
 pub struct EndpointParts {
+    /// From where the requests of each listener come.
+    pub networks: Arc<Networks>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub audit: Arc<dyn AuditLog>,
@@ -144,13 +146,15 @@ impl Responder for Endpoint {
         let request_id = id.as_str();
         let body = body.read(BODY_BYTES_MAX).await;
         let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let network = self.parts.networks.of_listener(connection.listener());
+        let origin = network.origin(connection.peer.ip(), &headers);
         let facts = RequestFacts {
-            source_ip: connection.peer.ip(),
+            source_ip: origin.source_ip,
             secure_transport: connection.tls.is_some(),
             user_agent,
             unix_seconds: self.parts.clock.unix_seconds(),
-            vpc: None,
-            endpoint_policy: None,
+            vpc: origin.vpc,
+            endpoint_policy: network.endpoint_policy(),
         };
         let served = match &body {
             Ok(_) if self.parts.audit.admits(Act::Use).is_err() => {

@@ -12,13 +12,14 @@ const EVENT_SOURCE: &str = "sts.amazonaws.com";
 const ROLE: &str = "AWS::IAM::Role";
 
 /// What is recorded of a request: never the code of a second factor.
-const RECORDED: [(&str, &str); 6] = [
+const RECORDED: [(&str, &str); 7] = [
     ("RoleArn", "roleArn"),
     ("RoleSessionName", "roleSessionName"),
     ("DurationSeconds", "durationSeconds"),
     ("ExternalId", "externalId"),
     ("Policy", "policy"),
     ("SerialNumber", "serialNumber"),
+    ("SourceIdentity", "sourceIdentity"),
 ];
 
 /// A call of a known caller that ended.

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::authorizer::facts::RequestFacts;
 use crate::http::Response;
-use crate::identity::kms::{Caller, Directory};
-use crate::sts::assume_role;
+use crate::identity::kms::{Caller, Directory, SessionCredentials};
+use crate::sts::assume_role::{self, write_credentials};
 use crate::sts::error::Error;
+use crate::sts::get_session_token;
 use crate::sts::parameters::Parameters;
 use crate::sts::record::Recorded;
 use crate::sts::xml::Xml;
@@ -52,20 +53,22 @@ pub fn is_for(method: &Method, query: Option<&str>, headers: &HeaderMap) -> bool
     is_form || (*method == Method::GET && names_action())
 }
 
-/// The two operations.
+/// The operations.
 #[derive(Clone, Copy)]
 enum Operation {
     AssumeRole,
     GetCallerIdentity,
+    GetSessionToken,
 }
 
 impl Operation {
-    const ALL: [Self; 2] = [Self::AssumeRole, Self::GetCallerIdentity];
+    const ALL: [Self; 3] = [Self::AssumeRole, Self::GetCallerIdentity, Self::GetSessionToken];
 
     const fn name(self) -> &'static str {
         match self {
             Self::AssumeRole => "AssumeRole",
             Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::GetSessionToken => "GetSessionToken",
         }
     }
 
@@ -134,6 +137,12 @@ impl Service {
                 user_id: caller.user_id.to_string(),
                 account: caller.account.to_string(),
             },
+            Operation::GetSessionToken => Fields::Credentials(Box::new(get_session_token::execute(
+                &self.directory,
+                caller,
+                facts,
+                &parameters,
+            )?)),
         };
         Ok(Written { operation, fields })
     }
@@ -147,6 +156,7 @@ struct Written {
 
 enum Fields {
     Assumed(Box<assume_role::Assumed>),
+    Credentials(Box<SessionCredentials>),
     Identity { arn: String, user_id: String, account: String },
 }
 
@@ -156,6 +166,7 @@ fn succeeded(written: Written, request_id: &str) -> Xml {
     xml.element(&format!("{name}Response xmlns=\"{NAMESPACE}\""), |xml| {
         xml.element(&format!("{name}Result"), |xml| match &written.fields {
             Fields::Assumed(assumed) => assumed.write(xml),
+            Fields::Credentials(credentials) => write_credentials(credentials, xml),
             Fields::Identity { arn, user_id, account } => {
                 xml.text("Arn", arn);
                 xml.text("UserId", user_id);

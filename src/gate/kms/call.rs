@@ -132,7 +132,8 @@ impl<'a> Call<'a> {
         let permission = action.required_permission();
         let accepts =
             if permission.has(ConditionKey::RequestAlias) { Accepts::AliasesToo } else { Accepts::KeysOnly };
-        let (scope, id, alias) = self.resolve(reference, accepts).await?;
+        let resolved = self.resolve(reference, accepts).await;
+        let (scope, id, alias) = resolved.map_err(|refused| self.veiled(action, reference, refused))?;
         let is_own = scope.account == self.request.caller.account;
         if !is_own && permission.cross_account != CrossAccount::Yes {
             return Err(self.missing(action, &scope, &id));
@@ -157,11 +158,22 @@ impl<'a> Call<'a> {
             return Err(Refused::CiphertextKeyMissing);
         }
         let Some(key) = self.kms.find(&scope, id).await? else { return Err(Refused::CiphertextKeyMissing) };
-        self.admit(key, action, None, usage).await
+        match self.admit(key, action, None, usage).await {
+            // Nor does another account learn whether its key is still there.
+            Err(Refused::Forbidden(_)) if scope.account != self.request.caller.account => {
+                Err(Refused::CiphertextKeyMissing)
+            }
+            answer => answer,
+        }
     }
 
     fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> Region {
         if id.is_multi_region() { self.request.caller.region.clone() } else { scope.region.clone() }
+    }
+
+    /// Which key a reference means; none if it means none.
+    pub async fn key_named(&self, reference: &str) -> Option<(Scope, KeyId)> {
+        self.resolve(reference, Accepts::AliasesToo).await.ok().map(|(scope, id, _)| (scope, id))
     }
 
     /// For lists and creation.
@@ -235,6 +247,26 @@ impl<'a> Call<'a> {
         self.forbidden(action.permission(), Some(&arn), denial)
     }
 
+    /// Nor is it which aliases that account has.
+    fn veiled(&self, action: KeyAction, reference: &str, refused: Refused) -> Refused {
+        let Refused::AliasMissing { arn } = &refused else { return refused };
+        let parsed = KeyReference::parse(reference);
+        let scope = parsed.as_ref().and_then(KeyReference::scope);
+        if scope.is_none_or(|scope| scope.account == self.request.caller.account) {
+            return refused;
+        }
+        self.forbidden(action.permission(), Some(arn), Denial::implicit(Layer::Resource))
+    }
+
+    /// What a refusal names: of an alias of another account the alias, whose key is not to be learned from it.
+    fn shown_arn(&self, key: &CachedKey, alias: Option<&AliasName>) -> String {
+        let scope = &key.key.scope;
+        match alias {
+            Some(alias) if scope.account != self.request.caller.account => scope.arn(alias.as_str()),
+            Some(_) | None => key.arn.to_string(),
+        }
+    }
+
     /// Authorization first, so that nobody else learns of capabilities and states.
     async fn admit(
         &'a self,
@@ -263,7 +295,8 @@ impl<'a> Call<'a> {
         let evaluation = evaluation(question, context);
         if let Verdict::Denied(denial) = evaluation.verdict(None) {
             let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
-            granted.map_err(|denial| self.forbidden(action.permission(), Some(&key.arn), denial))?;
+            let shown = || self.shown_arn(&key, alias);
+            granted.map_err(|denial| self.forbidden(action.permission(), Some(&shown()), denial))?;
         }
         let key_store = self.key_store_of(&key.key).await?;
         let open = OpenKey::new(self, key, action).in_key_store(key_store);
@@ -299,7 +332,11 @@ impl<'a> Call<'a> {
             resource_account: &self.request.caller.account,
             resource_policy: None,
         };
-        match rule(question, || self.conditions(permission, usage).into_context()) {
+        let context = || {
+            let own = &self.request.caller.account;
+            self.conditions(permission, usage).with_resource_of(own).into_context()
+        };
+        match rule(question, context) {
             Ruling::Allowed => Ok(()),
             Ruling::Denied(denial) => Err(self.forbidden(permission.name, resource, denial)),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, Scope,
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, LifecycleEvent, Scope,
 };
 use crate::gate::kms::key_cache::KeyCache;
 use crate::gate::kms::known_grants::KnownGrants;
@@ -35,8 +35,18 @@ impl Changes {
         result
     }
 
-    pub(super) async fn delete_key(self, key: Key) -> Result<(), StoreError> {
-        let result = self.store.delete_key(&key.scope, &key.id, key.revision).await;
+    /// How many older events had to be forgotten for the one that tells of it.
+    pub(super) async fn rotate_key(self, key: Arc<Key>, event: LifecycleEvent) -> Result<u64, StoreError> {
+        let result = self.store.replace_key_with_event(Arc::clone(&key), event).await;
+        self.cache.forget(&key.scope, &key.id);
+        result
+    }
+
+    pub(super) async fn delete_key(self, key: Key, event: Option<LifecycleEvent>) -> Result<(), StoreError> {
+        let result = match event {
+            Some(event) => self.store.delete_key_with_event(&key.scope, &key.id, key.revision, event).await,
+            None => self.store.delete_key(&key.scope, &key.id, key.revision).await,
+        };
         self.cache.forget(&key.scope, &key.id);
         key.aliases.iter().for_each(|name| self.cache.forget_alias(&key.scope, name));
         if result.is_ok() {

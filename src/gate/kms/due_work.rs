@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::domain::kms::{Key, KeyId, KeyState, RotationType, Scope, UnixMillis};
+use crate::domain::kms::{Key, KeyId, KeyState, LifecycleEventKind, RotationType, Scope, UnixMillis};
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::{Kms, Refused};
@@ -83,7 +83,9 @@ impl Kms {
         let materials: Vec<_> = key.materials.iter().map(|material| material.id).collect();
         let mut event = self.service_event(ServiceAct::DeleteKey, &key)?;
         let changes = self.changes(event.announce().await?);
-        let deleted = to_the_end(changes.delete_key(key.clone())).await.map_err(Refused::from);
+        let told = self.lifecycle_event(LifecycleEventKind::Deletion, &key)?;
+        let deleted = to_the_end(changes.delete_key(key.clone(), told)).await.map_err(Refused::from);
+        self.note_lifecycle_event(LifecycleEventKind::Deletion, 0);
         if deleted.is_err() {
             event.end(&deleted);
             return deleted.map(|()| false);
@@ -110,7 +112,7 @@ impl Kms {
         }
         let next = self.rotated(&key, (RotationType::Automatic, now), deadline).await?;
         let event = self.service_event(ServiceAct::Rotate(RotationType::Automatic), &key)?;
-        let rotated = self.replace(next, event.announce().await?).await;
+        let rotated = self.replace_rotated(next, event.announce().await?).await;
         event.end(&rotated);
         rotated?;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "rotated key {id}");

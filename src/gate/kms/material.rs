@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::kms::{
-    AliasName, Key, KeyId, KeySpec, MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Rotation,
-    RotationType, Scope, UnixMillis,
+    AliasName, Key, KeyId, KeySpec, LifecycleEventKind, MATERIAL_ID_BYTES, Material, MaterialId,
+    MaterialSource, Rotation, RotationType, Scope, UnixMillis,
 };
 use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::key_cache::CachedKey;
@@ -47,6 +47,22 @@ impl Kms {
         key.revision += 1;
         let key = Arc::new(key);
         to_the_end(self.changes(announced).replace_key(Arc::clone(&key))).await?;
+        Ok(key)
+    }
+
+    /// The same with a key that has new material, of which others are told.
+    pub(super) async fn replace_rotated(
+        &self,
+        mut key: Key,
+        announced: Announced,
+    ) -> Result<Arc<Key>, Refused> {
+        let Some(event) = self.lifecycle_event(LifecycleEventKind::Rotation, &key)? else {
+            return self.replace(key, announced).await;
+        };
+        key.revision += 1;
+        let key = Arc::new(key);
+        let forgotten = to_the_end(self.changes(announced).rotate_key(Arc::clone(&key), event)).await?;
+        self.note_lifecycle_event(LifecycleEventKind::Rotation, forgotten);
         Ok(key)
     }
 

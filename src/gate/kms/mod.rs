@@ -18,6 +18,7 @@ mod key_store_secrets;
 mod key_store_update;
 mod known_grants;
 mod known_key_stores;
+mod lifecycle;
 mod material;
 mod open_key;
 mod refused;
@@ -40,6 +41,7 @@ use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
 use crate::gate::kms::usage_ledger::UsageLedger;
 use crate::key_manager::backing_key::BackingKeys;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 pub use account::Account;
@@ -48,7 +50,7 @@ pub use cluster_keys::{ClusterFindings, OrphanedKey};
 pub use connections::{KeyStoreName, Resumed};
 pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
-pub use facts::{RequestFacts, VpcEndpoint};
+pub use facts::RequestFacts;
 pub use grants::NewGrant;
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
@@ -97,6 +99,9 @@ pub struct Kms {
     quotas: ResourceQuotas,
     due_work_changed: Notify,
     audit: Arc<dyn AuditLog>,
+    /// Absent: nobody is told of lifecycle events.
+    event_metrics: Option<Arc<Metrics>>,
+    lifecycle_event: Notify,
 }
 
 pub struct KmsParts {
@@ -108,6 +113,8 @@ pub struct KmsParts {
     pub quotas: ResourceQuotas,
     /// Hears of every change before it is made.
     pub audit: Arc<dyn AuditLog>,
+    /// Of lifecycle events, if anybody is told of them.
+    pub event_metrics: Option<Arc<Metrics>>,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
     /// Grants that are kept in memory.
@@ -131,6 +138,8 @@ impl Kms {
             quotas,
             due_work_changed: Notify::new(),
             audit,
+            event_metrics: parts.event_metrics,
+            lifecycle_event: Notify::new(),
         }
     }
 

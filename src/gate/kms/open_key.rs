@@ -114,6 +114,22 @@ impl<'a> OpenKey<'a> {
         Ok(Decrypted { plaintext, material_id: self.told_material(material) })
     }
 
+    /// Fails as encryption would before the HSM is asked, and does nothing.
+    pub fn rehearse_encrypt(&self, context: &EncryptionContext) -> Result<(), Refused> {
+        self.sealing(context)?.aad().map(drop)
+    }
+
+    /// Fails as decryption would before the HSM is asked, and does nothing.
+    pub fn rehearse_decrypt(
+        &self,
+        ciphertext: &Ciphertext<'_>,
+        context: &EncryptionContext,
+    ) -> Result<(), Refused> {
+        let is_right = self.key().material(&ciphertext.header.material_id).is_some();
+        let is_possible = is_right && ciphertext.aad(context).is_some();
+        if is_possible { Ok(()) } else { Err(Refused::InvalidCiphertext) }
+    }
+
     /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
@@ -127,7 +143,7 @@ impl<'a> OpenKey<'a> {
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
         let announced = self.call.announce().await?;
         let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
-        let rotated = self.call.kms.replace(next, announced).await;
+        let rotated = self.call.kms.replace_rotated(next, announced).await;
         if rotated.is_ok() {
             event.end(&rotated);
         }

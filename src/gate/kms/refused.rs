@@ -68,10 +68,11 @@ pub struct Forbidden {
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { caller_arn, permission, resource, denial } = self;
-        write!(f, "User: {caller_arn} is not authorized to perform: kms:{permission}")?;
-        if let Some(resource) = resource {
-            write!(f, " on resource: {resource}")?;
-        }
+        let resource = resource.as_deref().unwrap_or("*");
+        write!(
+            f,
+            "User: {caller_arn} is not authorized to perform: kms:{permission} on resource: {resource}"
+        )?;
         let layer = denial.layer;
         if denial.explicit.is_some() {
             let article = if matches!(layer, Layer::Identity) { "an" } else { "a" };

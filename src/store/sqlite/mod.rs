@@ -14,6 +14,7 @@ mod identities;
 mod job;
 mod key_row;
 mod keys;
+mod lifecycle_events;
 mod materials;
 mod numbers;
 mod open_error;
