@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
-use crate::app::administration::audited;
+use crate::app::administration::{LocalChange, audited};
 use crate::app::build::{Parts, Starter};
 use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
@@ -331,7 +331,7 @@ impl Development for KmsFace {
     }
 
     fn advance(&self, by: Duration) -> Developed<'_, ()> {
-        Box::pin(async move {
+        let advanced = async move {
             if let Some(advanced) = &self.development {
                 advanced.advance(by);
             }
@@ -339,12 +339,27 @@ impl Development for KmsFace {
             // What could not be done is tried again soon, and what is due next is another thing now.
             self.kms.wake_due_work();
             done.map_err(|()| "not everything that is due could be done; the log says why".to_owned())
+        };
+        Box::pin(async move {
+            let parameters = format!("{{\"seconds\":{}}}", by.as_secs()).into_bytes();
+            let audit = self.audit.log();
+            let change = development("AdvanceClock", Some(parameters));
+            change.recorded((&*audit, &*self.clock), advanced, |()| None).await
         })
     }
 
     fn reset(&self) -> Developed<'_, ()> {
-        Box::pin(async move { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) })
+        Box::pin(async move {
+            let cleared = async { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) };
+            let audit = self.audit.log();
+            development("Reset", None).recorded((&*audit, &*self.clock), cleared, |()| None).await
+        })
     }
+}
+
+/// What development does to time and keys.
+fn development(name: &'static str, parameters: Option<Vec<u8>>) -> LocalChange {
+    LocalChange { source: "dev.holdfast", name, by: "admin listener", account: None, parameters }
 }
 
 fn event_receiver(

@@ -17,37 +17,46 @@ impl<'o> Object<'o> {
         self.out.push(b'}');
     }
 
-    /// The name of a member; its value is to be written into what this returns.
-    pub fn member(&mut self, name: &str) -> &mut Vec<u8> {
+    /// The name of a member, of ours, so that it needs no escapes; its value is to be written into what this returns.
+    pub fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
+        self.out.extend_from_slice(if self.is_empty { b"\"" } else { b",\"" });
+        self.is_empty = false;
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    /// A member whose name the caller chose.
+    pub fn named_by_caller(&mut self, name: &str, value: &str) {
         if !self.is_empty {
             self.out.push(b',');
         }
         self.is_empty = false;
         push_text(self.out, name);
         self.out.push(b':');
-        self.out
+        push_text(self.out, value);
     }
 
-    pub fn text(&mut self, name: &str, value: &str) {
+    pub fn text(&mut self, name: &'static str, value: &str) {
         push_text(self.member(name), value);
     }
 
-    pub fn text_if(&mut self, name: &str, value: Option<&str>) {
+    pub fn text_if(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
     /// A value that is JSON already.
-    pub fn json(&mut self, name: &str, value: &[u8]) {
+    pub fn json(&mut self, name: &'static str, value: &[u8]) {
         self.member(name).extend_from_slice(value);
     }
 
-    pub fn boolean(&mut self, name: &str, value: bool) {
+    pub fn boolean(&mut self, name: &'static str, value: bool) {
         self.json(name, if value { b"true" } else { b"false" });
     }
 
-    pub fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>)) {
+    pub fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
         let mut object = Object::begin(self.member(name));
         write(&mut object);
         object.end();
@@ -70,15 +79,34 @@ pub fn push_array<T>(out: &mut Vec<u8>, of: impl IntoIterator<Item = T>, write: 
 pub fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| needs_escape(byte)) {
-        let (plain, behind) = rest.split_at(at);
+    loop {
+        let (plain, behind) = rest.split_at(plain_bytes(rest));
         out.extend_from_slice(plain);
         let Some((&byte, behind)) = behind.split_first() else { break };
         push_escaped(out, byte);
         rest = behind;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// How many bytes at the start are written as they are. Eight are looked at at once.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let (eights, _) = bytes.as_chunks();
+    let plain = 8 * eights.iter().take_while(|eight| !may_need_escape(u64::from_le_bytes(**eight))).count();
+    let rest = bytes.get(plain..).unwrap_or_default();
+    plain + rest.iter().position(|&byte| needs_escape(byte)).unwrap_or(rest.len())
+}
+
+/// Whether one of eight bytes needs it: a subtraction borrows from the highest bit of each that is too small.
+const fn may_need_escape(eight: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = ONES << 7;
+    let quote = eight ^ (ONES * b'"' as u64);
+    let backslash = eight ^ (ONES * b'\\' as u64);
+    let borrowed = (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+        | (eight.wrapping_sub(ONES * 0x20) & !eight);
+    borrowed & HIGHEST != 0
 }
 
 const fn needs_escape(byte: u8) -> bool {

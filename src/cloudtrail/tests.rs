@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cloudtrail::date::push_event_time;
@@ -63,6 +64,16 @@ fn what_is_written_is_what_another_parser_reads() {
     object.object("d", |inner| inner.boolean("e", true));
     object.end();
     assert_eq!(out, br#"{"a":"b","d":{"e":true}}"#);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_back(text in r#"[\x00-\x7f"\\ é\u{1f600}a-z]{0,40}"#) {
+        let mut out = Vec::new();
+        push_text(&mut out, &text);
+        prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        prop_assert!(!out.contains(&b'\n'));
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub struct Server {
     metrics: OperationMetrics,
     request_ids: RequestIds,
     strangers: Strangers,
-    /// Whether the last call was refused because it could not have been recorded.
+    /// Whether calls are refused because they could not be recorded, and that was logged.
     refusing: AtomicBool,
 }
 
@@ -142,9 +142,11 @@ impl Server {
     fn admit(&self, operation: OperationName) -> Result<(), Error> {
         let act = if audit::row(operation).read_only { Act::Use } else { Act::Change };
         let admitted = self.parts.audit.admits(act);
-        let was_refusing = self.refusing.swap(admitted.is_err(), Ordering::Relaxed);
+        if admitted.is_ok() && act == Act::Change {
+            self.refusing.store(false, Ordering::Relaxed);
+        }
         admitted.map_err(|unkept| {
-            if !was_refusing {
+            if !self.refusing.swap(true, Ordering::Relaxed) {
                 tracing::error!(reason = %unkept, "requests are refused: {unkept}");
             }
             Error::unrecorded(&unkept)

@@ -1,34 +1,15 @@
-//! What stands in the record of a call, whoever made it and however it ended.
+//! What stands in the record of a call, whatever it asked for and however it ended.
 
 use serde_json::{Value, json};
 
-use crate::support::cluster_stores::{new_cluster_key, site_with_cluster};
-use crate::support::clusters::CLUSTER_ID;
-use crate::support::external_key_stores::new_external_key;
-use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT, signed};
-use crate::support::kms_stories::{ABSENT, PLAINTEXT, alias_arn, delegating_policy, key_arn, policy};
-use crate::support::records::request_id;
+use crate::support::kms::{ACCOUNT, OTHER_ACCOUNT};
+use crate::support::kms_stories::{ABSENT, PLAINTEXT, alias_arn, delegating_policy, key_arn};
+use crate::support::records::{assert_members, of_key, request_id, resource};
 use crate::support::site::{PIN, SECRET_ACCESS_KEY, merged};
 use crate::support::{Setup, Site};
 
 fn site() -> Site {
     Site::start_with(&Setup::kms())
-}
-
-/// An entry of `resources`.
-fn resource(arn: &str) -> Value {
-    json!({"accountId": ACCOUNT.id, "type": "AWS::KMS::Key", "ARN": arn})
-}
-
-fn of_key(key: &str) -> Value {
-    json!({"KeyId": key})
-}
-
-#[track_caller]
-fn assert_members(record: &Value, expected: &Value) {
-    for (member, value) in expected.as_object().unwrap() {
-        assert_eq!(record[member], *value, "{member} of {record:#}");
-    }
 }
 
 /// AWS KMS Developer Guide, Logging AWS KMS API calls: the fields and their order.
@@ -190,95 +171,6 @@ fn a_failure_records_what_the_caller_was_told_and_the_key() {
     let rehearsed = site.record_of(&rehearsed);
     assert_eq!(rehearsed["errorCode"], "DryRunOperationException");
     assert_eq!(rehearsed["requestParameters"]["dryRun"], json!(true));
-}
-
-#[test]
-fn malformed_and_throttled_requests_are_recorded_too() {
-    let quota = "[kms.request_quotas]\nenabled = true\n[kms.request_quotas.per_second]\nListKeys = 1\n";
-    let setup = Setup { kms: Some(quota.to_owned()), ..Setup::kms() };
-    let site = Site::start_with(&setup);
-    let record = |operation: &str, body: &Value| site.record_of(&site.kms(operation, body));
-    let short = record("Encrypt", &json!({"KeyId": "", "Plaintext": PLAINTEXT}));
-    assert_eq!(short["errorCode"], "ValidationException");
-    assert_eq!(short["requestParameters"]["keyId"], json!(""));
-    let list = record("Encrypt", &json!([1]));
-    assert_eq!(
-        (&list["errorCode"], &list["requestParameters"]),
-        (&json!("SerializationException"), &Value::Null)
-    );
-    let throttled =
-        (0..20).map(|_| site.kms("ListKeys", &json!({"Limit": 7}))).find(|reply| reply.0.status != 200);
-    let throttled = site.record_of(&throttled.unwrap());
-    assert_eq!(throttled["errorCode"], "ThrottlingException");
-    assert_eq!(throttled["requestParameters"], json!({"limit": 7}));
-    assert_eq!(throttled["userIdentity"]["accountId"], json!(ACCOUNT.id));
-}
-
-#[test]
-fn strangers_are_recorded_by_what_they_claim_and_not_without_end() {
-    let site = site();
-    let mut forged = signed(&ACCOUNT, "ListKeys", &json!({}));
-    "wrong".clone_into(&mut forged.secret_access_key);
-    let mut client = KmsClient::open(&site.runtime, site.kms_endpoint()).unwrap();
-    let reply = client.send(&forged).unwrap();
-    let record = site.record_of(&reply);
-    let identity = json!({"type": "Unknown", "accessKeyId": ACCOUNT.access_key_id});
-    let expected = json!({
-        "userIdentity": identity, "errorCode": "InvalidSignatureException", "requestParameters": null,
-        "responseElements": null, "resources": [], "awsRegion": "us-east-1",
-    });
-    assert_members(&record, &expected);
-    assert_eq!(record.get("recipientAccountId"), None);
-    // A burst of a hundred, and ten a second; the rest is counted.
-    for _ in 0..300 {
-        client.send(&forged).unwrap();
-    }
-    site.wait_until("strangers were dropped", || {
-        site.metric("holdfast_audit_records_of_strangers_dropped_total").is_some_and(|dropped| dropped > 0.0)
-    });
-    let unknown_operation = site.kms("NoSuchOperation", &json!({}));
-    let last = site.kms("ListKeys", &json!({}));
-    site.record_of(&last);
-    let id = request_id(&unknown_operation);
-    assert!(site.records().iter().all(|record| record["requestID"] != json!(id)));
-}
-
-#[test]
-fn a_key_of_another_account_is_recorded_in_both_unless_it_was_denied() {
-    let site = site();
-    let statement = json!({
-        "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", OTHER_ACCOUNT.id)},
-        "Action": ["kms:Encrypt", "kms:DescribeKey"], "Resource": "*",
-    });
-    let key = site.create_key_with(&json!({"Policy": delegating_policy(&[statement])}));
-    let encrypt = json!({"KeyId": key_arn(&key), "Plaintext": PLAINTEXT});
-    let used = site.kms_as(&OTHER_ACCOUNT, "Encrypt", &encrypt);
-    used.ok();
-    let records = site.records_of(&used);
-    let [callers, owners] = records.as_slice() else { panic!("{records:#?}") };
-    let arn = format!("arn:aws:iam::{}:user/admin", OTHER_ACCOUNT.id);
-    assert_members(&callers["userIdentity"], &json!({"type": "IAMUser", "arn": arn}));
-    assert_eq!(callers["recipientAccountId"], json!(OTHER_ACCOUNT.id));
-    let foreign = json!({
-        "type": "AWSAccount", "principalId": callers["userIdentity"]["principalId"], "accountId": OTHER_ACCOUNT.id,
-    });
-    assert_members(owners, &json!({"userIdentity": foreign, "recipientAccountId": ACCOUNT.id}));
-    assert_eq!(callers["sharedEventID"], owners["sharedEventID"]);
-    assert!(callers["sharedEventID"].is_string());
-    assert_ne!(callers["eventID"], owners["eventID"]);
-    for record in &records {
-        assert_eq!(record["resources"], json!([resource(&key_arn(&key))]));
-        assert_eq!(record["requestParameters"]["keyId"], json!(key_arn(&key)));
-    }
-    let data_key = json!({"KeyId": key_arn(&key), "KeySpec": "AES_256"});
-    let denied = site.record_of(&site.kms_as(&OTHER_ACCOUNT, "GenerateDataKey", &data_key));
-    let expected = json!({
-        "errorCode": "AccessDeniedException", "recipientAccountId": OTHER_ACCOUNT.id, "resources": [],
-    });
-    assert_members(&denied, &expected);
-    site.kms("DisableKey", &of_key(&key)).ok();
-    let disabled = site.records_of(&site.kms_as(&OTHER_ACCOUNT, "Encrypt", &encrypt));
-    assert_eq!(disabled.len(), 2, "{disabled:#?}");
 }
 
 #[test]
@@ -451,140 +343,6 @@ fn every_change_is_on_the_disk_before_it_happens_and_reading_is_not() {
     ] {
         let record = site.record_of(&site.kms(operation, &request));
         assert!(site.intents().iter().all(|intent| intent["eventID"] != record["eventID"]), "{operation}");
-    }
-}
-
-#[test]
-fn keys_in_an_external_key_store_are_recorded_with_where_they_are() {
-    let site = Site::start_with(&Setup::kms_with_proxies("ca.pem", ""));
-    let store = site.connected_external_store("story", &site.proxy_endpoint());
-    let made = site.recorded("CreateKey", &new_external_key(&store, "foo"));
-    assert_members(
-        &made["requestParameters"],
-        &json!({"origin": "EXTERNAL_KEY_STORE", "customKeyStoreId": store, "xksKeyId": "foo"}),
-    );
-    let metadata = &made["responseElements"]["keyMetadata"];
-    assert_members(
-        metadata,
-        &json!({
-            "customKeyStoreId": store, "xksKeyConfiguration": {"id": "foo"}, "enabled": true,
-            "keyState": "Enabled", "aWSAccountId": ACCOUNT.id,
-        }),
-    );
-    assert!(metadata.get("cloudHsmClusterId").is_none() && made.get("additionalEventData").is_none());
-    let key = metadata["keyId"].as_str().unwrap();
-    let place = json!({"customKeyStoreId": store, "xksKeyId": "foo"});
-    let encrypt = json!({"KeyId": key, "Plaintext": PLAINTEXT});
-    let encrypted = site.kms("Encrypt", &encrypt);
-    assert_eq!(site.record_of(&encrypted)["additionalEventData"], place);
-    assert!(site.recorded("DescribeKey", &of_key(key)).get("additionalEventData").is_none());
-    let mut blob = proxy_api::wire::decode_base64(&encrypted.text("CiphertextBlob")).unwrap();
-    *blob.last_mut().unwrap() ^= 1;
-    let broken = site.kms("Decrypt", &json!({"CiphertextBlob": proxy_api::wire::encode_base64(&blob)}));
-    let record = site.record_of(&broken);
-    let expected = json!({
-        "errorCode": broken.error().0, "errorMessage": broken.error().1, "additionalEventData": place,
-        "resources": [resource(&key_arn(key))],
-    });
-    assert_members(&record, &expected);
-    let joined = |line: &Value| line["requestMetadata"]["kmsRequestId"] == record["requestID"];
-    site.wait_until("the proxy's line of the request", || site.request_lines().iter().any(joined));
-    let of_store = json!({"CustomKeyStoreId": store});
-    let named = json!({"customKeyStoreName": "story"});
-    let disconnected = site.recorded("DisconnectCustomKeyStore", &of_store);
-    let expected = json!({
-        "requestParameters": {"customKeyStoreId": store}, "responseElements": null,
-        "additionalEventData": named, "readOnly": false,
-    });
-    assert_members(&disconnected, &expected);
-    assert!(disconnected.get("resources").is_none());
-    let described = site.recorded("DescribeCustomKeyStores", &of_store);
-    assert!(described.get("additionalEventData").is_none() && described.get("resources").is_none());
-}
-
-#[test]
-fn keys_in_a_cluster_are_recorded_with_their_key_objects() {
-    let site = site_with_cluster();
-    let created = site.kms("CreateCustomKeyStore", &site.new_cluster_store("story"));
-    let store = created.text("CustomKeyStoreId");
-    let record = site.record_of(&created);
-    let expected = json!({
-        "requestParameters": {"customKeyStoreName": "story", "clusterId": CLUSTER_ID},
-        "responseElements": {"customKeyStoreId": store},
-    });
-    assert_members(&record, &expected);
-    site.connect_store(&store);
-    let made = site.recorded("CreateKey", &new_cluster_key(&store));
-    let key = made["responseElements"]["keyMetadata"]["keyId"].as_str().unwrap();
-    let text = made["additionalEventData"]["backingKey"].as_str().unwrap();
-    let backing: Value = serde_json::from_str(text).unwrap();
-    assert!(backing["keyHandle"].is_string() && backing["backingKeyId"].is_string(), "{backing}");
-    let used = site.recorded("Encrypt", &json!({"KeyId": key, "Plaintext": PLAINTEXT}));
-    assert_eq!(used["additionalEventData"], json!({"customKeyStoreId": store}));
-    let scheduled = site.recorded("ScheduleKeyDeletion", &json!({"KeyId": key, "PendingWindowInDays": 7}));
-    let additional = &scheduled["additionalEventData"];
-    assert_members(additional, &json!({"customKeyStoreId": store, "clusterId": CLUSTER_ID}));
-    let listed: Value = serde_json::from_str(additional["backingKeys"].as_str().unwrap()).unwrap();
-    assert_eq!(listed[0]["backingKeyId"], backing["backingKeyId"]);
-    site.advance_clock("8d");
-    let records = site.records_with("the deletion", |record| record["eventName"] == "DeleteKey");
-    let deletion = records.iter().find(|record| record["eventName"] == "DeleteKey").unwrap();
-    let additional = &deletion["additionalEventData"];
-    assert_members(additional, &json!({"customKeyStoreId": store, "clusterId": CLUSTER_ID}));
-    let status: Value =
-        serde_json::from_str(additional["backingKeysDeletionStatus"].as_str().unwrap()).unwrap();
-    assert_eq!(status[0]["deletionStatus"], "SUCCESS");
-    assert_eq!(status[0]["backingKeyId"], backing["backingKeyId"]);
-    let of_store = json!({"CustomKeyStoreId": store});
-    let disconnected = site.recorded("DisconnectCustomKeyStore", &of_store);
-    let names = json!({"customKeyStoreName": "story", "clusterId": CLUSTER_ID});
-    assert_eq!(disconnected["additionalEventData"], names);
-}
-
-#[test]
-fn a_role_session_is_recorded_with_its_role_and_sts_without_secrets() {
-    let site = site();
-    let trust = policy(&json!([{
-        "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", ACCOUNT.id)},
-        "Action": "sts:AssumeRole",
-    }]));
-    std::fs::write(site.path("trust.json"), trust.to_string()).unwrap();
-    let role = ["role", "create", "--account", ACCOUNT.id, "reader", "--trust-policy", "trust.json"];
-    site.holdfast_ok(&[&["identity"][..], &role].concat());
-    site.put_policy(
-        "role",
-        "reader",
-        &policy(&json!([{"Effect": "Allow", "Action": "kms:*", "Resource": "*"}])),
-    );
-    let arn = format!("arn:aws:iam::{}:role/reader", ACCOUNT.id);
-    let parameters = [("RoleArn", arn.as_str()), ("RoleSessionName", "s1")];
-    let credentials = site.sts_by(&ACCOUNT.credentials(), "AssumeRole", &parameters).credentials();
-    let listed = site.kms_by(&credentials, "ListKeys", &json!({}));
-    let identity = site.record_of(&listed)["userIdentity"].clone();
-    let session = format!("arn:aws:sts::{}:assumed-role/reader/s1", ACCOUNT.id);
-    let expected = json!({"type": "AssumedRole", "arn": session, "accessKeyId": credentials.access_key_id});
-    assert_members(&identity, &expected);
-    assert!(identity.get("userName").is_none());
-    let context = &identity["sessionContext"];
-    assert_eq!(context["attributes"]["mfaAuthenticated"], json!("false"));
-    assert_members(&context["sessionIssuer"], &json!({"type": "Role", "arn": arn, "userName": "reader"}));
-    let records = site.records();
-    let find = |name: &str| records.iter().find(|record| record["eventName"] == name).unwrap().clone();
-    let assumed = find("AssumeRole");
-    let expected = json!({
-        "eventSource": "sts.amazonaws.com", "requestParameters": {"roleArn": arn, "roleSessionName": "s1"},
-        "resources": [{"accountId": ACCOUNT.id, "type": "AWS::IAM::Role", "ARN": arn}],
-    });
-    assert_members(&assumed, &expected);
-    assert_eq!(assumed["responseElements"]["credentials"]["accessKeyId"], json!(credentials.access_key_id));
-    let created = find("CreateRole");
-    let expected = json!({"eventSource": "iam.amazonaws.com", "recipientAccountId": ACCOUNT.id});
-    assert_members(&created, &expected);
-    assert!(site.intents().iter().any(|intent| intent["eventID"] == created["eventID"]));
-    assert_eq!(find("PutRolePolicy")["requestParameters"]["policyName"], json!("p"));
-    let trail = site.trail_lines().join("\n");
-    for secret in [&credentials.secret_access_key, credentials.session_token.as_ref().unwrap()] {
-        assert!(!trail.contains(secret.as_str()));
     }
 }
 

@@ -102,7 +102,7 @@ impl Form {
                 let mut object = Object::begin(out);
                 for (name, value) in members {
                     if let Value::String(text) = value {
-                        object.text(name, text);
+                        object.named_by_caller(name, text);
                     }
                 }
                 object.end();

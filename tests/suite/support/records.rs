@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::kms::KmsReply;
+use super::kms::{ACCOUNT, KmsReply};
 use super::site::Site;
 
 /// What a line begins with that is no record.
@@ -79,4 +79,21 @@ fn without_chain(line: &str) -> Value {
     let mut record: Map<String, Value> = serde_json::from_str(line).unwrap();
     record.remove("chain");
     Value::Object(record)
+}
+
+/// An entry of `resources`: a key or alias of the first account.
+pub fn resource(arn: &str) -> Value {
+    json!({"accountId": ACCOUNT.id, "type": "AWS::KMS::Key", "ARN": arn})
+}
+
+pub fn of_key(key: &str) -> Value {
+    json!({"KeyId": key})
+}
+
+/// Asserts that a record has these members, whatever others it has.
+#[track_caller]
+pub fn assert_members(record: &Value, expected: &Value) {
+    for (member, value) in expected.as_object().unwrap() {
+        assert_eq!(record[member], *value, "{member} of {record:#}");
+    }
 }
