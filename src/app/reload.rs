@@ -37,15 +37,15 @@ impl App {
         let key_stores = self.key_stores(&config)?;
         let identities = config.kms.as_ref().map(read_identities).transpose()?.flatten();
         let proxy_trust = load_proxy_trust(&config)?;
-        let sinks = match (self.kms(), &config.kms, &before.kms) {
-            (Some(face), Some(after), Some(before)) => face.audit.other_sinks(&after.audit, &before.audit)?,
-            _ => None,
-        };
         let mut pins = Vec::new();
         for hsm in &config.hsms {
             let pin = hsm.read_pin().map_err(|error| error.to_string())?;
             pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
         }
+        let sinks = match (self.kms(), &config.kms, &before.kms) {
+            (Some(face), Some(after), Some(before)) => face.audit.other_sinks(&after.audit, &before.audit)?,
+            _ => None,
+        };
         if let Some(face) = self.kms() {
             face.declare(identities)?;
         }
