@@ -147,7 +147,8 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
 /// What the KMS API does without being asked.
 async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     let Some(face) = app.kms() else { return };
-    face.open_root_key().await;
+    let is_open = face.open_root_key().await;
+    face.audit.sign_now(is_open).await;
     background.spawn(keep_kms_open(Arc::clone(&face)));
     background.spawn(keep_trail_signed(Arc::clone(&face)));
     background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
