@@ -84,38 +84,29 @@ export const EXPLAINED = [
     },
   },
   {
-    name: 'set operators on addresses',
-    page: 'IAM User Guide, Set operators for multivalued context keys',
-    phrase: 'at least one member of the set of request values',
-    text: '`ForAnyValue:` and `ForAllValues:` before `IpAddress` and `NotIpAddress` ask about each address of the request; the other tool holds that no address matches.',
-    rewrite: (one) => {
-      const present = new Set(Object.keys(one.context).map((key) => key.toLowerCase()))
-      return statements(one, (statement) => {
-        const { Condition: conditions, ...rest } = statement
-        if (conditions === undefined) return statement
-        const said = {}
-        for (const [operator, keys] of Object.entries(conditions)) {
-          for (const [key, values] of Object.entries(keys)) {
-            const isPlain = /^For(Any|All)Values?:(Not)?IpAddress/.test(operator) && present.has(key.toLowerCase())
-            const name = isPlain ? operator.replace(/^For\w+:/, '') : operator
-            if (said[name]?.[key] !== undefined) return statement
-            said[name] = { ...said[name], [key]: values }
-          }
-        }
-        return { ...rest, Condition: said }
-      })
-    },
+    name: 'every address',
+    page: 'IAM User Guide, IAM JSON policy elements: Condition operators, IP address condition operators',
+    phrase: 'standard CIDR format',
+    text: '`0.0.0.0/0` is every IPv4 address; the other tool holds that it is none.',
+    rewrite: (one) => operators(one, (operator, keys) => {
+      const spell = (values) => listOf(values).flatMap((value) => (value === '0.0.0.0/0' ? ['0.0.0.0/1', '128.0.0.0/1'] : [value]))
+      if (!/IpAddress/.test(operator)) return keys
+      return Object.fromEntries(Object.entries(keys).map(([key, values]) => [key, spell(values)]))
+    }),
   },
   {
-    name: 'names of condition keys in another case',
-    page: 'IAM User Guide, IAM JSON policy elements: Condition',
-    phrase: 'key names are not case-sensitive',
-    text: 'Names of condition keys are the same in any case, also that of `aws:SourceIp`.',
+    name: 'addresses of the other family',
+    page: 'IAM User Guide, IAM JSON policy elements: Condition operators, IP address condition operators',
+    phrase: 'All IP addresses except the specified',
+    text: 'An IPv4 address is none of a range of IPv6 addresses, so that `NotIpAddress` holds; the other tool holds that such a condition never does.',
     rewrite: (one) => {
-      const spelled = new Map(Object.keys(one.context).map((key) => [key.toLowerCase(), key]))
-      return operators(one, (_, keys) => {
-        const said = Object.entries(keys).map(([key, values]) => [spelled.get(key.toLowerCase()) ?? key, values])
-        return new Set(said.map(([key]) => key)).size === said.length ? Object.fromEntries(said) : keys
+      const said = Object.entries(one.context).find(([key]) => key.toLowerCase() === 'aws:sourceip')?.[1]
+      const isLike = (value) => String(value).includes(':') === String(said).includes(':')
+      const unrelated = String(said).includes(':') ? '2001:db8:ffff::1' : '192.0.2.255'
+      return operators(one, (operator, keys) => {
+        if (said === undefined || !operator.includes('NotIpAddress')) return keys
+        const spell = (values) => [...listOf(values).filter(isLike), unrelated]
+        return Object.fromEntries(Object.entries(keys).map(([key, values]) => [key, spell(values)]))
       })
     },
   },
@@ -137,6 +128,25 @@ export const EXPLAINED = [
       const present = new Set(Object.keys(one.context).map((key) => key.toLowerCase()))
       const spell = (text) => text.replace(/\$\{([^,}]+), ''\}/g, (whole, key) => (present.has(key.toLowerCase()) ? whole : ''))
       return statements(one, (statement, { Version }) => (Version === '2012-10-17' ? texts(statement, spell) : statement))
+    },
+  },
+  {
+    name: 'everybody, and a permissions boundary',
+    page: 'IAM User Guide, Permissions boundaries for IAM entities, Resource-based policies',
+    phrase: 'grant permissions to an IAM user ARN',
+    text: 'Only a key policy that names a user or a role session by its own ARN goes past a permissions boundary and session policies; one that names everybody (`*`) does not. The other tool lets `*` go past the boundary.',
+    rewrite: (one) => {
+      const { keyPolicy, permissionsBoundary, principal } = one
+      if (keyPolicy === undefined || permissionsBoundary === undefined || accountOf(principal) !== one.resourceAccount) return one
+      const isEverybody = (named) => named === '*' || listOf(named?.AWS ?? []).includes('*')
+      const account = { AWS: accountOf(principal) }
+      const spell = (statement) => (statement.Effect === 'Allow' && isEverybody(statement.Principal) ? { ...statement, Principal: account } : statement)
+      const everything = { Version: '2012-10-17', Statement: { Effect: 'Allow', Action: '*', Resource: '*' } }
+      return {
+        ...one,
+        keyPolicy: { ...keyPolicy, Statement: listOf(keyPolicy.Statement).map(spell) },
+        identityPolicies: [...(one.identityPolicies ?? []), { name: 'everything', policy: everything }],
+      }
     },
   },
 ]
