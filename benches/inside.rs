@@ -1,11 +1,20 @@
 //! What one request costs inside the process, piece by piece: `cargo bench --bench inside`.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use divan::{Bencher, black_box};
 use holdfast::authorizer::evaluation::{CallerKind, Evaluation, Layers, Verdict};
 use holdfast::authorizer::{Authorizer, Question};
+use holdfast::cloudtrail::{Event, EventType, Origin, Resource, Resources, Tls, UserIdentity};
 use holdfast::domain::Action;
-use holdfast::identity::kms::NamedPolicy;
-use holdfast::kms::{Document, EndpointPorts, Model, OperationName};
+use holdfast::domain::kms::{
+    AccountId, EncryptionContext, Grant, GrantConstraints, GrantId, GrantIndex, GrantOperation,
+    GrantPrincipal, GrantQuestion, GrantRequester, KeyId, Region, RequesterName, Scope as KeyScope,
+    UnixMillis, Uuid,
+};
+use holdfast::identity::kms::{self as identity, Caller, NamedPolicy, Session, TemporaryCredentials};
+use holdfast::kms::{Document, EndpointPorts, Model, OperationName, request_parameters};
 use holdfast::policy::{Context, PolicyDocument, Principal, Request as PolicyRequest};
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use proxy_api::sigv4::{
@@ -76,6 +85,80 @@ fn check_kms_encrypt_request(bencher: Bencher) {
         let document = Document::parse(black_box(KMS_BODY.as_bytes())).unwrap();
         model.check(OperationName::Encrypt, &document).unwrap();
     });
+}
+
+/// The record of an Encrypt by a role session over TLS, from the parsed request to the bytes.
+#[divan::bench]
+fn write_audit_record(bencher: Bencher) {
+    let document = Document::parse(KMS_BODY.as_bytes()).unwrap();
+    let (caller, tls) = (role_session(), tls());
+    let origin = Origin {
+        source_ip: Some(IpAddr::from([192, 0, 2, 105])),
+        user_agent: Some("aws-sdk-rust/1.3.9 os/linux lang/rust/1.90.0"),
+        vpc_endpoint_id: None,
+        tls: Some(tls),
+    };
+    let resource = Resource { account: &caller.account, kind: "AWS::KMS::Key", arn: KEY_ARN };
+    bencher.bench(|| {
+        let parameters = request_parameters(OperationName::Encrypt, black_box(&document));
+        let event = Event {
+            user_identity: UserIdentity::Caller(black_box(&caller)),
+            at: UnixMillis(SIGNED_AT * 1000),
+            source: "kms.amazonaws.com",
+            name: "Encrypt",
+            region: Some(caller.region.as_str()),
+            origin,
+            error: None,
+            request_parameters: parameters.as_deref(),
+            response_elements: None,
+            additional: None,
+            request_id: Some(Uuid::of(&[1; 16])),
+            event_id: Uuid::of(&[2; 16]),
+            read_only: true,
+            resources: Resources::Listed(&[Some(resource), None]),
+            event_type: EventType::AwsApiCall,
+            service_event_details: None,
+            recipient: Some(&caller.account),
+            shared_event_id: None,
+        };
+        event.to_record()
+    });
+}
+
+const KEY_ARN: &str = "arn:aws:kms:us-east-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+const fn tls() -> Tls<'static> {
+    Tls {
+        version: "TLSv1_3",
+        cipher_suite: "TLS13_AES_256_GCM_SHA384",
+        key_exchange_group: Some("X25519MLKEM768"),
+        host: Some("kms.example.com:8442"),
+    }
+}
+
+fn role_session() -> Caller {
+    let session = Session {
+        role_arn: Arc::from("arn:aws:iam::123456789012:role/Admin"),
+        role_name: Arc::from("Admin"),
+        name: "session".to_owned(),
+        policies: Arc::from([]),
+        transitive_tags: Vec::new(),
+    };
+    Caller {
+        account: AccountId::parse("123456789012").unwrap(),
+        region: Region::parse("us-east-2").unwrap(),
+        access_key_id: Arc::from("ASIAIOSFODNN7EXAMPLE"),
+        principal: identity::Principal::Session(Arc::new(session)),
+        arn: Arc::from("arn:aws:sts::123456789012:assumed-role/Admin/session"),
+        user_id: Arc::from("AROAIOSFODNN7EXAMPLE:session"),
+        policies: Arc::from([]),
+        boundary: None,
+        account_policies: Arc::from([]),
+        tags: Arc::from([]),
+        temporary: Some(Arc::new(TemporaryCredentials::default())),
+        via: None,
+        organizations: Arc::default(),
+    }
 }
 
 /// With the longest plaintext.
@@ -220,4 +303,63 @@ fn authorize_with_a_policy_of_32_kb(bencher: Bencher) {
         let evaluation = Evaluation::of(black_box(&request), layers);
         assert!(matches!(evaluation.verdict(None), Verdict::Allowed(_)));
     });
+}
+
+const GRANTEE: &str = "arn:aws:sts::123456789012:assumed-role/application/i-1234567890abcdef0";
+
+fn pairs(number: usize) -> EncryptionContext {
+    let pairs = [("application", "billing".to_owned()), ("tenant", format!("tenant-{number}"))];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// For one grantee, each under another constraint.
+fn grants(count: usize, constraints: fn(EncryptionContext) -> GrantConstraints) -> GrantIndex {
+    let scope = KeyScope {
+        account: AccountId::parse("123456789012").unwrap(),
+        region: Region::parse("us-east-1").unwrap(),
+    };
+    GrantIndex::new((0..count).map(|number| Grant {
+        scope: scope.clone(),
+        key_id: KeyId::parse("1234abcd-12ab-34cd-56ef-1234567890ab").unwrap(),
+        id: GrantId(format!("{number:064x}")),
+        name: None,
+        created: UnixMillis(0),
+        issuing_account: "arn:aws:iam::123456789012:root".to_owned(),
+        grantee: GrantPrincipal::Principal(GRANTEE.to_owned()),
+        retiring: None,
+        operations: vec![GrantOperation::Encrypt, GrantOperation::Decrypt, GrantOperation::DescribeKey],
+        constraints: constraints(pairs(number)),
+    }))
+}
+
+fn decide(bencher: Bencher, index: &GrantIndex, count: usize) {
+    let account = AccountId::parse("123456789012").unwrap();
+    let context = pairs(count / 2);
+    bencher.bench(|| {
+        let requester = GrantRequester {
+            own: RequesterName::Principal(black_box(GRANTEE)),
+            role: Some("arn:aws:iam::123456789012:role/application"),
+            account: Some(&account),
+        };
+        let question = GrantQuestion {
+            operation: GrantOperation::Encrypt,
+            encryption_context: black_box(&context),
+            source_arn: None,
+        };
+        assert_eq!(index.permits(requester, question).is_some(), count > 0);
+    });
+}
+
+#[divan::bench(args = [0, 1_000, 50_000])]
+fn permit_by_grant_with_equals(bencher: Bencher, count: usize) {
+    let constraints =
+        |context| GrantConstraints { context_equals: Some(context), ..GrantConstraints::default() };
+    decide(bencher, &grants(count, constraints), count);
+}
+
+#[divan::bench(args = [0, 1_000, 50_000])]
+fn permit_by_grant_with_subset(bencher: Bencher, count: usize) {
+    let constraints =
+        |context| GrantConstraints { context_subset: Some(context), ..GrantConstraints::default() };
+    decide(bencher, &grants(count, constraints), count);
 }

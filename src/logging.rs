@@ -55,6 +55,11 @@ impl LogSink {
         Ok((Self { shared: Arc::clone(&shared), dropped }, LogGuard(shared)))
     }
 
+    /// The same, for lines of another kind: those that are dropped are counted apart.
+    pub fn counting(&self, dropped: IntCounter) -> Self {
+        Self { shared: Arc::clone(&self.shared), dropped }
+    }
+
     /// Queues one line, which ends with a newline.
     pub fn write_line(&self, line: &[u8]) {
         self.write_within(line, WAITING_BYTES_MAX);

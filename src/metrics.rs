@@ -1,5 +1,7 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
+mod audit;
+
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
@@ -7,6 +9,8 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use audit::AuditMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -32,6 +36,8 @@ pub struct Metrics {
     pub kms_xks_external_key_managers: IntGaugeVec,
     pub kms_xks_proxy_credential_associated_timestamp_seconds: IntGaugeVec,
     pub kms_external_key_store_throttled_total: IntCounterVec,
+    pub kms_events_total: IntCounterVec,
+    pub kms_events_waiting: IntGaugeVec,
     pub kms_key_material_expiration_timestamp_seconds: IntGaugeVec,
     pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
@@ -59,6 +65,8 @@ pub struct Metrics {
     pub config_last_reload_successful: IntGauge,
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
+    pub audit_records_of_strangers_dropped_total: IntCounter,
+    pub audit: AuditMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -91,6 +99,14 @@ impl Registrar {
             self.result = registered;
         }
         Ok(metric)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.keep(IntCounter::with_opts(opts(name, help)))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.keep(IntGauge::with_opts(opts(name, help)))
     }
 
     fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -179,6 +195,16 @@ impl Metrics {
                 "kms_external_key_store_throttled_total",
                 "KMS requests refused because their external key store is above its request quota.",
                 &[CUSTOM_KEY_STORE_ID, "kms_operation", "key_spec"],
+            )?,
+            kms_events_total: make.counters(
+                "kms_events_total",
+                "Lifecycle events of keys: `told`, attempts that `failed`, and `dropped` ones that nobody is told of.",
+                &["detail_type", "outcome"],
+            )?,
+            kms_events_waiting: make.gauges(
+                "kms_events_waiting",
+                "Lifecycle events of keys that are still to be told.",
+                &["detail_type"],
             )?,
             kms_key_material_expiration_timestamp_seconds: make.gauges(
                 "kms_key_material_expiration_timestamp_seconds",
@@ -296,6 +322,11 @@ impl Metrics {
                 "log_lines_dropped_total",
                 "Request log lines lost because the log could not be written fast enough.",
             )))?,
+            audit_records_of_strangers_dropped_total: make.keep(IntCounter::with_opts(opts(
+                "audit_records_of_strangers_dropped_total",
+                "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
+            )))?,
+            audit: AuditMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
         make.result?;

@@ -59,7 +59,7 @@ pub struct App {
 }
 
 impl App {
-    pub(super) fn build(config: Config, parts: Parts, sink: LogSink) -> Result<Self, StartError> {
+    pub(super) async fn build(config: Config, parts: Parts, sink: LogSink) -> Result<Self, StartError> {
         let Parts { clock, metrics } = parts;
         let kill_switch = Arc::new(KillSwitch::open(&config.state_dir).map_err(start_error)?);
         let tls = load_tls(&config, &clock).map_err(StartError)?;
@@ -73,18 +73,19 @@ impl App {
             fleet_size: config.health.fleet_size,
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            request_log: config.log.requests.then_some(sink),
+            request_log: config.log.requests.then(|| sink.clone()),
         };
         let surroundings = Surroundings {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             request_log: server_parts.request_log.clone(),
             clusters: Arc::new(clusters),
+            output: sink,
         };
         let kms = match &config.kms {
             Some(kms) => {
                 let members = kms.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
-                Some(Arc::new(KmsFace::build(&config, kms, members, surroundings)?))
+                Some(Arc::new(KmsFace::build(&config, kms, members, surroundings).await?))
             }
             None => None,
         };

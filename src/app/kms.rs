@@ -1,5 +1,6 @@
 //! Builds the KMS API: store, key material, door and identities, and opens the root key.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,18 +10,22 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
+use crate::app::administration::audited;
 use crate::app::build::{Parts, Starter};
+use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
+use crate::events::Receiver;
 use crate::gate::kms::{
     DeclaredVpcEndpointService, KeyStoreParts, KeyStoreSettings, Kms, KmsParts, ResourceQuotas,
 };
-use crate::identity::kms::{Declared, Directory, Registry, administer_json};
+use crate::identity::kms::{Declared, Directory, Network, Networks, Registry, administer_json};
 use crate::key_manager::MemberHealth;
 use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
 use crate::key_manager::cluster::Clusters;
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
+use crate::key_manager::signing_key::SigningKeys;
 use crate::key_manager::xks;
 use crate::key_manager::xks_proxy::XksProxies;
 use crate::kms::{self, EndpointPorts, QuotaClass, RequestQuotas};
@@ -44,7 +49,11 @@ pub(super) struct KmsFace {
     pub(super) kms: Arc<Kms>,
     pub(super) endpoint: Arc<kms::Endpoint<sts::Endpoint>>,
     pub(super) key_store_health_interval: Duration,
+    /// Who is told of lifecycle events, until a task has it.
+    event_receiver: Mutex<Option<(Receiver, Arc<Metrics>)>>,
+    pub(super) audit: Audit,
     directory: Arc<Directory>,
+    networks: Arc<Networks>,
     registry: Registry,
     /// The identities file, and the files that it names.
     declared_files: Mutex<Vec<PathBuf>>,
@@ -63,23 +72,49 @@ pub(super) struct Surroundings {
     pub(super) metrics: Arc<Metrics>,
     pub(super) request_log: Option<LogSink>,
     pub(super) clusters: Arc<dyn Clusters>,
+    /// Standard output.
+    pub(super) output: LogSink,
+}
+
+/// What everything else of the KMS API stands on.
+struct Foundation {
+    store: Arc<dyn Store>,
+    backing_keys: Arc<dyn BackingKeys>,
+    audit: Audit,
+}
+
+impl Foundation {
+    async fn open(
+        state_dir: &Path,
+        settings: &config::Kms,
+        members: Vec<Arc<Hsm>>,
+        surroundings: &Surroundings,
+    ) -> Result<Self, StartError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
+        let group = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock)));
+        let parts = AuditParts {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&group) as Arc<dyn SigningKeys>,
+            clock: Arc::clone(&surroundings.clock),
+            metrics: surroundings.metrics.audit.clone(),
+            output: surroundings.output.clone(),
+        };
+        let audit = Audit::open(&settings.audit, parts).await?;
+        Ok(Self { store, backing_keys: group, audit })
+    }
 }
 
 impl KmsFace {
-    pub(super) fn build(
+    pub(super) async fn build(
         config: &config::Config,
         settings: &config::Kms,
         members: Vec<Arc<Hsm>>,
         surroundings: Surroundings,
     ) -> Result<Self, StartError> {
-        let Surroundings { clock, metrics, request_log, clusters } = surroundings;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.state_dir).map_err(start_error)?);
-        let backing_keys: Arc<dyn BackingKeys> = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&clock)));
+        let Foundation { store, backing_keys, audit } =
+            Foundation::open(&config.state_dir, settings, members, &surroundings).await?;
+        let Surroundings { clock, metrics, request_log, clusters, output: _ } = surroundings;
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
-        let kms_clock: Arc<dyn Clock> = match &development {
-            Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
-            None => Arc::clone(&clock),
-        };
         let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
         let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
         let parts = KmsParts {
@@ -91,41 +126,47 @@ impl KmsFace {
                 metrics: KeyStoreMetrics::new(&metrics),
             },
             key_store_settings: key_store_settings(&settings.external_key_stores),
-            clock: kms_clock,
+            clock: kms_clock(development.as_ref(), &clock),
             quotas: resource_quotas(&settings.resource_quotas),
+            audit: audit.log(),
+            event_metrics: settings.events.is_some().then(|| Arc::clone(&metrics)),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
-        let directory = Arc::new(Directory::default());
-        let declared = read_identities(settings).map_err(StartError)?.unwrap_or_default();
-        let declared_files = Mutex::new(declared.files().to_vec());
-        directory.declare(declared).map_err(StartError)?;
+        let event_receiver = event_receiver(settings, &metrics)?;
+        let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
+        let networks = declared_networks(settings).map_err(StartError)?;
         let server = kms::Server::new(kms::ServerParts {
             kms: Arc::clone(&kms),
             directory: Arc::clone(&directory),
+            networks: Arc::clone(&networks),
             clock: Arc::clone(&clock),
+            audit: audit.log(),
             metrics: Arc::clone(&metrics),
             request_log: request_log.clone(),
             request_deadline: settings.request_deadline,
             request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
             endpoint_ports: endpoint_ports(&settings.external_key_stores),
         });
-        let sts_parts = sts::EndpointParts { clock: Arc::clone(&clock), metrics, request_log };
+        let sts_parts = sts::EndpointParts {
+            networks: Arc::clone(&networks),
+            clock: Arc::clone(&clock),
+            metrics,
+            audit: audit.log(),
+            request_log,
+        };
         let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
-        let registry = Registry::new(
-            Arc::clone(&directory),
-            Arc::clone(&store),
-            Arc::clone(&backing_keys),
-            Arc::clone(&clock),
-        );
         Ok(Self {
-            registry,
+            audit,
+            registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
+            event_receiver: Mutex::new(event_receiver),
             declared_files,
             endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
             kms,
             directory,
+            networks,
             store,
             backing_keys,
             clock,
@@ -193,6 +234,11 @@ impl KmsFace {
         }
     }
 
+    /// Who is to be told of lifecycle events, once.
+    pub(super) fn take_event_receiver(&self) -> Option<(Receiver, Arc<Metrics>)> {
+        self.event_receiver.lock().take()
+    }
+
     /// Puts another reading of the identities file in force.
     pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
         let declared = declared.unwrap_or_default();
@@ -202,6 +248,11 @@ impl KmsFace {
 
     pub(super) fn declared_files(&self) -> Vec<PathBuf> {
         self.declared_files.lock().clone()
+    }
+
+    /// From where requests come, from now on.
+    pub(super) fn set_networks(&self, networks: BTreeMap<String, Network>) {
+        self.networks.declare(networks);
     }
 
     /// Reaches proxies by these TLS settings from now on.
@@ -214,7 +265,8 @@ impl KmsFace {
         if let Some(reason) = self.obstacles().first() {
             return Err(format!("identities cannot be read now: {reason}"));
         }
-        administer_json(&self.registry, request).await
+        let trail = (&*self.audit.log(), &*self.clock);
+        audited(request, trail, administer_json(&self.registry, request)).await
     }
 
     /// What `holdfast cluster orphans` shows, as JSON.
@@ -243,6 +295,23 @@ impl KmsFace {
 
     pub(super) fn development(self: &Arc<Self>) -> Option<Arc<dyn Development>> {
         self.development.as_ref().map(|_| Arc::clone(self) as Arc<dyn Development>)
+    }
+}
+
+fn registry(
+    directory: &Arc<Directory>,
+    store: &Arc<dyn Store>,
+    backing_keys: &Arc<dyn BackingKeys>,
+    clock: &Arc<dyn Clock>,
+) -> Registry {
+    Registry::new(Arc::clone(directory), Arc::clone(store), Arc::clone(backing_keys), Arc::clone(clock))
+}
+
+/// What keys go by.
+fn kms_clock(development: Option<&Arc<AdvancedClock>>, clock: &Arc<dyn Clock>) -> Arc<dyn Clock> {
+    match development {
+        Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
+        None => Arc::clone(clock),
     }
 }
 
@@ -291,6 +360,14 @@ impl Development for KmsFace {
     }
 }
 
+fn event_receiver(
+    settings: &config::Kms,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<(Receiver, Arc<Metrics>)>, StartError> {
+    let receiver = settings.events.as_ref().map(Receiver::open).transpose().map_err(StartError)?;
+    Ok(receiver.map(|receiver| (receiver, Arc::clone(metrics))))
+}
+
 /// What can change about custom key stores while the daemon runs.
 pub(super) fn key_store_settings(config: &config::ExternalKeyStores) -> KeyStoreSettings {
     // The configuration has them at one at least.
@@ -312,6 +389,21 @@ pub(super) fn key_store_settings(config: &config::ExternalKeyStores) -> KeyStore
         requests_per_second_by_id: by_id.collect(),
         vpc_endpoint_services: config.vpc_endpoint_services.iter().map(service).collect(),
     }
+}
+
+/// What the identities file declares, in force, and the files to watch.
+fn declared_directory(settings: &config::Kms) -> Result<(Arc<Directory>, Mutex<Vec<PathBuf>>), String> {
+    let directory = Arc::new(Directory::default());
+    let declared = read_identities(settings)?.unwrap_or_default();
+    let declared_files = Mutex::new(declared.files().to_vec());
+    directory.declare(declared)?;
+    Ok((directory, declared_files))
+}
+
+fn declared_networks(settings: &config::Kms) -> Result<Arc<Networks>, String> {
+    let networks = Arc::new(Networks::default());
+    networks.declare(Networks::read(&settings.networks)?);
+    Ok(networks)
 }
 
 /// Reads what the identities file declares.

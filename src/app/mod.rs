@@ -1,10 +1,12 @@
 //! The composition root: builds everything from the configuration, starts it, and stops it in order.
 
+mod administration;
 mod build;
 mod counters;
 mod kms;
 pub mod process;
 mod reload;
+mod trail;
 
 use std::fmt;
 use std::future::Future;
@@ -28,6 +30,7 @@ use crate::logging::{self, LogSink};
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
 use crate::tasks::kms_due_work;
+use crate::tasks::kms_events;
 use crate::tasks::kms_key_stores;
 use crate::tasks::probes;
 
@@ -104,7 +107,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
     let control_file = ControlFile(config.admin.control_socket.clone());
-    let app = Arc::new(App::build(config, parts, sink)?);
+    let app = Arc::new(App::build(config, parts, sink).await?);
     let bound = app.bind()?;
     let hsms = app.all_hsms();
     app.metrics()
@@ -133,9 +136,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     app.set_stopping();
     let cut = stop.drain(&mut serving, &mut telling).await;
     background.shutdown().await;
-    if let Some(face) = app.kms() {
-        kms_due_work::write_usage_now(&face.kms).await;
-    }
+    end_kms(&app, signal).await;
     InvocationLedger::new(&app.state_dir(), hsms).write();
     drop(control_file);
     let released = tokio::task::block_in_place(|| app.release_modules(STOP_MARGIN));
@@ -148,9 +149,20 @@ async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     let Some(face) = app.kms() else { return };
     face.open_root_key().await;
     background.spawn(keep_kms_open(Arc::clone(&face)));
+    background.spawn(keep_trail_signed(Arc::clone(&face)));
     background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
     background.spawn(kms_key_stores::run(Arc::clone(&face.kms), app.clock(), face.key_store_health_interval));
     background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
+    if let Some((receiver, metrics)) = face.take_event_receiver() {
+        background.spawn(kms_events::run(Arc::clone(&face.kms), receiver, metrics));
+    }
+}
+
+/// Writes down what the KMS API did last.
+async fn end_kms(app: &App, signal: &str) {
+    let Some(face) = app.kms() else { return };
+    kms_due_work::write_usage_now(&face.kms).await;
+    face.audit.end(&format!("the daemon was stopped by {signal}")).await;
 }
 
 /// Opens the root key as soon as the HSM lets us.
@@ -159,6 +171,11 @@ async fn keep_kms_open(face: Arc<KmsFace>) {
         tokio::time::sleep(ROOT_KEY_INTERVAL).await;
         face.open_root_key().await;
     }
+}
+
+/// A key for it is made only in the HSM that the root key is in.
+async fn keep_trail_signed(face: Arc<KmsFace>) {
+    face.audit.keep_signed(|| face.obstacles().is_empty()).await;
 }
 
 async fn wait_for_stop() -> std::io::Result<&'static str> {

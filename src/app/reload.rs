@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use crate::app::build::{App, load_tls};
 use crate::app::kms::{key_store_settings, load_proxy_trust, read_identities};
 use crate::config::Config;
+use crate::identity::kms::Networks;
 
 impl App {
     /// Reads the configuration and every file it names, and puts it in force if all of it is valid.
@@ -37,6 +38,7 @@ impl App {
         let key_stores = self.key_stores(&config)?;
         let identities = config.kms.as_ref().map(read_identities).transpose()?.flatten();
         let proxy_trust = load_proxy_trust(&config)?;
+        let networks = config.kms.as_ref().map(|kms| Networks::read(&kms.networks)).transpose()?;
         let mut pins = Vec::new();
         for hsm in &config.hsms {
             let pin = hsm.read_pin().map_err(|error| error.to_string())?;
@@ -50,8 +52,14 @@ impl App {
         if let Some((face, trust)) = self.kms().zip(proxy_trust) {
             face.trust_proxies(trust);
         }
+        if let Some((face, networks)) = self.kms().zip(networks) {
+            face.set_networks(networks);
+        }
         if let Some((face, kms)) = self.kms().zip(config.kms.as_ref()) {
             face.kms.set_key_store_settings(key_store_settings(&kms.external_key_stores));
+            if let Some(before) = &before.kms {
+                face.audit.reload(&kms.audit, &before.audit)?;
+            }
         }
         self.server.set_key_stores(key_stores);
         for (name, settings) in tls {
@@ -113,6 +121,8 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
     let built_in = |config: &Config| {
         let mut kms = config.kms.clone()?;
         kms.external_key_stores.forget_what_can_change();
+        kms.audit.forget_what_can_change();
+        kms.networks.clear();
         Some(kms)
     };
     [

@@ -1,10 +1,35 @@
 //! The seam to the audit trail: what was done, by whom, kept so that nobody can change it unnoticed.
 
+mod chain;
+mod disk;
+mod entry;
+mod event;
+mod lines;
+mod live;
+mod off;
+mod queue;
+mod recovery;
+mod sinks;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod verify;
+mod writer;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::config::AuditLimits as Limits;
+use crate::config::WhenFull;
 use crate::domain::kms::Uuid;
+
+pub use chain::{Hash, Line, Link, hexadecimal, parse_hash};
+pub use entry::{Checkpoint, PublicKey};
+pub use off::Off;
+pub use sinks::{Sinks, SyslogSink};
+pub use trail::{OpenError, Trail, TrailParts};
+pub use verify::{Break, Expected, Report, verify};
 
 pub type Kept<'a> = Pin<Box<dyn Future<Output = Result<(), Unkept>> + Send + 'a>>;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::authorizer::facts::{RequestFacts, global_context};
+use crate::authorizer::facts::{RequestFacts, global_context, with_resource_account};
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::identity::kms::{Caller, Role};
 use crate::policy::Context;
@@ -15,6 +15,10 @@ pub struct Assumption<'a> {
     pub role: &'a Role,
     pub session_name: &'a str,
     pub external_id: Option<&'a str>,
+    /// Of the request or inherited.
+    pub source_identity: Option<&'a str>,
+    /// Whether a second factor came with the request.
+    pub mfa: bool,
     /// Of the request and inherited.
     pub tags: &'a BTreeMap<String, String>,
     pub transitive_tag_keys: &'a [String],
@@ -27,11 +31,16 @@ pub fn missing_permission(assumption: Assumption<'_>) -> Option<&'static str> {
         return Some(ASSUME_ROLE);
     }
     let tags = !assumption.tags.is_empty();
-    let permissions = [Some(ASSUME_ROLE), tags.then_some(TAG_SESSION)];
+    let permissions = [
+        Some(ASSUME_ROLE),
+        tags.then_some(TAG_SESSION),
+        assumption.source_identity.map(|_| SET_SOURCE_IDENTITY),
+    ];
     permissions.into_iter().flatten().find(|permission| !is_allowed(assumption, permission))
 }
 
 const ASSUME_ROLE: &str = "AssumeRole";
+const SET_SOURCE_IDENTITY: &str = "SetSourceIdentity";
 const TAG_SESSION: &str = "TagSession";
 
 fn is_allowed(assumption: Assumption<'_>, permission: &'static str) -> bool {
@@ -49,8 +58,12 @@ fn is_allowed(assumption: Assumption<'_>, permission: &'static str) -> bool {
 
 /// Condition keys of AWS STS.
 fn context(assumption: Assumption<'_>) -> Context<'_> {
-    let mut context = global_context(assumption.caller, assumption.facts)
-        .with("aws:ResourceAccount", assumption.role.account.as_str())
+    let factor = assumption.mfa.then_some(("true", "0"));
+    let global = global_context(assumption.caller, assumption.facts);
+    let mut context = with_resource_account(global, assumption.caller, &assumption.role.account)
+        .with_optional("aws:MultiFactorAuthPresent", factor.map(|(present, _)| present))
+        .with_optional("aws:MultiFactorAuthAge", factor.map(|(_, age)| age))
+        .with_optional("sts:SourceIdentity", assumption.source_identity)
         .with("sts:RoleSessionName", assumption.session_name)
         .with_optional("sts:ExternalId", assumption.external_id);
     for tag in assumption.role.tags.iter() {

@@ -3,7 +3,9 @@
 pub mod assume_role;
 pub mod evaluation;
 pub mod facts;
+mod global_keys;
 pub mod kms;
 mod secondary;
 
+pub use global_keys::{GLOBAL_KEYS, GlobalKey, ValueKind, Values};
 pub use secondary::{Authorizer, CONDITION_KEYS, Question, Ruling};

@@ -43,6 +43,12 @@ enum Command {
     /// Put and delete the policies of users and roles
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Put and delete the permissions boundaries of users and roles
+    #[command(subcommand)]
+    Boundary(BoundaryCommand),
+    /// Make and delete the devices for a second factor of users
+    #[command(subcommand)]
+    Mfa(MfaCommand),
 }
 
 #[derive(Args, Debug)]
@@ -188,6 +194,37 @@ enum PolicyCommand {
     },
 }
 
+#[derive(Args, Debug)]
+struct OfBoundary {
+    /// Whose boundary
+    #[arg(long, value_enum)]
+    of: Kind,
+    #[command(flatten)]
+    holder: Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum BoundaryCommand {
+    /// Take the boundary away
+    Delete(OfBoundary),
+    /// Set the most that its policies can allow
+    Put {
+        #[command(flatten)]
+        of: OfBoundary,
+        /// A policy document; `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        document: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MfaCommand {
+    /// Make a device in place of the one that the user has; its secret is shown this once
+    Create(Name),
+    /// Delete the device of a user
+    Delete(Name),
+}
+
 fn parse_tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a tag is KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -200,6 +237,8 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
         Command::Role(command) => role(command)?,
         Command::AccessKey(command) => access_key(command),
         Command::Policy(command) => policy(command)?,
+        Command::Boundary(command) => boundary(command)?,
+        Command::Mfa(command) => mfa(command),
     };
     let json = ask(&config, &request)?;
     if arguments.json {
@@ -280,13 +319,7 @@ fn access_key(command: &AccessKeyCommand) -> AdminRequest {
 }
 
 fn policy(command: &PolicyCommand) -> Result<AdminRequest, Box<dyn Error>> {
-    let whose = |of: &OfHolder| {
-        let kind = match of.of {
-            Kind::Role => HolderKind::Role,
-            Kind::User => HolderKind::User,
-        };
-        (holder(kind, &of.holder), of.policy.clone())
-    };
+    let whose = |of: &OfHolder| (holder(of.of.into(), &of.holder), of.policy.clone());
     Ok(match command {
         PolicyCommand::Delete(of) => {
             let (of, name) = whose(of);
@@ -297,6 +330,32 @@ fn policy(command: &PolicyCommand) -> Result<AdminRequest, Box<dyn Error>> {
             AdminRequest::PutPolicy { of, name, document: read(document)? }
         }
     })
+}
+
+fn boundary(command: &BoundaryCommand) -> Result<AdminRequest, Box<dyn Error>> {
+    let whose = |of: &OfBoundary| holder(of.of.into(), &of.holder);
+    Ok(match command {
+        BoundaryCommand::Delete(of) => AdminRequest::DeleteBoundary { of: whose(of) },
+        BoundaryCommand::Put { of, document } => {
+            AdminRequest::PutBoundary { of: whose(of), document: read(document)? }
+        }
+    })
+}
+
+fn mfa(command: &MfaCommand) -> AdminRequest {
+    match command {
+        MfaCommand::Create(name) => AdminRequest::CreateMfaDevice { user: holder(HolderKind::User, name) },
+        MfaCommand::Delete(name) => AdminRequest::DeleteMfaDevice { user: holder(HolderKind::User, name) },
+    }
+}
+
+impl From<Kind> for HolderKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Role => Self::Role,
+            Kind::User => Self::User,
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String, Box<dyn Error>> {
@@ -339,6 +398,12 @@ fn print(answer: &AdminAnswer, world: &mut World<'_>) -> Result<(), Box<dyn Erro
             writeln!(world.out, "access key id:     {}", key.access_key_id)?;
             write!(world.out, "secret access key: ")?;
             world.out.write_all(key.secret_access_key.expose())?;
+            writeln!(world.out, "\nthe secret is not shown again")?;
+        }
+        AdminAnswer::NewMfaDevice(device) => {
+            writeln!(world.out, "serial number: {}", device.serial_number)?;
+            write!(world.out, "authenticator: ")?;
+            world.out.write_all(device.otpauth_uri.expose())?;
             writeln!(world.out, "\nthe secret is not shown again")?;
         }
     }

@@ -1,5 +1,6 @@
 //! The command line of `holdfast`: one file per command.
 
+mod audit;
 mod backup;
 mod check;
 mod cluster;
@@ -39,6 +40,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Verify the audit trail of the KMS front end, or show the key that signs it
+    Audit(audit::Arguments),
     /// Copy the keys and identities of the KMS front end, wrapped as they are, to a new file
     Backup(backup::Arguments),
     /// Check an XKS proxy for conformance, or measure it; exit status 1 if it is not ready
@@ -95,6 +98,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
     process::harden();
     let mut world = World { clock, out };
     let outcome = match cli.command {
+        Command::Audit(arguments) => audit::run(&arguments, &mut world),
         Command::Backup(arguments) => backup::run(&arguments, &mut world),
         Command::Check(options) => check::run(&options, &mut world),
         Command::Cluster(arguments) => cluster::run(&arguments, &mut world),

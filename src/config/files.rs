@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Hsm;
 use crate::config::KeyStore;
+use crate::config::Network;
 use crate::config::ProxyTls;
 use crate::config::TlsListener;
 use crate::config::credentials;
@@ -31,6 +32,9 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     }
     if let Some(kms) = &config.kms {
         check_proxy_tls(&mut review, &kms.external_key_stores.tls);
+    }
+    for (name, network) in config.kms.iter_mut().flat_map(|kms| &mut kms.networks) {
+        read_endpoint_policy(&mut review, name, network);
     }
     for cluster in &mut config.clusters {
         read_cluster(&mut review, cluster);
@@ -61,6 +65,17 @@ fn check_proxy_tls(review: &mut Review<'_>, tls: &ProxyTls) {
         check_readable(review, TABLE, "client_certificate_file", certificate);
         if let Err(error) = private_file::read(key) {
             review.refuse(TABLE, format_args!("`client_private_key_file` {error}"));
+        }
+    }
+}
+
+fn read_endpoint_policy(review: &mut Review<'_>, name: &str, network: &mut Network) {
+    let Some(path) = &network.endpoint_policy_file else { return };
+    match read_text(path) {
+        Ok(policy) => network.endpoint_policy = Some(policy),
+        Err(error) => {
+            let table = format!("kms.listener `{name}`");
+            review.refuse(&table, format_args!("`endpoint_policy_file` {}: {error}", path.display()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The identities file of the KMS front end: accounts, users, roles and access keys that are declared, not made.
+//! The identities file of the KMS front end: accounts, users, roles, services and access keys that are declared, not made.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::io;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::config::credentials::deserialize_secret;
 use crate::config::private_file;
@@ -24,18 +24,42 @@ pub struct IdentitiesFile {
     pub roots: Vec<DeclaredRoot>,
     pub users: Vec<DeclaredUser>,
     pub roles: Vec<DeclaredRole>,
+    pub policies: Vec<DeclaredPolicy>,
+    pub services: Vec<DeclaredService>,
     /// The file and every policy file that it names: a change of one changes the identities.
     pub files: Vec<PathBuf>,
 }
 
-/// `[[account]]`: an account and the access key of its administrator, the user `admin`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `[[account]]`: an account, what holds for everybody in it, and its administrator, the user `admin`.
+#[derive(Debug)]
 pub struct DeclaredAccount {
     pub id: String,
-    pub access_key_id: String,
-    #[serde(deserialize_with = "deserialize_secret")]
-    pub secret_access_key: SecretBytes,
+    /// Of the user `admin`; without it, there is no such user.
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<SecretBytes>,
+    pub organization_id: Option<String>,
+    pub organization_path: Option<String>,
+    /// By name, as JSON text.
+    pub service_control_policies: BTreeMap<String, String>,
+}
+
+/// `[[policy]]`: a managed policy that users and roles can have.
+#[derive(Debug)]
+pub struct DeclaredPolicy {
+    pub account: String,
+    pub name: String,
+    pub path: String,
+    pub document: String,
+}
+
+/// `[[service]]`: a service that calls by itself, or for users and roles of some accounts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredService {
+    pub name: String,
+    pub acts_for: Vec<String>,
+    #[serde(default)]
+    pub access_key: Vec<DeclaredAccessKey>,
 }
 
 /// `[[root]]`: an access key of the root user of an account.
@@ -67,8 +91,13 @@ pub struct DeclaredUser {
     pub path: String,
     /// By name, as JSON text.
     pub policies: BTreeMap<String, String>,
+    pub managed_policies: Vec<String>,
+    /// JSON text, or the name or ARN of a managed policy.
+    pub permissions_boundary: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub access_keys: Vec<DeclaredAccessKey>,
+    /// In Base32.
+    pub mfa_secret: Option<SecretBytes>,
 }
 
 /// `[[role]]`
@@ -80,6 +109,9 @@ pub struct DeclaredRole {
     pub trust_policy: String,
     /// By name, as JSON text.
     pub policies: BTreeMap<String, String>,
+    pub managed_policies: Vec<String>,
+    /// JSON text, or the name or ARN of a managed policy.
+    pub permissions_boundary: Option<String>,
     pub tags: BTreeMap<String, String>,
     pub max_session_duration_seconds: u32,
 }
@@ -105,7 +137,8 @@ impl fmt::Display for IdentitiesFileError {
             Self::File(error) => error.fmt(f),
             Self::Malformed(path, line) => write!(
                 f,
-                "{}: line {line}: expected `[[account]]`, `[[root]]`, `[[user]]` and `[[role]]` tables",
+                "{}: line {line}: expected `[[account]]`, `[[root]]`, `[[user]]`, `[[role]]`, `[[policy]]` and \
+                 `[[service]]` tables",
                 path.display()
             ),
             Self::Policy { path, table, policy_file, error } => {
@@ -121,13 +154,40 @@ impl std::error::Error for IdentitiesFileError {}
 #[serde(deny_unknown_fields)]
 struct Tables {
     #[serde(default)]
-    account: Vec<DeclaredAccount>,
+    account: Vec<AccountTable>,
     #[serde(default)]
     root: Vec<DeclaredRoot>,
     #[serde(default)]
     user: Vec<UserTable>,
     #[serde(default)]
     role: Vec<RoleTable>,
+    #[serde(default)]
+    policy: Vec<PolicyTable>,
+    #[serde(default)]
+    service: Vec<DeclaredService>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountTable {
+    id: String,
+    access_key_id: Option<String>,
+    #[serde(default, deserialize_with = "deserialize_secret_or_none")]
+    secret_access_key: Option<SecretBytes>,
+    organization_id: Option<String>,
+    organization_path: Option<String>,
+    #[serde(default)]
+    service_control_policies: BTreeMap<String, PolicySource>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyTable {
+    account: String,
+    name: String,
+    #[serde(default = "root_path")]
+    path: String,
+    document: PolicySource,
 }
 
 #[derive(Deserialize)]
@@ -140,9 +200,14 @@ struct UserTable {
     #[serde(default)]
     policies: BTreeMap<String, PolicySource>,
     #[serde(default)]
+    managed_policies: Vec<String>,
+    permissions_boundary: Option<PolicySource>,
+    #[serde(default)]
     tags: BTreeMap<String, String>,
     #[serde(default)]
     access_key: Vec<DeclaredAccessKey>,
+    #[serde(default, deserialize_with = "deserialize_secret_or_none")]
+    mfa_secret: Option<SecretBytes>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +220,9 @@ struct RoleTable {
     trust_policy: PolicySource,
     #[serde(default)]
     policies: BTreeMap<String, PolicySource>,
+    #[serde(default)]
+    managed_policies: Vec<String>,
+    permissions_boundary: Option<PolicySource>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
     #[serde(default = "an_hour")]
@@ -173,6 +241,12 @@ enum PolicySource {
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
     file: PathBuf,
+}
+
+fn deserialize_secret_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SecretBytes>, D::Error> {
+    deserialize_secret(deserializer).map(Some)
 }
 
 const fn yes() -> bool {
@@ -196,14 +270,20 @@ pub fn read(path: &Path) -> Result<IdentitiesFile, IdentitiesFileError> {
     let tables: Tables = toml::from_str(text)
         .map_err(|error| malformed(line_number(text, error.span().map_or(0, |span| span.start))))?;
     let mut reader = Reader { path, files: vec![path.to_owned()] };
+    let accounts =
+        tables.account.into_iter().map(|account| reader.account(account)).collect::<Result<_, _>>()?;
     let users = tables.user.into_iter().map(|user| reader.user(user)).collect::<Result<_, _>>()?;
     let roles = tables.role.into_iter().map(|role| reader.role(role)).collect::<Result<_, _>>()?;
+    let policies =
+        tables.policy.into_iter().map(|policy| reader.managed_policy(policy)).collect::<Result<_, _>>()?;
     Ok(IdentitiesFile {
         path: path.to_owned(),
-        accounts: tables.account,
+        accounts,
         roots: tables.root,
         users,
         roles,
+        policies,
+        services: tables.service,
         files: reader.files,
     })
 }
@@ -214,18 +294,60 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn account(&mut self, table: AccountTable) -> Result<DeclaredAccount, IdentitiesFileError> {
+        let place = format!("account `{}`", table.id);
+        Ok(DeclaredAccount {
+            service_control_policies: self.policies(&place, table.service_control_policies)?,
+            id: table.id,
+            access_key_id: table.access_key_id,
+            secret_access_key: table.secret_access_key,
+            organization_id: table.organization_id,
+            organization_path: table.organization_path,
+        })
+    }
+
+    fn managed_policy(&mut self, table: PolicyTable) -> Result<DeclaredPolicy, IdentitiesFileError> {
+        let PolicyTable { account, name, path, document } = table;
+        let document = self.policy(&format!("policy `{name}`"), document)?;
+        Ok(DeclaredPolicy { account, name, path, document })
+    }
+
     fn user(&mut self, table: UserTable) -> Result<DeclaredUser, IdentitiesFileError> {
-        let UserTable { account, name, path, policies, tags, access_key } = table;
-        let policies = self.policies(&format!("user `{name}`"), policies)?;
-        Ok(DeclaredUser { account, name, path, policies, tags, access_keys: access_key })
+        let place = format!("user `{}`", table.name);
+        Ok(DeclaredUser {
+            policies: self.policies(&place, table.policies)?,
+            permissions_boundary: self.optional_policy(&place, table.permissions_boundary)?,
+            account: table.account,
+            name: table.name,
+            path: table.path,
+            managed_policies: table.managed_policies,
+            tags: table.tags,
+            access_keys: table.access_key,
+            mfa_secret: table.mfa_secret,
+        })
     }
 
     fn role(&mut self, table: RoleTable) -> Result<DeclaredRole, IdentitiesFileError> {
         let place = format!("role `{}`", table.name);
-        let trust_policy = self.policy(&place, table.trust_policy)?;
-        let policies = self.policies(&place, table.policies)?;
-        let RoleTable { account, name, path, tags, max_session_duration_seconds, .. } = table;
-        Ok(DeclaredRole { account, name, path, trust_policy, policies, tags, max_session_duration_seconds })
+        Ok(DeclaredRole {
+            trust_policy: self.policy(&place, table.trust_policy)?,
+            policies: self.policies(&place, table.policies)?,
+            permissions_boundary: self.optional_policy(&place, table.permissions_boundary)?,
+            account: table.account,
+            name: table.name,
+            path: table.path,
+            managed_policies: table.managed_policies,
+            tags: table.tags,
+            max_session_duration_seconds: table.max_session_duration_seconds,
+        })
+    }
+
+    fn optional_policy(
+        &mut self,
+        table: &str,
+        source: Option<PolicySource>,
+    ) -> Result<Option<String>, IdentitiesFileError> {
+        source.map(|source| self.policy(table, source)).transpose()
     }
 
     fn policies(

@@ -1,6 +1,7 @@
 //! `[kms]` and `[dev]`, checked.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Cluster;
@@ -9,6 +10,8 @@ use crate::config::Hsm;
 use crate::config::Kms;
 use crate::config::RequestQuotas;
 use crate::config::ResourceQuotas;
+use crate::config::audit;
+use crate::config::events;
 use crate::config::external_key_stores;
 use crate::config::hsm::is_softhsm;
 use crate::config::listener;
@@ -19,10 +22,15 @@ use crate::config::schema;
 const REQUESTS_PER_SECOND_MAX: f64 = 1e9;
 const RESOURCES_MAX: u64 = 1_000_000_000;
 
-pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], sockets: &mut Sockets) -> Kms {
+pub(super) fn kms(
+    review: &mut Review<'_>,
+    raw: schema::Kms,
+    (hsms, state_dir): (&[Hsm], &Path),
+    sockets: &mut Sockets,
+) -> Kms {
     const TABLE: &str = "kms";
     check_hsms(review, &raw.hsms, hsms);
-    let (tls_listeners, http_listeners) = listener::kms_listeners(review, &raw.listener, sockets);
+    let (tls_listeners, http_listeners, networks) = listener::kms_listeners(review, &raw.listener, sockets);
     review.require(!raw.listener.is_empty(), "kms.listener", "there must be at least one");
     let deadline_ms = review.within(TABLE, "request_deadline_ms", raw.request_deadline_ms, 1..=60_000);
     Kms {
@@ -33,9 +41,12 @@ pub(super) fn kms(review: &mut Review<'_>, raw: schema::Kms, hsms: &[Hsm], socke
         known_grants_max: review.within(TABLE, "known_grants_max", raw.known_grants_max, 1..=100_000_000),
         tls_listeners,
         http_listeners,
+        networks,
         request_quotas: request_quotas(review, raw.request_quotas),
         resource_quotas: resource_quotas(review, &raw.resource_quotas),
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),
+        audit: audit::audit(review, raw.audit, state_dir),
+        events: raw.events.and_then(|raw| events::events(review, raw)),
     }
 }
 

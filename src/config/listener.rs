@@ -1,12 +1,15 @@
 //! `[[listener]]` and `[[kms.listener]]`, checked.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use crate::config::Admin;
 use crate::config::ClientAuth;
 use crate::config::HttpListener;
+use crate::config::Network;
 use crate::config::TlsListener;
+use crate::config::network::network;
 use crate::config::review::Review;
 use crate::config::schema;
 
@@ -51,16 +54,17 @@ pub(super) fn listeners(
     checked.collect()
 }
 
-/// Those with a certificate, and those without.
+/// Those with a certificate, those without, and from where the requests of each come, by its name.
 pub(super) fn kms_listeners(
     review: &mut Review<'_>,
     raw: &[schema::KmsListener],
     sockets: &mut Sockets,
-) -> (Vec<TlsListener>, Vec<HttpListener>) {
-    let (mut tls, mut http) = (Vec::new(), Vec::new());
+) -> (Vec<TlsListener>, Vec<HttpListener>, BTreeMap<String, Network>) {
+    let (mut tls, mut http, mut networks) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (index, raw) in raw.iter().enumerate() {
         let table = review.named_table("kms.listener", index, &raw.name);
         review.unique(&table, "name", &mut sockets.names, raw.name.clone());
+        networks.insert(raw.name.clone(), network(review, &table, raw));
         let Some(listen) = sockets.take(review, &table, &raw.listen) else { continue };
         let name = raw.name.clone();
         match (&raw.certificate_file, &raw.private_key_file) {
@@ -84,7 +88,7 @@ pub(super) fn kms_listeners(
             }
         }
     }
-    (tls, http)
+    (tls, http, networks)
 }
 
 fn client_auth(review: &mut Review<'_>, listener: &str, raw: &schema::ClientAuth) -> ClientAuth {

@@ -1,8 +1,10 @@
 //! The configuration file, read once into types that cannot be wrong; all limits.
 
+mod audit;
 mod cluster;
 pub mod credentials;
 pub mod environment;
+mod events;
 mod external_key_stores;
 mod files;
 mod hsm;
@@ -10,6 +12,7 @@ pub mod identities;
 mod key_store;
 mod kms;
 mod listener;
+mod network;
 pub mod private_file;
 mod review;
 mod schema;
@@ -24,10 +27,22 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use audit::Audit;
+pub use audit::AuditLimits;
+pub use audit::AuditSinks;
+pub use audit::Syslog;
+pub use audit::SyslogAddress;
+pub use audit::SyslogFacility;
+pub use audit::WhenFull;
+pub use events::Events;
+pub use events::Webhook;
 pub use external_key_stores::ExternalKeyStores;
 pub use external_key_stores::LoadBalancer;
 pub use external_key_stores::ProxyTls;
 pub use external_key_stores::VpcEndpointService;
+pub use network::AddressRange;
+pub use network::Network;
+pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
@@ -88,7 +103,12 @@ impl Config {
             .iter()
             .flat_map(|store| [Some(&store.credentials_file), store.policy_file.as_ref()]);
         let kms = self.kms.iter().flat_map(|kms| {
-            [kms.identities_file.as_ref()].into_iter().chain(kms.external_key_stores.tls.files().map(Some))
+            let endpoint_policies =
+                kms.networks.values().map(|network| network.endpoint_policy_file.as_ref());
+            [kms.identities_file.as_ref()]
+                .into_iter()
+                .chain(kms.external_key_stores.tls.files().map(Some))
+                .chain(endpoint_policies)
         });
         let named = listeners.chain(hsms).chain(key_stores).chain(kms).flatten();
         let files: BTreeSet<_> = std::iter::once(&self.path).chain(named).cloned().collect();
@@ -166,9 +186,14 @@ pub struct Kms {
     pub known_grants_max: u64,
     pub tls_listeners: Vec<TlsListener>,
     pub http_listeners: Vec<HttpListener>,
+    /// By the name of the listener.
+    pub networks: BTreeMap<String, Network>,
     pub request_quotas: RequestQuotas,
     pub resource_quotas: ResourceQuotas,
     pub external_key_stores: ExternalKeyStores,
+    pub audit: Audit,
+    /// Where lifecycle events go; absent: nowhere.
+    pub events: Option<Events>,
 }
 
 /// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.

@@ -199,6 +199,24 @@ pub(super) struct Kms {
     pub(super) resource_quotas: ResourceQuotas,
     #[serde(default)]
     pub(super) external_key_stores: ExternalKeyStores,
+    #[serde(default)]
+    pub(super) audit: Audit,
+    pub(super) events: Option<Events>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Events {
+    pub(super) file: Option<PathBuf>,
+    pub(super) webhook: Option<Webhook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: String,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) secret_file: PathBuf,
 }
 
 fn default_kms_deadline_ms() -> u64 {
@@ -221,6 +239,12 @@ pub(super) struct KmsListener {
     pub(super) certificate_file: Option<PathBuf>,
     pub(super) private_key_file: Option<PathBuf>,
     pub(super) client_auth: Option<ClientAuth>,
+    pub(super) vpc: Option<String>,
+    pub(super) vpc_endpoint: Option<String>,
+    pub(super) vpc_endpoint_account: Option<String>,
+    pub(super) endpoint_policy_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -318,6 +342,61 @@ pub(super) enum LoadBalancer {
     Gateway,
     #[default]
     Network,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    pub(super) enabled: bool,
+    pub(super) dir: Option<PathBuf>,
+    pub(super) sync_interval_ms: u64,
+    pub(super) free_bytes_min: u64,
+    pub(super) buffer_bytes_max: usize,
+    pub(super) when_full: WhenFull,
+    pub(super) checkpoint_interval_seconds: u64,
+    pub(super) file_bytes_max: u64,
+    pub(super) keep_days: u32,
+    pub(super) keep_files: usize,
+    pub(super) stdout: bool,
+    pub(super) syslog: Option<Syslog>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: None,
+            sync_interval_ms: 1000,
+            free_bytes_min: 64 << 20,
+            buffer_bytes_max: 16 << 20,
+            when_full: WhenFull::Refuse,
+            checkpoint_interval_seconds: 60,
+            file_bytes_max: 64 << 20,
+            keep_days: 0,
+            keep_files: 0,
+            stdout: false,
+            syslog: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WhenFull {
+    Drop,
+    Refuse,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Syslog {
+    pub(super) address: String,
+    #[serde(default = "default_facility")]
+    pub(super) facility: String,
+}
+
+fn default_facility() -> String {
+    "local0".into()
 }
 
 #[derive(Default, Deserialize)]

@@ -73,7 +73,7 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
     let hsms = hsm::hsms(&mut review, file.hsm, &mut declared);
     let clusters = cluster::clusters(&mut review, file.cluster, &hsms, &mut declared);
     let key_stores = key_store::key_stores(&mut review, file.key_store, &hsms);
-    let kms = file.kms.map(|raw| kms::kms(&mut review, raw, &hsms, &mut sockets));
+    let kms = file.kms.map(|raw| kms::kms(&mut review, raw, (&hsms, &state_dir), &mut sockets));
     let dev = kms::dev(&mut review, &file.dev, &hsms, &clusters);
     let config = Config {
         path: path.to_owned(),

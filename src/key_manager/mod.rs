@@ -13,6 +13,7 @@ pub mod backing_key;
 pub mod cluster;
 pub mod external_key;
 pub mod pkcs11;
+pub mod signing_key;
 pub mod xks;
 pub mod xks_proxy;
 

@@ -1,15 +1,15 @@
 //! Counts and logs every request when it ends, also one whose client went away before the answer.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
 
-use crate::domain::kms::{AccountId, CustomKeyStoreId, KeyPlace, Region, XksKeyId};
+use crate::cloudtrail::RecordError;
+use crate::domain::kms::{CustomKeyStoreId, KeyPlace, XksKeyId};
 use crate::gate::kms::RequestId;
-use crate::identity::kms::Caller;
+use crate::kms::audit::{CallRecord, Strangers};
 use crate::kms::error::Error;
 use crate::kms::operation::OperationName;
 use crate::kms::server::ServerParts;
@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 /// The label of requests that name no operation.
 const UNKNOWN: &str = "unknown";
 const CLIENT_GONE: &str = "ClientGone";
+const CLIENT_GONE_REASON: &str = "the client went away before the answer";
 const CLIENT_GONE_STATUS: u16 = 499;
 /// Of the reason of a refusal, which repeats what was sent, this much goes into the log.
 const REASON_CHARS_MAX: usize = 512;
@@ -43,16 +44,8 @@ pub(super) struct Arrival<'a> {
 /// Facts that are known later. Never a plaintext, a secret, a signature or an encryption context.
 #[derive(Default)]
 pub(super) struct Record {
-    caller: Option<Signer>,
     key_id: Option<String>,
     place: Option<KeyPlace>,
-}
-
-struct Signer {
-    access_key_id: Arc<str>,
-    account: AccountId,
-    arn: Arc<str>,
-    region: Region,
 }
 
 /// A request that is being served. Accounts for it when it is dropped.
@@ -60,6 +53,8 @@ pub(super) struct Accounting<'a> {
     parts: &'a ServerParts,
     metrics: &'a OperationMetrics,
     arrival: Arrival<'a>,
+    call: &'a CallRecord<'a>,
+    strangers: &'a Strangers,
     pub(super) record: Record,
     ending: Ending,
 }
@@ -84,15 +79,6 @@ impl OperationMetrics {
 }
 
 impl Record {
-    pub(super) fn note_caller(&mut self, caller: &Caller) {
-        self.caller = Some(Signer {
-            access_key_id: Arc::clone(&caller.access_key_id),
-            account: caller.account.clone(),
-            arn: Arc::clone(&caller.arn),
-            region: caller.region.clone(),
-        });
-    }
-
     /// How the request names its key.
     pub(super) fn note_key(&mut self, key_id: Option<&str>) {
         self.key_id = key_id.map(str::to_owned);
@@ -105,9 +91,21 @@ impl Record {
 }
 
 impl<'a> Accounting<'a> {
-    pub(super) fn new(parts: &'a ServerParts, metrics: &'a OperationMetrics, arrival: Arrival<'a>) -> Self {
+    pub(super) fn new(
+        (parts, metrics): (&'a ServerParts, &'a OperationMetrics),
+        arrival: Arrival<'a>,
+        (call, strangers): (&'a CallRecord<'a>, &'a Strangers),
+    ) -> Self {
         parts.metrics.kms_requests_in_flight.inc();
-        Self { parts, metrics, arrival, record: Record::default(), ending: Ending::ClientGone }
+        Self {
+            parts,
+            metrics,
+            arrival,
+            call,
+            strangers,
+            record: Record::default(),
+            ending: Ending::ClientGone,
+        }
     }
 
     /// There is an answer.
@@ -171,21 +169,27 @@ impl Drop for Accounting<'_> {
         let Self { parts, arrival, record, ending, .. } = &*self;
         parts.metrics.kms_requests_in_flight.dec();
         let duration = parts.clock.instant().saturating_duration_since(arrival.received_at);
+        let trail = (&*parts.audit, self.strangers);
         let (status, error_name, reason) = match ending {
             Ending::ClientGone => {
-                let reason = "the client went away before the answer".to_owned();
-                (CLIENT_GONE_STATUS, Some(CLIENT_GONE), Some(reason))
+                let told = RecordError { code: CLIENT_GONE, message: CLIENT_GONE_REASON };
+                self.call.end(trail, Some(told));
+                (CLIENT_GONE_STATUS, Some(CLIENT_GONE), Some(CLIENT_GONE_REASON.to_owned()))
             }
             Ending::Failed(error) => {
                 let wire = error.wire();
+                self.call.end(trail, Some(RecordError { code: wire.name, message: &wire.message }));
                 let reason = error.reason().chars().take(REASON_CHARS_MAX).collect();
                 (wire.status.as_u16(), Some(wire.name), Some(reason))
             }
-            Ending::Succeeded => (200, None, None),
+            Ending::Succeeded => {
+                self.call.end(trail, None);
+                (200, None, None)
+            }
         };
         self.count(duration, error_name);
         let Some(log) = &parts.request_log else { return };
-        let signer = record.caller.as_ref();
+        let signer = self.call.caller();
         let place = record.place.as_ref();
         let request_id = arrival.id.uuid();
         let line = Line {

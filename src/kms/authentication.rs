@@ -24,6 +24,7 @@ impl Presented<'_> {
             Unauthenticated::RegionUnknown => {
                 Error::InvalidSignature("Credential should be scoped to a valid region. ".to_owned())
             }
+            Unauthenticated::Service(refused) => Error::AccessDenied(refused.to_string()),
             Unauthenticated::Signature(refusal) => self.refusal(refusal),
             Unauthenticated::TokenExpired => Error::ExpiredToken,
         }

@@ -12,6 +12,10 @@ use crate::secret::SecretBytes;
 pub(super) struct SecretBlob(SecretBytes);
 
 impl SecretBlob {
+    pub(super) fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
     pub(super) fn into_secret(self) -> SecretBytes {
         self.0
     }

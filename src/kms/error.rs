@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::audit::Unkept;
 use crate::domain::kms::{CapabilityRefusal, StateRefusal};
 use crate::gate::kms::Refused;
 use crate::http::BodyError;
@@ -81,6 +82,7 @@ const INCORRECT_KEY: &str =
 const DRY_RUN: &str = "The request would have succeeded, but the DryRun option is set.";
 const EXPIRED_TOKEN: &str = "The security token included in the request is expired";
 const UNRECOGNIZED_CLIENT: &str = "The security token included in the request is invalid.";
+const UNRECORDED: &str = "The audit trail cannot be written, so the request was not served and nothing was changed. Try again later.";
 /// AWS KMS Developer Guide, Throttling AWS KMS requests.
 pub(super) const THROTTLED: &str =
     "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
@@ -155,6 +157,11 @@ impl Error {
         }
     }
 
+    /// What cannot be recorded is not done.
+    pub(super) fn unrecorded(unkept: &Unkept) -> Self {
+        Self::Caused { error: Box::new(Self::InternalWithText(UNRECORDED)), cause: unkept.to_string() }
+    }
+
     pub(super) fn validation(text: impl Into<String>) -> Self {
         Self::Validation(text.into())
     }
@@ -184,6 +191,7 @@ impl From<Refused> for Error {
             Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
             Refused::State { arn, refusal } => state(&arn, refusal),
             Refused::Store(error) => error.into(),
+            Refused::Unkept(unkept) => Self::unrecorded(&unkept),
         }
     }
 }

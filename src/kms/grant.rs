@@ -1,6 +1,7 @@
 //! Grants in requests and answers: principals, constraints, tokens.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine;
@@ -8,14 +9,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{
-    EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Key, KeyAction,
-    KeySpec, UnixMillis, check_capability,
+    AccountId, EncryptionContext, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Key,
+    KeyAction, KeySpec, UnixMillis, check_capability,
 };
 use crate::gate::kms::Refused;
 use crate::kms::error::Error;
 use crate::store::StoreError;
 
 pub(super) const NO_GRANTEE: &str = "Give either GranteePrincipal or GranteeServicePrincipal.";
+const UNBOUND_SERVICE: &str = "A grant with a GranteeServicePrincipal needs a SourceArn constraint and either a \
+     RetiringPrincipal or a RetiringServicePrincipal.";
 pub(super) const NO_RETIRING: &str = "Give either RetiringPrincipal or RetiringServicePrincipal.";
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -43,21 +46,29 @@ impl From<GrantConstraintsEntry> for GrantConstraints {
 pub(super) fn principal(
     principal: Option<Cow<'_, str>>,
     service: Option<Cow<'_, str>>,
+    partition: &str,
 ) -> Result<Option<GrantPrincipal>, Error> {
     match (principal, service) {
         (Some(_), Some(_)) => Err(Error::validation("Give a principal or a service principal, not both.")),
-        (Some(principal), None) if is_principal_arn(&principal) => {
-            Ok(Some(GrantPrincipal::Principal(principal.into_owned())))
-        }
-        (Some(principal), None) => Err(Error::InvalidArn(format!("Invalid principal ARN: {principal}"))),
+        (Some(principal), None) => match canonical_arn(&principal, partition) {
+            Some(arn) => Ok(Some(GrantPrincipal::Principal(arn))),
+            None => Err(Error::InvalidArn(format!("Invalid principal ARN: {principal}"))),
+        },
         (None, Some(service)) => Ok(Some(GrantPrincipal::Service(service.into_owned()))),
         (None, None) => Ok(None),
     }
 }
 
-/// Of an account's root, a user, a role or a session; an account id alone stands for its root.
+/// The ARN of an account's root, a user, a role or a session. An account id alone stands for its root.
+fn canonical_arn(text: &str, partition: &str) -> Option<String> {
+    if AccountId::parse(text).is_some() {
+        return Some(format!("arn:{partition}:iam::{text}:root"));
+    }
+    is_principal_arn(text).then(|| text.to_owned())
+}
+
 fn is_principal_arn(text: &str) -> bool {
-    let is_account = |text: &str| crate::domain::kms::AccountId::parse(text).is_some();
+    let is_account = |text: &str| AccountId::parse(text).is_some();
     let mut parts = text.splitn(6, ':');
     let is_start = parts.next() == Some("arn") && parts.next().is_some_and(|part| part.starts_with("aws"));
     let service = parts.next();
@@ -70,7 +81,7 @@ fn is_principal_arn(text: &str) -> bool {
         }
         (Some(_) | None, _) => false,
     });
-    is_account(text) || (is_start && is_in_account && is_principal)
+    is_start && is_in_account && is_principal
 }
 
 /// Condition keys of CreateGrant (AWS KMS Developer Guide, AWS KMS condition keys).
@@ -83,9 +94,16 @@ pub(super) fn conditions<'c>(
         .iter()
         .map(|operation| ("kms:GrantOperations".into(), operation.as_str().into()))
         .collect();
-    conditions.push(("kms:GranteePrincipal".into(), grantee.as_str().into()));
-    if let Some(retiring) = retiring {
-        conditions.push(("kms:RetiringPrincipal".into(), retiring.as_str().into()));
+    conditions.push(match grantee {
+        GrantPrincipal::Principal(arn) => ("kms:GranteePrincipal".into(), arn.into()),
+        GrantPrincipal::Service(name) => ("kms:GranteeServicePrincipal".into(), name.into()),
+    });
+    conditions.extend(retiring.map(|retiring| match retiring {
+        GrantPrincipal::Principal(arn) => ("kms:RetiringPrincipal".into(), arn.into()),
+        GrantPrincipal::Service(name) => ("kms:RetiringServicePrincipal".into(), name.into()),
+    }));
+    if let Some(source_arn) = &constraints.source_arn {
+        conditions.push(("kms:GrantConstraintSourceArn".into(), source_arn.clone().into()));
     }
     for (is_there, name) in [
         (constraints.context_equals.is_some(), "EncryptionContextEquals"),
@@ -95,7 +113,36 @@ pub(super) fn conditions<'c>(
             conditions.push(("kms:GrantConstraintType".into(), name.into()));
         }
     }
+    conditions.extend(conditions_of_context(constraints));
     conditions
+}
+
+/// The encryption context that constraints speak of: of a pair that both have, one value.
+fn conditions_of_context<'c>(constraints: &GrantConstraints) -> Vec<(Cow<'c, str>, Cow<'c, str>)> {
+    let contexts = [&constraints.context_subset, &constraints.context_equals].into_iter().flatten();
+    let pairs: BTreeMap<_, _> = contexts.flat_map(EncryptionContext::pairs).collect();
+    let of_pair = |(key, value): (&str, &str)| {
+        [
+            (format!("kms:EncryptionContext:{key}").into(), value.to_owned().into()),
+            ("kms:EncryptionContextKeys".into(), key.to_owned().into()),
+        ]
+    };
+    pairs.into_iter().flat_map(of_pair).collect()
+}
+
+/// AWS KMS Developer Guide, Creating grants: a service is granted only what it does for one resource, and somebody can
+/// end that.
+pub(super) fn check_principals(
+    grantee: &GrantPrincipal,
+    retiring: Option<&GrantPrincipal>,
+    constraints: &GrantConstraints,
+) -> Result<(), Error> {
+    match grantee {
+        GrantPrincipal::Service(_) if constraints.source_arn.is_none() || retiring.is_none() => {
+            Err(Error::validation(UNBOUND_SERVICE))
+        }
+        GrantPrincipal::Principal(_) | GrantPrincipal::Service(_) => Ok(()),
+    }
 }
 
 /// AWS KMS Developer Guide, Using grant constraints.

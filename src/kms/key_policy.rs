@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::Scope;
-use crate::gate::kms::Call;
+use crate::gate::kms::{Call, OpenKey, Use};
 use crate::kms::error::Error;
 use crate::policy::{Kind, POLICY_BYTES_MAX};
 
@@ -31,13 +31,20 @@ pub(super) fn default_policy(scope: &Scope) -> String {
     )
 }
 
-/// Whether a policy can be put on a key by this caller.
-pub(super) fn check(call: &Call<'_>, text: &str, bypass_lockout_check: bool) -> Result<(), Error> {
+/// Whether a policy can be put on a key, or on one to come, by this caller.
+pub(super) fn check(
+    call: &Call<'_>,
+    key: Option<&OpenKey<'_>>,
+    text: &str,
+    bypass: Option<bool>,
+) -> Result<(), Error> {
     if text.len() > POLICY_BYTES_MAX {
         return Err(Error::LimitExceeded(format!("The key policy is larger than {POLICY_BYTES_MAX} bytes.")));
     }
     let policy = Kind::Key.read(text).map_err(Error::MalformedPolicyDocument)?;
-    if !bypass_lockout_check && !call.keeps_control(&policy.for_a_key()) {
+    let condition = bypass_condition(bypass);
+    let next = Use { conditions: condition.as_slice(), ..Use::default() };
+    if bypass != Some(true) && !call.keeps_control(key, &policy.for_a_key(), next) {
         let text = "The new key policy will not allow you to update the key policy in the future.";
         return Err(Error::MalformedPolicyDocument(text.to_owned()));
     }

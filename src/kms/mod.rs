@@ -2,6 +2,7 @@
 
 mod accounting;
 mod alias;
+mod audit;
 mod authentication;
 mod blob;
 mod encryption_algorithm;
@@ -21,6 +22,7 @@ mod response;
 mod server;
 mod tags;
 
+pub use audit::request_parameters;
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use model::{Document, EndpointPorts, Model};

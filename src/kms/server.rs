@@ -1,17 +1,22 @@
 //! Every request to the KMS API: route, authenticate, count, check, do, answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
 use proxy_api::sigv4;
 
+use crate::audit::{Act, AuditLog, Unkept};
 use crate::clock::Clock;
+use crate::cloudtrail::{Origin, Tls};
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
 use crate::http::{Body, Connection, Incoming, Responder, Response};
-use crate::identity::kms::{Caller, Directory};
+use crate::identity::kms::{Caller, Directory, Network, Networks};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
+use crate::kms::audit;
+use crate::kms::audit::{CallRecord, Received, Strangers};
 use crate::kms::authentication::Presented;
 use crate::kms::error::Error;
 use crate::kms::model::{Document, EndpointPorts, Model};
@@ -21,6 +26,7 @@ use crate::kms::request_id::RequestIds;
 use crate::kms::{operations, response};
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
+use crate::secret::SecretBytes;
 
 /// The header that names the operation.
 pub(super) const X_AMZ_TARGET: &str = "x-amz-target";
@@ -41,13 +47,19 @@ pub struct Server {
     quota: RequestQuota,
     metrics: OperationMetrics,
     request_ids: RequestIds,
+    strangers: Strangers,
+    /// Whether the last call was refused because it could not have been recorded.
+    refusing: AtomicBool,
 }
 
 pub struct ServerParts {
     pub kms: Arc<Kms>,
     pub directory: Arc<Directory>,
+    /// From where the requests of each listener come.
+    pub networks: Arc<Networks>,
     /// The clock that signatures are checked by; what keys go by is in `kms`.
     pub clock: Arc<dyn Clock>,
+    pub audit: Arc<dyn AuditLog>,
     pub metrics: Arc<Metrics>,
     /// Absent: no line a request.
     pub request_log: Option<LogSink>,
@@ -61,8 +73,9 @@ struct Head<'a> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
-    connection: &'a Connection,
     arrival: Arrival<'a>,
+    facts: RequestFacts<'a>,
+    call: &'a CallRecord<'a>,
 }
 
 impl<'a> Head<'a> {
@@ -85,7 +98,9 @@ impl Server {
         let model = Model::new(parts.endpoint_ports)?;
         let quota = RequestQuota::new(&parts.request_quotas);
         let metrics = OperationMetrics::new(&parts.metrics);
-        Ok(Self { parts, model, quota, metrics, request_ids: RequestIds::default() })
+        let strangers = Strangers::new(&parts.metrics);
+        let (request_ids, refusing) = (RequestIds::default(), AtomicBool::new(false));
+        Ok(Self { parts, model, quota, metrics, request_ids, strangers, refusing })
     }
 
     /// What is cheaper to refuse comes first. Nobody learns what a request lacks before it is known who asks.
@@ -96,34 +111,23 @@ impl Server {
         (body, record): (Body, &mut Record),
     ) -> Result<Bytes, Error> {
         let operation = operation?;
-        if !body.is_at_most(BODY_BYTES_OF_STRANGERS_MAX) {
-            let now_unix_seconds = self.parts.clock.unix_seconds();
-            let known = self.parts.directory.recognize(&head.signed(&[]), now_unix_seconds);
-            known.map_err(|why| Presented { headers: head.headers, now_unix_seconds }.error(why))?;
-        }
-        let body = body.read(BODY_BYTES_MAX).await?;
-        let body = body.expose();
-        let caller = self.authenticate(head, body)?;
-        record.note_caller(&caller);
+        self.admit(operation)?;
+        let identified = self.identify(head, body).await;
+        let (body, caller) = identified.inspect_err(|_| head.call.note_stranger(&head.signed(&[])))?;
+        let (body, caller) = (body.expose(), head.call.note_caller(caller));
         let document = Document::parse(body)?;
-        self.quota.admit(&caller, operation, document.text("KeyPairSpec"))?;
+        head.call.note_request(&document);
+        self.quota.admit(caller, operation, document.text("KeyPairSpec"))?;
         self.model.check(operation, &document)?;
         record.note_key(document.text("KeyId"));
         drop(document);
         let body = if body.trim_ascii().is_empty() { NO_MEMBERS } else { body };
-        let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let request = Request {
-            caller: &caller,
-            facts: RequestFacts {
-                source_ip: head.connection.peer.ip(),
-                secure_transport: head.connection.tls.is_some(),
-                user_agent,
-                unix_seconds: self.parts.clock.unix_seconds(),
-                vpc: None,
-                endpoint_policy: None,
-            },
+            caller,
+            facts: head.facts,
             id: head.arrival.id,
             deadline: head.arrival.received_at + self.parts.request_deadline,
+            witness: head.call,
         };
         let deadline = request.deadline;
         let call = Call::new(&self.parts.kms, request);
@@ -131,7 +135,49 @@ impl Server {
         // The HSM keeps the deadline by itself; a disk that hangs does not.
         let result = tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(Error::TimedOut));
         record.note_place(call.opened_place());
-        result
+        result.inspect(|body| head.call.note_answer(body))
+    }
+
+    /// A call whose record could not be kept is refused before anything is done.
+    fn admit(&self, operation: OperationName) -> Result<(), Error> {
+        let act = if audit::row(operation).read_only { Act::Use } else { Act::Change };
+        let admitted = self.parts.audit.admits(act);
+        let was_refusing = self.refusing.swap(admitted.is_err(), Ordering::Relaxed);
+        admitted.map_err(|unkept| {
+            if !was_refusing {
+                tracing::error!(reason = %unkept, "requests are refused: {unkept}");
+            }
+            Error::unrecorded(&unkept)
+        })
+    }
+
+    /// Who sent this body.
+    async fn identify(&self, head: &Head<'_>, body: Body) -> Result<(SecretBytes, Caller), Error> {
+        if !body.is_at_most(BODY_BYTES_OF_STRANGERS_MAX) {
+            let now_unix_seconds = self.parts.clock.unix_seconds();
+            let known = self.parts.directory.recognize(&head.signed(&[]), now_unix_seconds);
+            known.map_err(|why| Presented { headers: head.headers, now_unix_seconds }.error(why))?;
+        }
+        let body = body.read(BODY_BYTES_MAX).await?;
+        let caller = self.authenticate(head, body.expose())?;
+        Ok((body, caller))
+    }
+
+    /// What is known of a request before it is known who sent it.
+    fn facts<'h>(
+        &self,
+        (headers, connection): (&'h HeaderMap, &Connection),
+        network: &'h Network,
+    ) -> RequestFacts<'h> {
+        let origin = network.origin(connection.peer.ip(), headers);
+        RequestFacts {
+            source_ip: origin.source_ip,
+            secure_transport: connection.tls.is_some(),
+            user_agent: headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()),
+            unix_seconds: self.parts.clock.unix_seconds(),
+            vpc: origin.vpc,
+            endpoint_policy: network.endpoint_policy(),
+        }
     }
 
     fn authenticate(&self, head: &Head<'_>, body: &[u8]) -> Result<Caller, Error> {
@@ -154,6 +200,26 @@ fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<OperationNam
     name.and_then(OperationName::parse).ok_or(Error::UnknownOperation)
 }
 
+/// Where a request came from, for its record.
+fn origin<'h>(
+    facts: &RequestFacts<'h>,
+    (uri, headers, connection): (&'h Uri, &'h HeaderMap, &'h Connection),
+) -> Origin<'h> {
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    Origin {
+        source_ip: Some(facts.source_ip),
+        user_agent: facts.user_agent,
+        vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
+        tls: connection.tls.as_ref().map(|tls| Tls {
+            version: tls.version,
+            cipher_suite: tls.cipher_suite,
+            key_exchange_group: tls.key_exchange_group,
+            host: host.or(authority),
+        }),
+    }
+}
+
 impl Responder for Server {
     async fn respond(&self, incoming: Incoming) -> Response {
         let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
@@ -165,10 +231,24 @@ impl Responder for Server {
             peer: connection.peer,
             listener: connection.listener(),
         };
-        let head = Head { method: &method, uri: &uri, headers: &headers, connection: &connection, arrival };
-        let mut accounting = Accounting::new(&self.parts, &self.metrics, arrival);
+        let network = self.parts.networks.of_listener(connection.listener());
+        let facts = self.facts((&headers, &connection), &network);
+        let call = CallRecord::new(Received {
+            operation: arrival.operation,
+            id: arrival.id,
+            at: self.parts.kms.now(),
+            origin: origin(&facts, (&uri, &headers, &connection)),
+            ids: &self.request_ids,
+        });
+        let head = Head { method: &method, uri: &uri, headers: &headers, arrival, facts, call: &call };
+        let mut accounting = Accounting::new((&self.parts, &self.metrics), arrival, (&call, &self.strangers));
         let result = self.serve(&head, operation, (body, &mut accounting.record)).await;
         accounting.finish(&result);
+        drop(accounting);
+        if call.is_announced() {
+            // What was changed is answered once its record has left this process. If that fails, there is the intent.
+            let _settled: Result<(), Unkept> = self.parts.audit.settle().await;
+        }
         response::of(result.as_ref().cloned(), arrival.id)
     }
 }

@@ -108,6 +108,10 @@ impl PolicyDocument {
         self
     }
 
+    pub const fn has_version(&self) -> bool {
+        self.version.is_some()
+    }
+
     pub fn names_a_principal(&self) -> bool {
         self.statements.iter().any(Statement::names_principals)
     }

@@ -28,6 +28,8 @@ impl Kind {
             return Err(format!("statement {number} has no `Principal`"));
         }
         match self {
+            // AWS KMS Developer Guide, Key policy statement syntax: required, other than in IAM.
+            Self::Key if !document.has_version() => Err("`Version` is missing".to_owned()),
             Self::Key => document.keys_for_all_values().find_map(overly_permissive).map_or(Ok(()), Err),
             Self::Endpoint => demand_resources(document, "an endpoint policy"),
             Self::Identity if document.names_a_principal() => {
@@ -94,7 +96,7 @@ mod tests {
     const STATEMENT: &str = r#""Effect":"Allow","Action":"kms:Encrypt""#;
 
     fn refusal(kind: Kind, members: &str) -> Option<String> {
-        kind.read(&format!(r#"{{"Statement":[{{{STATEMENT}{members}}}]}}"#)).err()
+        kind.read(&format!(r#"{{"Version":"2012-10-17","Statement":[{{{STATEMENT}{members}}}]}}"#)).err()
     }
 
     #[test]
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_statement_of_a_key_policy_without_resource_is_warned_of_by_its_number() {
         let text = format!(
-            r#"{{"Statement":[{{{STATEMENT},"Principal":"*","Resource":"*"}},{{{STATEMENT},"Principal":"*"}}]}}"#
+            r#"{{"Version":"2012-10-17","Statement":[{{{STATEMENT},"Principal":"*","Resource":"*"}},{{{STATEMENT},"Principal":"*"}}]}}"#
         );
         let document = Kind::Key.read(&text).unwrap();
         assert_eq!(

@@ -129,6 +129,12 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The keys that have a value.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.key)
+    }
+
     fn and(mut self, key: Cow<'a, str>, value: Cow<'a, str>, is_for_identities_only: bool) -> Self {
         let fingerprint = Fingerprint::of(&key);
         self.entries.push(Entry { key, fingerprint, value, is_for_identities_only });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::domain::kms::{
     AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, Key,
-    KeyId, KeyStoreConflict, MaterialId, Scope, UnixMillis, XksKeyId,
+    KeyId, KeyStoreConflict, LifecycleEvent, LifecycleEventKind, MaterialId, Scope, UnixMillis, XksKeyId,
 };
 
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -36,6 +36,24 @@ pub trait Store: Send + Sync {
     /// Deletes a key of this revision with everything that belongs to it: materials, aliases, grants, usage.
     /// `Conflict` or `Missing` as above.
     fn delete_key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId, revision: u64) -> Stored<'a, ()>;
+
+    /// [`Self::replace_key`], and with it the event that tells of it. How many older events had to be forgotten.
+    fn replace_key_with_event(&self, key: Arc<Key>, event: LifecycleEvent) -> Stored<'_, u64>;
+
+    /// [`Self::delete_key`], and with it the event that tells of it.
+    fn delete_key_with_event<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a KeyId,
+        revision: u64,
+        event: LifecycleEvent,
+    ) -> Stored<'a, ()>;
+
+    /// Events that are still to be told, the oldest first.
+    fn lifecycle_events(&self, limit: usize) -> Stored<'_, Outbox>;
+
+    /// After it was told.
+    fn remove_lifecycle_event(&self, number: u64) -> Stored<'_, ()>;
 
     fn keys_page<'a>(
         &'a self,
@@ -138,6 +156,9 @@ pub trait Store: Send + Sync {
     /// Sets what is not set yet; returns what is set now.
     fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>>;
 
+    /// Sets what may be set already.
+    fn set(&self, name: Setting, value: Vec<u8>) -> Stored<'_, ()>;
+
     /// Writes a consistent copy of everything to a new file, while others go on reading and writing.
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()>;
 
@@ -202,6 +223,21 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// What is still to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbox {
+    pub entries: Vec<OutboxEntry>,
+    /// How many there are of each kind in all.
+    pub waiting: Vec<(LifecycleEventKind, u64)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Of later events it is higher.
+    pub number: u64,
+    pub event: LifecycleEvent,
+}
+
 /// Which grants a page is of.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantQuery<'a> {
@@ -214,7 +250,7 @@ pub struct GrantQuery<'a> {
 pub enum GrantFilter<'a> {
     /// Of one key, perhaps only for one grantee.
     OfKey { key_id: &'a KeyId, grantee: Option<&'a GrantPrincipal> },
-    /// That this principal may retire, of all keys of the scope.
+    /// That this principal may retire, of the keys of the Region, whosever they are; a service, of those of the account.
     RetirableBy(&'a GrantPrincipal),
 }
 
@@ -277,6 +313,10 @@ pub enum Setting {
     RootKeyCheck,
     /// The key, sealed, that session tokens are made with.
     SessionTokenKey,
+    /// The last line of the audit trail that was signed.
+    TrailEnd,
+    /// Which key of the HSM signs the audit trail: its id and its public key.
+    TrailKey,
     /// When usage began to be tracked.
     UsageTrackingStart,
 }
@@ -287,6 +327,8 @@ impl Setting {
             Self::RootKeyCheck => "root_key_check",
             Self::RootKeyId => "root_key_id",
             Self::SessionTokenKey => "session_token_key",
+            Self::TrailEnd => "trail_end",
+            Self::TrailKey => "trail_key",
             Self::UsageTrackingStart => "usage_tracking_start",
         }
     }

@@ -7,11 +7,15 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::authorizer::assume_role::{Assumption, missing_permission};
 use crate::authorizer::facts::RequestFacts;
+use crate::cloudtrail::{Object, date_text};
+use crate::domain::kms::UnixMillis;
 use crate::identity::kms::{
-    Caller, Directory, NewSession, Role, SESSION_POLICY_CHARS_MAX, SessionCredentials, session_arn,
+    Caller, Directory, NewSession, Role, SESSION_POLICY_CHARS_MAX, SessionCredentials, SessionTime,
+    session_arn,
 };
 use crate::sts::error::Error;
 use crate::sts::parameters::Parameters;
+use crate::sts::second_factor::SecondFactor;
 use crate::sts::xml::Xml;
 
 const DURATION_SECONDS_DEFAULT: u32 = 3600;
@@ -24,8 +28,7 @@ const ROLE_ARN_CHARS: std::ops::RangeInclusive<usize> = 20..=2048;
 const EXTERNAL_ID_CHARS: std::ops::RangeInclusive<usize> = 2..=1224;
 
 /// Each changes what a session may do or who it is, so none is passed over in silence.
-const UNSUPPORTED: [&str; 5] =
-    ["PolicyArns", "ProvidedContexts", "SerialNumber", "SourceIdentity", "TokenCode"];
+const UNSUPPORTED: [&str; 2] = ["PolicyArns", "ProvidedContexts"];
 
 /// A session that was made.
 pub(super) struct Assumed {
@@ -33,6 +36,7 @@ pub(super) struct Assumed {
     arn: String,
     id: String,
     has_policy_or_tags: bool,
+    source_identity: Option<String>,
 }
 
 /// What is asked for, checked as far as that needs no role.
@@ -42,6 +46,8 @@ struct Wanted<'a> {
     duration_seconds: Option<u32>,
     policy: Option<&'a str>,
     external_id: Option<&'a str>,
+    source_identity: Option<&'a str>,
+    second_factor: Option<SecondFactor<'a>>,
     tags: BTreeMap<String, String>,
     transitive: Vec<String>,
 }
@@ -59,6 +65,9 @@ pub(super) fn execute(
             "User: {arn} is not authorized to perform: sts:{permission} on resource: {role}"
         ))
     };
+    if let Some(factor) = wanted.second_factor {
+        factor.take(directory, caller, facts.unix_seconds)?;
+    }
     // Whether a role exists is told only to those who may assume it.
     let role = directory.role(wanted.role_arn).ok_or_else(|| denied("AssumeRole"))?;
     let missing = missing_permission(Assumption {
@@ -67,6 +76,8 @@ pub(super) fn execute(
         role: &role,
         session_name: wanted.session_name,
         external_id: wanted.external_id,
+        source_identity: wanted.source_identity,
+        mfa: wanted.second_factor.is_some(),
         tags: &wanted.tags,
         transitive_tag_keys: &wanted.transitive,
     });
@@ -74,7 +85,7 @@ pub(super) fn execute(
         return Err(denied(permission));
     }
     let duration_seconds = wanted.duration(caller, &role)?;
-    let Wanted { session_name, policy, tags, transitive, .. } = wanted;
+    let Wanted { session_name, policy, source_identity, second_factor, tags, transitive, .. } = wanted;
     let has_policy_or_tags = policy.is_some() || !tags.is_empty();
     let credentials = directory.make_session(NewSession {
         role: &role,
@@ -82,19 +93,21 @@ pub(super) fn execute(
         tags,
         transitive,
         policy,
-        now_unix_seconds: facts.unix_seconds,
-        duration_seconds,
+        source_identity,
+        time: SessionTime { now_unix_seconds: facts.unix_seconds, duration_seconds },
+        mfa: second_factor.is_some(),
     })?;
     Ok(Assumed {
         credentials,
         arn: session_arn(&role.account, &role.name, session_name),
         id: format!("{}:{session_name}", role.unique_id),
         has_policy_or_tags,
+        source_identity: source_identity.map(str::to_owned),
     })
 }
 
 impl<'a> Wanted<'a> {
-    fn parse(parameters: &'a Parameters, caller: &Caller) -> Result<Self, Error> {
+    fn parse(parameters: &'a Parameters, caller: &'a Caller) -> Result<Self, Error> {
         if let Some(name) = UNSUPPORTED.into_iter().find(|name| parameters.has(name)) {
             return Err(Error::validation(format!("The parameter {name} is not supported.")));
         }
@@ -116,8 +129,17 @@ impl<'a> Wanted<'a> {
             ));
         }
         let (tags, transitive) = tags(parameters, caller)?;
-        let duration_seconds = duration(parameters)?;
-        Ok(Self { role_arn, session_name, duration_seconds, policy, external_id, tags, transitive })
+        Ok(Self {
+            role_arn,
+            session_name,
+            duration_seconds: duration(parameters)?,
+            policy,
+            external_id,
+            source_identity: source_identity(parameters, caller)?,
+            second_factor: SecondFactor::parse(parameters)?,
+            tags,
+            transitive,
+        })
     }
 
     fn duration(&self, caller: &Caller, role: &Role) -> Result<u32, Error> {
@@ -135,6 +157,19 @@ impl<'a> Wanted<'a> {
         }
         Ok(seconds)
     }
+}
+
+/// That of the request, or the one that the calling session has: it stays the same through all that follow.
+fn source_identity<'a>(parameters: &'a Parameters, caller: &'a Caller) -> Result<Option<&'a str>, Error> {
+    let inherited = caller.temporary.as_ref().and_then(|temporary| temporary.source_identity.as_deref());
+    let Some(given) = parameters.get("SourceIdentity") else { return Ok(inherited) };
+    check_word("sourceIdentity", given, SESSION_NAME_CHARS, "")?;
+    if inherited.is_some_and(|inherited| inherited != given) {
+        return Err(Error::AccessDenied(
+            "The source identity of a session cannot be changed by role chaining".to_owned(),
+        ));
+    }
+    Ok(Some(given))
 }
 
 fn duration(parameters: &Parameters) -> Result<Option<u32>, Error> {
@@ -219,26 +254,47 @@ fn is_tag(key: &str, value: &str) -> bool {
 }
 
 impl Assumed {
+    /// `responseElements`: neither the secret nor the token.
+    pub(super) fn recorded(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        let mut object = Object::begin(&mut json);
+        object.object("credentials", |credentials| {
+            let expires = i64::try_from(self.credentials.expires_unix_seconds).unwrap_or(i64::MAX);
+            credentials.text("accessKeyId", &self.credentials.access_key_id);
+            credentials.text("expiration", &date_text(UnixMillis(expires.saturating_mul(1000))));
+        });
+        object.object("assumedRoleUser", |user| {
+            user.text("assumedRoleId", &self.id);
+            user.text("arn", &self.arn);
+        });
+        object.end();
+        json
+    }
+
     /// The members of `AssumeRoleResult`.
     pub(super) fn write(&self, xml: &mut Xml) {
         xml.element("AssumedRoleUser", |xml| {
             xml.text("AssumedRoleId", &self.id);
             xml.text("Arn", &self.arn);
         });
-        xml.element("Credentials", |xml| {
-            let credentials = &self.credentials;
-            xml.text("AccessKeyId", &credentials.access_key_id);
-            xml.text(
-                "SecretAccessKey",
-                str::from_utf8(credentials.secret_access_key.expose()).unwrap_or_default(),
-            );
-            xml.text("SessionToken", &credentials.token);
-            xml.text("Expiration", &rfc3339(credentials.expires_unix_seconds));
-        });
+        write_credentials(&self.credentials, xml);
+        if let Some(source_identity) = &self.source_identity {
+            xml.text("SourceIdentity", source_identity);
+        }
         if self.has_policy_or_tags {
             xml.text("PackedPolicySize", &self.credentials.packed_percent.to_string());
         }
     }
+}
+
+pub(super) fn write_credentials(credentials: &SessionCredentials, xml: &mut Xml) {
+    xml.element("Credentials", |xml| {
+        let secret = str::from_utf8(credentials.secret_access_key.expose()).unwrap_or_default();
+        xml.text("AccessKeyId", &credentials.access_key_id);
+        xml.text("SecretAccessKey", secret);
+        xml.text("SessionToken", &credentials.token);
+        xml.text("Expiration", &rfc3339(credentials.expires_unix_seconds));
+    });
 }
 
 fn rfc3339(unix_seconds: u64) -> String {

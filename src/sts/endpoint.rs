@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::rand;
+use http::{HeaderMap, Uri, header};
 use proxy_api::sigv4::Request;
 use serde::Serialize;
 
+use crate::audit::{Act, AuditLog};
 use crate::authorizer::facts::RequestFacts;
 use crate::clock::Clock;
-use crate::domain::kms::KeyId;
+use crate::cloudtrail::{Origin, RecordError, Tls};
+use crate::domain::kms::{UnixMillis, Uuid};
 use crate::http::{Connection, Incoming, Responder, Response};
-use crate::identity::kms::Directory;
+use crate::identity::kms::{Directory, Networks};
 use crate::logging::{LogSink, timestamp};
 use crate::metrics::Metrics;
 use crate::sts::error::Error;
+use crate::sts::record::{Ended, records};
 use crate::sts::service::{Served, Service};
 
 /// A session policy, fifty tags and the rest, each character as `%XX`.
@@ -29,8 +33,11 @@ pub struct Endpoint {
 }
 
 pub struct EndpointParts {
+    /// From where the requests of each listener come.
+    pub networks: Arc<Networks>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
+    pub audit: Arc<dyn AuditLog>,
     /// Absent: no line a request.
     pub request_log: Option<LogSink>,
 }
@@ -98,21 +105,61 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    fn record(
+        &self,
+        served: &Served,
+        (uri, headers, connection): (&Uri, &HeaderMap, &Connection),
+        (facts, request_id): (&RequestFacts<'_>, Uuid),
+    ) {
+        let Some((operation, caller)) = served.operation.zip(served.caller.as_ref()) else { return };
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let seconds = i64::try_from(facts.unix_seconds).unwrap_or(i64::MAX);
+        let wire = served.error.as_ref().map(Error::wire);
+        let ended = Ended {
+            operation,
+            caller,
+            at: UnixMillis(seconds.saturating_mul(1000)),
+            origin: Origin {
+                source_ip: Some(facts.source_ip),
+                user_agent: facts.user_agent,
+                vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
+                tls: connection.tls.as_ref().map(|tls| Tls {
+                    version: tls.version,
+                    cipher_suite: tls.cipher_suite,
+                    key_exchange_group: tls.key_exchange_group,
+                    host: host.or_else(|| uri.authority().map(http::uri::Authority::as_str)),
+                }),
+            },
+            request_id,
+            recorded: &served.recorded,
+            error: wire.as_ref().map(|wire| RecordError { code: wire.code, message: &wire.message }),
+        };
+        records(&ended, fresh_id).into_iter().for_each(|record| self.parts.audit.append(record));
+    }
+}
+
 impl Responder for Endpoint {
     async fn respond(&self, incoming: Incoming) -> Response {
         let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
-        let request_id = request_id();
+        let id = fresh_id();
+        let request_id = id.as_str();
         let body = body.read(BODY_BYTES_MAX).await;
-        let user_agent = headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let network = self.parts.networks.of_listener(connection.listener());
+        let origin = network.origin(connection.peer.ip(), &headers);
         let facts = RequestFacts {
-            source_ip: connection.peer.ip(),
+            source_ip: origin.source_ip,
             secure_transport: connection.tls.is_some(),
             user_agent,
             unix_seconds: self.parts.clock.unix_seconds(),
-            vpc: None,
-            endpoint_policy: None,
+            vpc: origin.vpc,
+            endpoint_policy: network.endpoint_policy(),
         };
         let served = match &body {
+            Ok(_) if self.parts.audit.admits(Act::Use).is_err() => {
+                self.service.refuse(Error::ServiceUnavailable, request_id)
+            }
             Ok(body) => {
                 let request = Request {
                     method: method.as_str(),
@@ -122,19 +169,19 @@ impl Responder for Endpoint {
                     headers: &headers,
                     body: body.expose(),
                 };
-                self.service.respond(&request, &facts, &request_id)
+                self.service.respond(&request, &facts, request_id)
             }
-            Err(error) => self.service.refuse(Error::MalformedQueryString(error.to_string()), &request_id),
+            Err(error) => self.service.refuse(Error::MalformedQueryString(error.to_string()), request_id),
         };
-        self.account(&served, (&connection, received_at), &request_id);
+        self.account(&served, (&connection, received_at), request_id);
+        self.record(&served, (&uri, &headers, &connection), (&facts, id));
         served.response
     }
 }
 
-/// A UUID of version 4.
-fn request_id() -> String {
+fn fresh_id() -> Uuid {
     let mut id = [0; 16];
     // Without randomness there is no id, but still an answer.
     let _is_random = rand::fill(&mut id).is_ok();
-    KeyId::from_random(id, false).to_string()
+    Uuid::from_random(id)
 }

@@ -21,6 +21,7 @@ pub enum Error {
     RegionDisabled,
     ServiceUnavailable,
     SignatureDoesNotMatch(String),
+    Throttling,
     ValidationError(String),
 }
 
@@ -77,6 +78,7 @@ impl Error {
                 "The request has failed due to a temporary failure of the server.".to_owned(),
             ),
             Self::SignatureDoesNotMatch(text) => (forbidden, "SignatureDoesNotMatch", text.clone()),
+            Self::Throttling => (bad, "Throttling", "Rate exceeded".to_owned()),
             Self::ValidationError(text) => (bad, "ValidationError", text.clone()),
         };
         Wire { status, code, message }
@@ -92,6 +94,7 @@ impl From<Unauthenticated> for Error {
         match cause {
             Unauthenticated::AccessKeyUnknown => Self::InvalidClientTokenId,
             Unauthenticated::RegionUnknown => Self::RegionDisabled,
+            Unauthenticated::Service(refused) => Self::AccessDenied(refused.to_string()),
             Unauthenticated::Signature(refusal) => refused(refusal),
             Unauthenticated::TokenExpired => Self::ExpiredToken,
         }

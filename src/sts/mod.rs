@@ -3,7 +3,10 @@
 mod assume_role;
 mod endpoint;
 mod error;
+mod get_session_token;
 mod parameters;
+mod record;
+mod second_factor;
 mod service;
 #[cfg(test)]
 mod tests;

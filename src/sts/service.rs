@@ -11,10 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::authorizer::facts::RequestFacts;
 use crate::http::Response;
-use crate::identity::kms::{Caller, Directory};
-use crate::sts::assume_role;
+use crate::identity::kms::{Caller, Directory, SessionCredentials};
+use crate::sts::assume_role::{self, write_credentials};
 use crate::sts::error::Error;
+use crate::sts::get_session_token;
 use crate::sts::parameters::Parameters;
+use crate::sts::record::Recorded;
 use crate::sts::xml::Xml;
 
 /// The service name in the scope of a signature.
@@ -29,12 +31,14 @@ pub struct Service {
     directory: Arc<Directory>,
 }
 
-/// An answer, and what the log wants to know of it.
+/// An answer, and what log and audit trail want to know of it.
+#[derive(Default)]
 pub struct Served {
     pub response: Response,
     pub operation: Option<&'static str>,
     pub caller: Option<Caller>,
     pub error: Option<Error>,
+    pub(super) recorded: Recorded,
 }
 
 /// Whether a request is meant for STS and not for KMS, whose requests are all POSTs of JSON.
@@ -49,20 +53,22 @@ pub fn is_for(method: &Method, query: Option<&str>, headers: &HeaderMap) -> bool
     is_form || (*method == Method::GET && names_action())
 }
 
-/// The two operations.
+/// The operations.
 #[derive(Clone, Copy)]
 enum Operation {
     AssumeRole,
     GetCallerIdentity,
+    GetSessionToken,
 }
 
 impl Operation {
-    const ALL: [Self; 2] = [Self::AssumeRole, Self::GetCallerIdentity];
+    const ALL: [Self; 3] = [Self::AssumeRole, Self::GetCallerIdentity, Self::GetSessionToken];
 
     const fn name(self) -> &'static str {
         match self {
             Self::AssumeRole => "AssumeRole",
             Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::GetSessionToken => "GetSessionToken",
         }
     }
 
@@ -83,7 +89,7 @@ impl Service {
 
     /// The answer to a request whose body was read whole.
     pub fn respond(&self, request: &Request<'_>, facts: &RequestFacts<'_>, request_id: &str) -> Served {
-        let mut served = Served { response: Response::default(), operation: None, caller: None, error: None };
+        let mut served = Served::default();
         let result = self.serve(request, facts, &mut served);
         let (status, xml) = match result {
             Ok(write) => (StatusCode::OK, succeeded(write, request_id)),
@@ -101,7 +107,7 @@ impl Service {
     pub(super) fn refuse(&self, error: Error, request_id: &str) -> Served {
         let (status, xml) = failed(&error, request_id);
         let response = response(status, xml, request_id);
-        Served { response, operation: None, caller: None, error: Some(error) }
+        Served { response, error: Some(error), ..Served::default() }
     }
 
     fn serve(
@@ -119,9 +125,11 @@ impl Service {
         let parameters = Parameters::parse(form)?;
         let operation = Operation::parse(&parameters)?;
         served.operation = Some(operation.name());
+        served.recorded = Recorded::of(&parameters);
         let fields = match operation {
             Operation::AssumeRole => {
                 let assumed = assume_role::execute(&self.directory, caller, facts, &parameters)?;
+                served.recorded.answer = Some(assumed.recorded());
                 Fields::Assumed(Box::new(assumed))
             }
             Operation::GetCallerIdentity => Fields::Identity {
@@ -129,6 +137,12 @@ impl Service {
                 user_id: caller.user_id.to_string(),
                 account: caller.account.to_string(),
             },
+            Operation::GetSessionToken => Fields::Credentials(Box::new(get_session_token::execute(
+                &self.directory,
+                caller,
+                facts,
+                &parameters,
+            )?)),
         };
         Ok(Written { operation, fields })
     }
@@ -142,6 +156,7 @@ struct Written {
 
 enum Fields {
     Assumed(Box<assume_role::Assumed>),
+    Credentials(Box<SessionCredentials>),
     Identity { arn: String, user_id: String, account: String },
 }
 
@@ -151,6 +166,7 @@ fn succeeded(written: Written, request_id: &str) -> Xml {
     xml.element(&format!("{name}Response xmlns=\"{NAMESPACE}\""), |xml| {
         xml.element(&format!("{name}Result"), |xml| match &written.fields {
             Fields::Assumed(assumed) => assumed.write(xml),
+            Fields::Credentials(credentials) => write_credentials(credentials, xml),
             Fields::Identity { arn, user_id, account } => {
                 xml.text("Arn", arn);
                 xml.text("UserId", user_id);

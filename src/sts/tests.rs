@@ -242,6 +242,44 @@ fn a_chained_session_inherits_transitive_tags_and_lasts_an_hour_at_most() {
 }
 
 #[test]
+fn a_user_and_a_root_user_get_a_session_of_their_own_but_no_session_does() {
+    let sts = Sts::new();
+    let form = format!("Action=GetSessionToken&{VERSION}");
+    for (credential, arn, expiration) in [
+        (ALICE, "arn:aws:iam::111122223333:user/alice", "2027-01-15T20:00:00Z"),
+        (ROOT, "arn:aws:iam::111122223333:root", "2027-01-15T09:00:00Z"),
+    ] {
+        let made = sts.call(credential, None, &form);
+        assert_eq!((made.status, made.text("Expiration")), (200, Some(expiration)), "{}", made.xml);
+        let session = (made.text("AccessKeyId").unwrap(), made.text("SecretAccessKey").unwrap());
+        let token = made.text("SessionToken");
+        assert_eq!(sts.call(session, token, &identity()).text("Arn"), Some(arn));
+        assert_eq!(sts.call(session, token, &form).code(), (403, "AccessDenied"));
+    }
+}
+
+#[test]
+fn a_second_factor_wants_both_of_its_parameters_and_a_device_of_the_caller() {
+    let sts = Sts::new();
+    for (more, text) in [
+        ("&SerialNumber=123456789", "must provide both MFA serial number and one time pass code"),
+        ("&TokenCode=123456", "must provide both MFA serial number and one time pass code"),
+        ("&SerialNumber=123456789&TokenCode=123456", "verify your MFA serial number"),
+    ] {
+        let reply = sts.assume(ALICE, None, more);
+        assert_eq!(reply.code(), (403, "AccessDenied"), "{more}");
+        assert!(reply.text("Message").unwrap().contains(text), "{}", reply.xml);
+    }
+}
+
+#[test]
+fn a_source_identity_needs_a_permission_of_its_own() {
+    let reply = Sts::new().assume(ALICE, None, "&SourceIdentity=me");
+    assert_eq!(reply.code(), (403, "AccessDenied"));
+    assert!(reply.text("Message").unwrap().contains("sts:SetSourceIdentity"), "{}", reply.xml);
+}
+
+#[test]
 fn what_is_not_valid_is_refused() {
     let sts = Sts::new();
     let long = format!("&Policy={}", "x".repeat(2049));
@@ -252,8 +290,9 @@ fn what_is_not_valid_is_refused() {
         ("&Policy=%7B%7D", "MalformedPolicyDocument"),
         (&*long, "ValidationError"),
         ("&PolicyArns.member.1.arn=arn:aws:iam::aws:policy/x", "ValidationError"),
-        ("&SourceIdentity=me", "ValidationError"),
-        ("&SerialNumber=123456789&TokenCode=123456", "ValidationError"),
+        ("&SourceIdentity=a/b", "ValidationError"),
+        ("&SerialNumber=123456789&TokenCode=12345", "ValidationError"),
+        ("&SerialNumber=1&TokenCode=123456", "ValidationError"),
         ("&Tags.member.2.Key=k&Tags.member.2.Value=v", "ValidationError"),
         ("&Tags.member.1.Key=aws:k&Tags.member.1.Value=v", "ValidationError"),
         ("&TransitiveTagKeys.member.1=k", "ValidationError"),
@@ -263,7 +302,9 @@ fn what_is_not_valid_is_refused() {
     }
     for (form, code) in [
         ("Action=GetCallerIdentity", "InvalidAction"),
-        ("Action=GetSessionToken&Version=2011-06-15", "InvalidAction"),
+        ("Action=GetFederationToken&Version=2011-06-15", "InvalidAction"),
+        ("Action=GetSessionToken&Version=2011-06-15&DurationSeconds=899", "ValidationError"),
+        ("Action=GetSessionToken&Version=2011-06-15&DurationSeconds=129601", "ValidationError"),
         ("Version=2011-06-15", "MissingAction"),
         ("Action=AssumeRole&Version=2011-06-15", "ValidationError"),
         (

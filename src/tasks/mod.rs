@@ -3,5 +3,6 @@
 pub mod file_watch;
 pub mod invocations;
 pub mod kms_due_work;
+pub mod kms_events;
 pub mod kms_key_stores;
 pub mod probes;

@@ -11,7 +11,7 @@ struct Answered {
     groups: &'static [u32],
 }
 
-const ANSWERED: [Answered; 7] = [
+const ANSWERED: [Answered; 8] = [
     Answered {
         table: "README.kms-1.md",
         inventory: "kms-inventory-1.md",
@@ -23,7 +23,12 @@ const ANSWERED: [Answered; 7] = [
         inventory: "kms-inventory-3.md",
         groups: &[31, 34, 35, 36, 39, 40, 41, 42, 43, 44, 45, 46],
     },
-    Answered { table: "README.kms-3.md", inventory: "kms-inventory-1.md", groups: &[37] },
+    Answered {
+        table: "README.audit.md",
+        inventory: "kms-inventory-1.md",
+        groups: &[30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40],
+    },
+    Answered { table: "README.audit.md", inventory: "kms-inventory-2.md", groups: &[7] },
     Answered { table: "README.kms-3.md", inventory: "kms-inventory-2.md", groups: &[1, 2] },
     Answered {
         table: "README.kms-3.md",

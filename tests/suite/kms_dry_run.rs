@@ -86,3 +86,64 @@ fn a_rehearsal_fails_as_the_request_would() {
         assert_eq!(site.kms(operation, &rehearsed(body)).error().0, expected, "{operation}");
     }
 }
+
+/// The operations that have `DryRun`, by the description of the API.
+fn rehearsable() -> Vec<&'static str> {
+    let model = include_str!("../../src/kms/model/api.model");
+    let operations = model.split("\noperation ").skip(1);
+    let with_dry_run =
+        operations.filter(|text| text.lines().skip(1).any(|line| line == "  DryRun NullableBooleanType"));
+    with_dry_run.map(|text| text.lines().next().unwrap()).collect()
+}
+
+/// Each of the table, as soon as there is such an operation.
+#[test]
+fn every_operation_that_can_be_rehearsed_is() {
+    let site = Site::start_with(&Setup::kms());
+    let id = site.create_kms_key();
+    let requests = requests(&site, &id);
+    let operations = rehearsable();
+    assert!(operations.len() >= 14, "{operations:?}");
+    let mut built = 0;
+    for (operation, body) in site.kms_requests() {
+        if !operations.contains(&operation) {
+            continue;
+        }
+        let reply = site.kms(operation, &rehearsed(&body));
+        let (name, text) = reply.error();
+        if name == "UnsupportedOperationException" && text.contains("does not support") {
+            continue;
+        }
+        let is_here = requests.iter().any(|(here, _)| *here == operation);
+        assert!(is_here, "{operation} is missing in this file");
+        built += 1;
+    }
+    assert!(built >= requests.len(), "{built}");
+}
+
+#[test]
+fn a_rehearsed_grant_finds_no_room_where_a_real_one_would_not() {
+    let site = Site::start_with(&Setup::kms_with_resource_quotas("grants_per_key = 1"));
+    let id = site.create_kms_key();
+    let named =
+        json!({"KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Encrypt"], "Name": "a"});
+    let other = crate::support::site::merged(named.clone(), json!({"Name": "b"}));
+    assert_eq!(site.kms("CreateGrant", &rehearsed(&named)).error().0, "DryRunOperationException");
+    let made = site.kms("CreateGrant", &named).text("GrantId");
+    assert_eq!(site.kms("CreateGrant", &rehearsed(&other)).error().0, "LimitExceededException");
+    // The same one again is no further one.
+    assert_eq!(site.kms("CreateGrant", &rehearsed(&named)).error().0, "DryRunOperationException");
+    assert_eq!(site.kms("CreateGrant", &named).text("GrantId"), made);
+    let missing = json!({"KeyId": id, "GrantId": "0".repeat(64)});
+    assert_eq!(site.kms("RevokeGrant", &rehearsed(&missing)).error().0, "NotFoundException");
+}
+
+#[test]
+fn a_rehearsal_counts_against_the_quota_of_requests() {
+    let kms = "[kms.request_quotas.per_second]\nRevokeGrant = 0.0001\n".to_owned();
+    let site = Site::start_with(&Setup { kms: Some(kms), ..Setup::kms() });
+    let id = site.create_kms_key();
+    let request = rehearsed(&json!({"KeyId": id, "GrantId": "0".repeat(64)}));
+    assert_eq!(site.kms("RevokeGrant", &request).error().0, "NotFoundException");
+    assert_eq!(site.kms("RevokeGrant", &request).error().0, "ThrottlingException");
+}

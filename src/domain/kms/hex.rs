@@ -15,11 +15,29 @@ pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 pub struct Uuid([u8; UUID_CHARS]);
 
 impl Uuid {
+    /// Of version 4 (RFC 9562, section 5.4).
+    pub fn from_random(mut random: [u8; UUID_BYTES]) -> Self {
+        let [.., version, _, variant, _, _, _, _, _, _, _] = &mut random;
+        *version = (*version & 0x0f) | 0x40;
+        *variant = (*variant & 0x3f) | 0x80;
+        Self::of(&random)
+    }
+
     pub fn of(bytes: &[u8; UUID_BYTES]) -> Self {
         let mut text = [b'-'; UUID_CHARS];
         let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
         places.zip(bytes.iter().copied().flat_map(digits)).for_each(|((_, place), digit)| *place = digit);
         Self(text)
+    }
+
+    /// Of what [`Uuid::as_str`] gave.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = <[u8; UUID_CHARS]>::try_from(text.as_bytes()).ok()?;
+        let is_right = text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        });
+        is_right.then_some(Self(text))
     }
 
     pub fn as_str(&self) -> &str {
@@ -76,6 +94,11 @@ mod tests {
     #[test]
     fn a_uuid_has_its_dashes() {
         let bytes = std::array::from_fn(|index| u8::try_from(index).unwrap() * 17);
-        assert_eq!(Uuid::of(&bytes).as_str(), "00112233-4455-6677-8899-aabbccddeeff");
+        let text = "00112233-4455-6677-8899-aabbccddeeff";
+        assert_eq!(Uuid::of(&bytes).as_str(), text);
+        assert_eq!(Uuid::parse(text), Some(Uuid::of(&bytes)));
+        for wrong in ["", "00112233-4455-6677-8899-aabbccddeefF", "00112233445566778899-aabbccddeeff-----"] {
+            assert_eq!(Uuid::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod grant_index;
 mod hex;
 mod key;
 mod key_id;
+mod lifecycle_event;
 mod permission;
 mod reference;
 mod scope;
@@ -44,6 +45,7 @@ pub use key::{
     RotationType, Tag, WrappedKey,
 };
 pub use key_id::{KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId};
+pub use lifecycle_event::{LifecycleEvent, LifecycleEventKind};
 pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
 pub use scope::{AccountId, Region, Scope};

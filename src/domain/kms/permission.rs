@@ -56,8 +56,15 @@ const SIGNATURE: &[Key] = &[Key::MessageType, Key::RequestAlias, Key::SigningAlg
 const MAC: &[Key] = &[Key::MacAlgorithm, Key::RequestAlias];
 const TAGS: &[Key] = &[Key::RequestTag, Key::TagKeys];
 const FOR_SERVICES: &[Key] = &[Key::GrantIsForAwsResource];
-const NEW_GRANT: &[Key] =
-    &[Key::GrantConstraintType, Key::GrantOperations, Key::GranteePrincipal, Key::RetiringPrincipal];
+const NEW_GRANT: &[Key] = &[
+    Key::GrantConstraintSourceArn,
+    Key::GrantConstraintType,
+    Key::GrantOperations,
+    Key::GranteePrincipal,
+    Key::GranteeServicePrincipal,
+    Key::RetiringPrincipal,
+    Key::RetiringServicePrincipal,
+];
 
 impl Permission {
     /// Every condition key that a request for it can have, besides the global ones.

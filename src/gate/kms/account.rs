@@ -1,5 +1,6 @@
 //! What a caller may do in its account and Region that is not about one existing key.
 
+use crate::authorizer::evaluation::{Denial, Layer};
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
     AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyAction,
@@ -7,11 +8,14 @@ use crate::domain::kms::{
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
-use crate::gate::kms::{Call, OpenKey, Refused};
+use crate::gate::kms::{Call, OpenKey, Refused, Use};
 use crate::key_manager::HsmError;
-use crate::policy::{Context, PolicyDocument};
+use crate::policy::PolicyDocument;
 use crate::secret::SecretBytes;
 use crate::store::{GrantFilter, GrantQuery};
+
+/// What policies about any key of the account take for one.
+const KEY_TO_COME: &str = "key/00000000-0000-0000-0000-000000000000";
 
 /// The caller's account in the Region that is called.
 pub struct Account<'a> {
@@ -51,7 +55,21 @@ impl<'a> Account<'a> {
         Ok(self.call.kms.store.aliases_page(&self.scope, key_id, after, limit).await?)
     }
 
-    /// Grants that the principal may retire.
+    /// AWS KMS Developer Guide, AWS KMS permissions: ListRetirableGrants is asked for principals of the own account. A
+    /// service is in none.
+    pub fn check_is_own(&self, principal: &GrantPrincipal) -> Result<(), Refused> {
+        let is_own = match principal {
+            GrantPrincipal::Principal(arn) => arn.split(':').nth(4) == Some(self.scope.account.as_str()),
+            GrantPrincipal::Service(_) => true,
+        };
+        if is_own {
+            return Ok(());
+        }
+        let permission = AccountAction::ListRetirableGrants.required_permission();
+        Err(self.call.forbidden(permission.name, None, Denial::implicit(Layer::Resource)))
+    }
+
+    /// Grants that the principal may retire, of keys of all accounts.
     pub async fn retirable_grants_page(
         &self,
         principal: &GrantPrincipal,
@@ -88,18 +106,30 @@ impl<'a> Account<'a> {
 }
 
 impl Call<'_> {
-    /// Whether the caller could change this policy again once it is in force (the lock-out safety check).
-    pub fn keeps_control(&self, policy: &PolicyDocument) -> bool {
+    /// Whether the caller could change this policy by a request like this one once it is in force, on this key or on
+    /// one to come (the lock-out safety check).
+    pub fn keeps_control(&self, key: Option<&OpenKey<'_>>, policy: &PolicyDocument, next: Use<'_>) -> bool {
+        let permission = KeyAction::PutKeyPolicy.required_permission();
+        let to_come = || self.caller().scope().arn(KEY_TO_COME);
+        let arn = key.map_or_else(to_come, |key| key.arn().to_owned());
+        let context = || {
+            let conditions = self.conditions(permission, next);
+            let conditions = match key {
+                Some(key) => conditions.with_key(key.key(), self.quotas().aliases_per_key),
+                None => conditions,
+            };
+            conditions.into_context()
+        };
         let question = Question {
             caller: self.caller(),
             facts: self.facts(),
             service: Service::Kms,
-            permission: KeyAction::PutKeyPolicy.permission(),
-            resource: "*",
+            permission: permission.name,
+            resource: &arn,
             resource_account: &self.caller().account,
             resource_policy: Some(policy),
         };
-        rule(question, Context::new) == Ruling::Allowed
+        rule(question, context) == Ruling::Allowed
     }
 
     /// The alias, if there is one.
@@ -117,17 +147,20 @@ impl Call<'_> {
             created: self.now(),
             updated: self.now(),
         };
-        Ok(to_the_end(self.kms.changes().create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.create_alias(alias, self.kms.quotas.aliases_per_key)).await?)
     }
 
     /// Points an alias at an open key.
     pub async fn point_alias(&self, alias: Alias, target: &OpenKey<'_>) -> Result<(), Refused> {
         let before = alias.target.clone();
         let next = Alias { target: target.key().id.clone(), updated: self.now(), ..alias };
-        Ok(to_the_end(self.kms.changes().point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.point_alias(next, before, self.kms.quotas.aliases_per_key)).await?)
     }
 
     pub async fn delete_alias(&self, alias: Alias) -> Result<(), Refused> {
-        Ok(to_the_end(self.kms.changes().delete_alias(alias)).await?)
+        let changes = self.kms.changes(self.announce().await?);
+        Ok(to_the_end(changes.delete_alias(alias)).await?)
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+
 use crate::authorizer::evaluation::{Denial, Layer, Verdict};
 use crate::authorizer::kms::{Question, Ruling, Service, evaluation, rule};
 use crate::domain::kms::{
@@ -16,7 +18,7 @@ use crate::gate::kms::facts::{Conditions, RequestFacts};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
-use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas};
+use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas, Touched, Witness};
 use crate::identity::kms::Caller;
 
 /// Names one request: `x-amzn-RequestId`.
@@ -31,6 +33,8 @@ pub struct Call<'a> {
     now: UnixMillis,
     /// Where the first key in a custom key store is that was opened.
     opened_place: OnceLock<KeyPlace>,
+    /// Whether the audit trail knows that something is going to be changed.
+    pub(super) announced: OnceCell<()>,
 }
 
 /// What a call is made from.
@@ -39,6 +43,7 @@ pub struct Request<'a> {
     pub facts: RequestFacts<'a>,
     pub id: RequestId,
     pub deadline: Instant,
+    pub witness: &'a dyn Witness,
 }
 
 /// What a request wants to do with a key, beyond the action: what policies may test.
@@ -69,7 +74,7 @@ pub(super) enum Accepts {
 impl<'a> Call<'a> {
     pub fn new(kms: &'a Kms, request: Request<'a>) -> Self {
         let now = kms.now();
-        Self { kms, request, now, opened_place: OnceLock::new() }
+        Self { kms, request, now, opened_place: OnceLock::new(), announced: OnceCell::new() }
     }
 
     pub fn caller(&self) -> &'a Caller {
@@ -79,6 +84,15 @@ impl<'a> Call<'a> {
     /// Where the key was that the request used, if that was in a custom key store; for the log.
     pub fn opened_place(&self) -> Option<&KeyPlace> {
         self.opened_place.get()
+    }
+
+    pub(super) fn witness(&self) -> &'a dyn Witness {
+        self.request.witness
+    }
+
+    /// What is touched is in the record, also of a call that is refused.
+    pub(super) fn touched(&self) -> &'a Touched {
+        self.request.witness.touched()
     }
 
     pub fn now(&self) -> UnixMillis {
@@ -118,7 +132,8 @@ impl<'a> Call<'a> {
         let permission = action.required_permission();
         let accepts =
             if permission.has(ConditionKey::RequestAlias) { Accepts::AliasesToo } else { Accepts::KeysOnly };
-        let (scope, id, alias) = self.resolve(reference, accepts).await?;
+        let resolved = self.resolve(reference, accepts).await;
+        let (scope, id, alias) = resolved.map_err(|refused| self.veiled(action, reference, refused))?;
         let is_own = scope.account == self.request.caller.account;
         if !is_own && permission.cross_account != CrossAccount::Yes {
             return Err(self.missing(action, &scope, &id));
@@ -143,11 +158,22 @@ impl<'a> Call<'a> {
             return Err(Refused::CiphertextKeyMissing);
         }
         let Some(key) = self.kms.find(&scope, id).await? else { return Err(Refused::CiphertextKeyMissing) };
-        self.admit(key, action, None, usage).await
+        match self.admit(key, action, None, usage).await {
+            // Nor does another account learn whether its key is still there.
+            Err(Refused::Forbidden(_)) if scope.account != self.request.caller.account => {
+                Err(Refused::CiphertextKeyMissing)
+            }
+            answer => answer,
+        }
     }
 
     fn caller_region_for(&self, id: &KeyId, scope: &Scope) -> Region {
         if id.is_multi_region() { self.request.caller.region.clone() } else { scope.region.clone() }
+    }
+
+    /// Which key a reference means; none if it means none.
+    pub async fn key_named(&self, reference: &str) -> Option<(Scope, KeyId)> {
+        self.resolve(reference, Accepts::AliasesToo).await.ok().map(|(scope, id, _)| (scope, id))
     }
 
     /// For lists and creation.
@@ -170,6 +196,7 @@ impl<'a> Call<'a> {
 
     /// Whether the identity policies of the caller allow this on an alias.
     pub fn allow_alias(&self, action: KeyAction, alias_arn: &str) -> Result<(), Refused> {
+        self.touched().note_alias(&self.request.caller.account, alias_arn);
         self.allow(action.permission_on_alias(), Some(alias_arn), Use::default())
     }
 
@@ -220,6 +247,26 @@ impl<'a> Call<'a> {
         self.forbidden(action.permission(), Some(&arn), denial)
     }
 
+    /// Nor is it which aliases that account has.
+    fn veiled(&self, action: KeyAction, reference: &str, refused: Refused) -> Refused {
+        let Refused::AliasMissing { arn } = &refused else { return refused };
+        let parsed = KeyReference::parse(reference);
+        let scope = parsed.as_ref().and_then(KeyReference::scope);
+        if scope.is_none_or(|scope| scope.account == self.request.caller.account) {
+            return refused;
+        }
+        self.forbidden(action.permission(), Some(arn), Denial::implicit(Layer::Resource))
+    }
+
+    /// What a refusal names: of an alias of another account the alias, whose key is not to be learned from it.
+    fn shown_arn(&self, key: &CachedKey, alias: Option<&AliasName>) -> String {
+        let scope = &key.key.scope;
+        match alias {
+            Some(alias) if scope.account != self.request.caller.account => scope.arn(alias.as_str()),
+            Some(_) | None => key.arn.to_string(),
+        }
+    }
+
     /// Authorization first, so that nobody else learns of capabilities and states.
     async fn admit(
         &'a self,
@@ -228,6 +275,7 @@ impl<'a> Call<'a> {
         alias: Option<&AliasName>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        self.touched().note_key(action, &key);
         let permission = action.required_permission();
         let context = || {
             self.conditions(permission, usage)
@@ -247,7 +295,8 @@ impl<'a> Call<'a> {
         let evaluation = evaluation(question, context);
         if let Verdict::Denied(denial) = evaluation.verdict(None) {
             let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
-            granted.map_err(|denial| self.forbidden(action.permission(), Some(&key.arn), denial))?;
+            let shown = || self.shown_arn(&key, alias);
+            granted.map_err(|denial| self.forbidden(action.permission(), Some(&shown()), denial))?;
         }
         let key_store = self.key_store_of(&key.key).await?;
         let open = OpenKey::new(self, key, action).in_key_store(key_store);
@@ -260,7 +309,10 @@ impl<'a> Call<'a> {
         let Some(id) = key.place.custom_key_store() else { return Ok(None) };
         self.opened_place.get_or_init(|| key.place.clone());
         match self.kms.find_key_store(&key.scope, id).await? {
-            Some(known) => Ok(Some(known)),
+            Some(known) => {
+                self.touched().note_key_store(&known);
+                Ok(Some(known))
+            }
             None => Err(KeyStoreRefused::Missing { named: id.to_string() }.into()),
         }
     }
@@ -280,7 +332,11 @@ impl<'a> Call<'a> {
             resource_account: &self.request.caller.account,
             resource_policy: None,
         };
-        match rule(question, || self.conditions(permission, usage).into_context()) {
+        let context = || {
+            let own = &self.request.caller.account;
+            self.conditions(permission, usage).with_resource_of(own).into_context()
+        };
+        match rule(question, context) {
             Ruling::Allowed => Ok(()),
             Ruling::Denied(denial) => Err(self.forbidden(permission.name, resource, denial)),
         }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::kms::{Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Key, KeyId, Scope};
+use crate::domain::kms::{
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, LifecycleEvent, Scope,
+};
 use crate::gate::kms::key_cache::KeyCache;
 use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
@@ -33,8 +35,18 @@ impl Changes {
         result
     }
 
-    pub(super) async fn delete_key(self, key: Key) -> Result<(), StoreError> {
-        let result = self.store.delete_key(&key.scope, &key.id, key.revision).await;
+    /// How many older events had to be forgotten for the one that tells of it.
+    pub(super) async fn rotate_key(self, key: Arc<Key>, event: LifecycleEvent) -> Result<u64, StoreError> {
+        let result = self.store.replace_key_with_event(Arc::clone(&key), event).await;
+        self.cache.forget(&key.scope, &key.id);
+        result
+    }
+
+    pub(super) async fn delete_key(self, key: Key, event: Option<LifecycleEvent>) -> Result<(), StoreError> {
+        let result = match event {
+            Some(event) => self.store.delete_key_with_event(&key.scope, &key.id, key.revision, event).await,
+            None => self.store.delete_key(&key.scope, &key.id, key.revision).await,
+        };
         self.cache.forget(&key.scope, &key.id);
         key.aliases.iter().for_each(|name| self.cache.forget_alias(&key.scope, name));
         if result.is_ok() {
@@ -64,6 +76,26 @@ impl Changes {
         let result = self.store.delete_alias(&alias.scope, &alias.name).await;
         self.forget_alias(&alias.scope, &alias.name, &[&alias.target]);
         result
+    }
+
+    pub(super) async fn create_grant(self, grant: Grant, grants_max: u64) -> Result<GrantId, StoreError> {
+        self.grants.create(self.store, grant, grants_max).await
+    }
+
+    pub(super) async fn delete_grant(self, key: (Scope, KeyId), id: GrantId) -> Result<(), StoreError> {
+        self.grants.delete(self.store, key, id).await
+    }
+
+    pub(super) async fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Result<(), StoreError> {
+        self.store.create_key(key, keys_max).await
+    }
+
+    pub(super) async fn create_key_store(
+        self,
+        store: CustomKeyStore,
+        stores_max: u64,
+    ) -> Result<(), StoreError> {
+        self.store.create_custom_key_store(store, stores_max).await
     }
 
     pub(super) async fn replace_key_store(self, store: CustomKeyStore) -> Result<(), StoreError> {

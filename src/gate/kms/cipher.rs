@@ -25,7 +25,7 @@ pub(super) struct Sealing<'k> {
 }
 
 impl Sealing<'_> {
-    fn aad(&self) -> Result<Vec<u8>, Refused> {
+    pub(super) fn aad(&self) -> Result<Vec<u8>, Refused> {
         self.blob_start.aad(self.context).ok_or(Refused::ContextTooLong)
     }
 

@@ -1,14 +1,19 @@
 //! Key objects in the clusters of CloudHSM key stores: made and destroyed with their keys, and compared with them.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cloudtrail::Object;
 use crate::domain::kms::{Connection, CustomKeyStoreId, Key, KeyId, KeyPlace, KeyStoreBacking, Scope};
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
+use crate::gate::kms::witness::backing_keys_text;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::cluster::ClusterKey;
+
+/// How long a record of a deletion may wait for the names of key objects.
+const FIND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was found in the cluster of a key store.
 #[derive(Debug, Deserialize, Serialize)]
@@ -50,7 +55,7 @@ impl Kms {
         (scope, store): (&Scope, &CustomKeyStoreId),
         key_id: &KeyId,
         deadline: Instant,
-    ) -> Result<(), Refused> {
+    ) -> Result<ClusterKey, Refused> {
         let known = self.find_key_store(scope, store).await?;
         let known = known.ok_or_else(|| KeyStoreRefused::Missing { named: store.to_string() })?;
         let cluster = self.cluster_of(&known)?;
@@ -60,13 +65,13 @@ impl Kms {
             key.id = %key_id, key_store.id = %store, cluster.id = cluster.id(), backing_key.id = backing_key_id,
             backing_key.handle = key_handle, "made the key object of key {key_id}"
         );
-        Ok(())
+        Ok(made)
     }
 
     /// Destroys the key object of a key that is gone, if that is possible now: what stays is an orphan (AWS KMS
-    /// Developer Guide, Delete KMS keys from an AWS CloudHSM key store).
-    pub(super) async fn destroy_cluster_key(&self, key: &Key, deadline: Instant) {
-        let KeyPlace::CloudHsm { store } = &key.place else { return };
+    /// Developer Guide, Delete KMS keys from an AWS CloudHSM key store). Answers with what the record of it adds.
+    pub(super) async fn destroy_cluster_key(&self, key: &Key, deadline: Instant) -> Option<Vec<u8>> {
+        let KeyPlace::CloudHsm { store } = &key.place else { return None };
         let destroyed = self.try_destroy(&key.scope, store, (&key.id, deadline)).await;
         let made = destroyed.as_ref().ok().and_then(Option::as_ref);
         let deleted = DeletedBackingKey {
@@ -75,6 +80,14 @@ impl Kms {
             deletion_status: if destroyed.is_ok() { "SUCCESS" } else { "FAILURE" },
         };
         let status = serde_json::to_string(&[deleted]).unwrap_or_default();
+        let known = self.find_key_store(&key.scope, store).await.ok().flatten();
+        let mut additional = Vec::new();
+        let mut object = Object::begin(&mut additional);
+        object.text("customKeyStoreId", store.as_str());
+        object.text_if("clusterId", known.as_ref().and_then(|known| known.cluster_id()));
+        object.text("backingKeys", &backing_keys_text(made.map(std::slice::from_ref).unwrap_or_default()));
+        object.text("backingKeysDeletionStatus", &status);
+        object.end();
         match destroyed {
             Ok(_) => tracing::info!(
                 key.id = %key.id, key_store.id = %store, backing_keys_deletion_status = status,
@@ -85,6 +98,19 @@ impl Kms {
                 "the key object of key {} is left in its cluster; `holdfast cluster orphans` finds it", key.id
             ),
         }
+        Some(additional)
+    }
+
+    /// The key object of a key, if its cluster can be asked now: only a record needs it, which is not worth a wait.
+    pub(super) async fn find_cluster_key(&self, key: &Key) -> Option<ClusterKey> {
+        let deadline = self.clock.instant() + FIND_TIMEOUT;
+        let store = key.place.custom_key_store()?;
+        let known = self.find_key_store(&key.scope, store).await.ok()??;
+        if known.store.connection != Connection::Connected {
+            return None;
+        }
+        let keys = self.cluster_of(&known).ok()?.keys(deadline).await.ok()?;
+        keys.into_iter().find(|object| object.label == key.id.as_str())
     }
 
     async fn try_destroy(

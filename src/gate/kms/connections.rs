@@ -16,6 +16,7 @@ use crate::gate::kms::key_store_secrets::{ClusterPasswords, SecretOf};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::material::random;
 use crate::gate::kms::vpc_endpoint_service;
+use crate::gate::kms::witness::Announced;
 use crate::gate::kms::{Kms, Refused, RequestId};
 use crate::key_manager::HsmError;
 use crate::key_manager::cluster::{Cluster, ClusterError};
@@ -99,7 +100,7 @@ impl Kms {
         };
         next.revision += 1;
         let (state, is_connected) = (next.connection.state(), next.connection == Connection::Connected);
-        let written = to_the_end(self.changes().replace_key_store(next)).await;
+        let written = to_the_end(self.changes(Announced::when_asked_for()).replace_key_store(next)).await;
         if written.is_err() && is_connected {
             self.leave_cluster(&known.store).await;
         }
@@ -114,7 +115,7 @@ impl Kms {
         let mut next = known.store.clone();
         next.connection = Connection::Disconnected;
         next.revision += 1;
-        to_the_end(self.changes().replace_key_store(next)).await?;
+        to_the_end(self.changes(Announced::when_asked_for()).replace_key_store(next)).await?;
         self.key_stores.drop_client(id);
         tracing::info!(key_store.id = %id, state = "DISCONNECTED", "key store {id} is DISCONNECTED");
         Ok(())
@@ -178,7 +179,9 @@ impl Kms {
         let settled = self.seal_passwords(of, &ClusterPasswords::known(next.clone()), deadline).await?;
         store.set_password(self.seal_passwords(of, &unsettled, deadline).await?);
         store.revision += 1;
-        to_the_end(self.changes().replace_key_store(store.clone())).await.map_err(Refused::from)?;
+        to_the_end(self.changes(Announced::when_asked_for()).replace_key_store(store.clone()))
+            .await
+            .map_err(Refused::from)?;
         cluster.change_password(current, next, deadline).await.map_err(Failed::Cluster)?;
         store.set_password(settled);
         Ok(store)

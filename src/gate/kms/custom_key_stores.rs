@@ -96,7 +96,8 @@ impl CustomKeyStores<'_> {
         self.check_conflicts(&store).await?;
         self.check_quota().await?;
         self.check_backing(&store, credential.as_ref(), IsNew(true)).await?;
-        let stored = kms.store.create_custom_key_store(store, kms.quotas.custom_key_stores).await;
+        let changes = kms.changes(self.call.announce().await?);
+        let stored = changes.create_key_store(store, kms.quotas.custom_key_stores).await;
         stored.map_err(|error| explained(error, id.as_str()))?;
         Ok(id)
     }
@@ -130,7 +131,8 @@ impl CustomKeyStores<'_> {
             self.check_backing(&next, credential.as_ref(), IsNew(false)).await?;
         }
         next.revision += 1;
-        let changed = to_the_end(self.call.kms.changes().replace_key_store(next)).await;
+        let changes = self.call.kms.changes(self.call.announce().await?);
+        let changed = to_the_end(changes.replace_key_store(next)).await;
         changed.map_err(|error| explained(error, id))
     }
 
@@ -156,7 +158,8 @@ impl CustomKeyStores<'_> {
         if *connection != Connection::Disconnected {
             return Err(KeyStoreRefused::InvalidState(connection.state()).into());
         }
-        let deletion = self.call.kms.changes().delete_key_store(scope.clone(), id.clone(), *revision);
+        let changes = self.call.kms.changes(self.call.announce().await?);
+        let deletion = changes.delete_key_store(scope.clone(), id.clone(), *revision);
         to_the_end(deletion).await.map_err(|error| explained(error, id.as_str()))
     }
 
@@ -173,7 +176,8 @@ impl CustomKeyStores<'_> {
         let mut next = known.store.clone();
         next.connection = to;
         next.revision += 1;
-        let changed = to_the_end(self.call.kms.changes().replace_key_store(next)).await;
+        let changes = self.call.kms.changes(self.call.announce().await?);
+        let changed = to_the_end(changes.replace_key_store(next)).await;
         changed.map_err(|error| explained(error, known.store.id.as_str()))?;
         self.call.kms.key_stores.transitions.notify_one();
         Ok(())
@@ -182,7 +186,9 @@ impl CustomKeyStores<'_> {
     async fn find(&self, id: &str) -> Result<Arc<KnownKeyStore>, Refused> {
         let missing = || Refused::KeyStore(KeyStoreRefused::Missing { named: id.to_owned() });
         let id = CustomKeyStoreId::parse(id).ok_or_else(missing)?;
-        self.call.kms.find_key_store(&self.scope, &id).await?.ok_or_else(missing)
+        let known = self.call.kms.find_key_store(&self.scope, &id).await?.ok_or_else(missing)?;
+        self.call.touched().note_key_store(&known);
+        Ok(known)
     }
 
     async fn check_quota(&self) -> Result<(), Refused> {

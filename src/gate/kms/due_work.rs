@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use crate::domain::kms::{Key, KeyId, KeyState, RotationType, Scope, UnixMillis};
+use crate::domain::kms::{Key, KeyId, KeyState, LifecycleEventKind, RotationType, Scope, UnixMillis};
 use crate::gate::kms::changes::to_the_end;
+use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::{Kms, Refused};
 use crate::store::{DueWork, StoreError};
 
@@ -80,10 +81,21 @@ impl Kms {
             return Ok(false);
         }
         let materials: Vec<_> = key.materials.iter().map(|material| material.id).collect();
-        to_the_end(self.changes().delete_key(key.clone())).await?;
+        let mut event = self.service_event(ServiceAct::DeleteKey, &key)?;
+        let changes = self.changes(event.announce().await?);
+        let told = self.lifecycle_event(LifecycleEventKind::Deletion, &key)?;
+        let deleted = to_the_end(changes.delete_key(key.clone(), told)).await.map_err(Refused::from);
+        self.note_lifecycle_event(LifecycleEventKind::Deletion, 0);
+        if deleted.is_err() {
+            event.end(&deleted);
+            return deleted.map(|()| false);
+        }
         materials.iter().for_each(|material| self.backing_keys.forget(material));
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
-        self.destroy_cluster_key(&key, deadline).await;
+        if let Some(additional) = self.destroy_cluster_key(&key, deadline).await {
+            event.add(additional);
+        }
+        event.end(&deleted);
         Ok(true)
     }
 
@@ -99,7 +111,10 @@ impl Kms {
             return Ok(false);
         }
         let next = self.rotated(&key, (RotationType::Automatic, now), deadline).await?;
-        self.replace(next).await?;
+        let event = self.service_event(ServiceAct::Rotate(RotationType::Automatic), &key)?;
+        let rotated = self.replace_rotated(next, event.announce().await?).await;
+        event.end(&rotated);
+        rotated?;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "rotated key {id}");
         Ok(true)
     }

@@ -2,27 +2,35 @@
 
 use std::borrow::Cow;
 
-use crate::authorizer::facts::global_context;
-use crate::domain::kms::{AliasName, ConditionKey, EncryptionContext, Key, Permission, TestedBy};
+use crate::authorizer::facts::{global_context, with_resource_account};
+use crate::domain::kms::{AccountId, AliasName, ConditionKey, EncryptionContext, Key, Permission, TestedBy};
 use crate::gate::kms::Use;
 use crate::identity::kms::Caller;
 use crate::policy::Context;
 
-pub use crate::authorizer::facts::{RequestFacts, VpcEndpoint};
+pub use crate::authorizer::facts::RequestFacts;
 
 /// The condition keys of a request for one permission: only those that the permissions reference has for it.
 pub(super) struct Conditions<'a> {
     permission: Permission,
+    caller: &'a Caller,
     context: Context<'a>,
 }
 
 impl<'a> Conditions<'a> {
     pub(super) fn new(permission: Permission, caller: &'a Caller, facts: &RequestFacts<'a>) -> Self {
-        let conditions = Self { permission, context: global_context(caller, facts) };
-        let is_for_resource = if caller.via.is_some() { "true" } else { "false" };
-        conditions
-            .with(ConditionKey::CallerAccount, caller.account.as_str())
-            .with(ConditionKey::GrantIsForAwsResource, is_for_resource)
+        let conditions = Self { permission, caller, context: global_context(caller, facts) };
+        let is_for_resource = text_of(caller.via.is_some());
+        let conditions = conditions.with(ConditionKey::GrantIsForAwsResource, is_for_resource);
+        // A service that calls by itself is of no account.
+        let conditions = match caller.service() {
+            None => conditions.with(ConditionKey::CallerAccount, caller.account.as_str()),
+            Some(_) => conditions,
+        };
+        match &caller.via {
+            Some(via) => conditions.with(ConditionKey::ViaService, via.service_in(&caller.region)),
+            None => conditions,
+        }
     }
 
     /// A value of a key, if requests for this permission can have it.
@@ -68,16 +76,25 @@ impl<'a> Conditions<'a> {
         self
     }
 
+    /// Whose the resource is.
+    pub(super) fn with_resource_of(mut self, account: &'a AccountId) -> Self {
+        self.context = with_resource_account(self.context, self.caller, account);
+        self
+    }
+
     /// What the key is. Of one that has more aliases than it may, policies see none (Resource quotas).
     pub(super) fn with_key(self, key: &'a Key, aliases_max: u64) -> Self {
         let mut conditions = self
+            .with_resource_of(&key.scope.account)
             .with(ConditionKey::CustomerMasterKeySpec, key.spec.as_str())
             .with(ConditionKey::CustomerMasterKeyUsage, key.usage.as_str())
             .with(ConditionKey::KeyOrigin, key.origin.as_str())
             .with(ConditionKey::KeySpec, key.spec.as_str())
             .with(ConditionKey::KeyUsage, key.usage.as_str())
-            .with(ConditionKey::MultiRegion, if key.multi_region { "true" } else { "false" });
-        conditions.context = conditions.context.with("aws:ResourceAccount", key.scope.account.as_str());
+            .with(ConditionKey::MultiRegion, text_of(key.multi_region));
+        if key.multi_region {
+            conditions = conditions.with(ConditionKey::MultiRegionKeyType, PRIMARY);
+        }
         for tag in &key.tags {
             conditions = conditions.with_member(ConditionKey::ResourceTag, &tag.key, tag.value.as_str());
         }
@@ -98,4 +115,11 @@ impl<'a> Conditions<'a> {
     pub(super) fn into_context(self) -> Context<'a> {
         self.context
     }
+}
+
+/// `kms:MultiRegionKeyType` of every multi-Region key: there are no replicas.
+const PRIMARY: &str = "PRIMARY";
+
+const fn text_of(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }

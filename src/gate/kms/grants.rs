@@ -36,8 +36,8 @@ impl OpenKey<'_> {
             operations: new.operations,
             constraints: new.constraints,
         };
-        let known = kms.grants.clone();
-        Ok(to_the_end(known.create(kms.store.clone(), grant, kms.quotas.grants_per_key)).await?)
+        let changes = kms.changes(self.call().announce().await?);
+        Ok(to_the_end(changes.create_grant(grant, kms.quotas.grants_per_key)).await?)
     }
 
     /// Fails as [`Self::create_grant`] would, and does nothing.
@@ -84,9 +84,9 @@ impl OpenKey<'_> {
     }
 
     pub async fn delete_grant(&self, id: &GrantId) -> Result<(), Refused> {
-        let kms = self.call().kms;
-        let name = (self.key().scope.clone(), self.key().id.clone());
-        Ok(to_the_end(kms.grants.clone().delete(kms.store.clone(), name, id.clone())).await?)
+        let changes = self.call().kms.changes(self.call().announce().await?);
+        let key = (self.key().scope.clone(), self.key().id.clone());
+        Ok(to_the_end(changes.delete_grant(key, id.clone())).await?)
     }
 
     /// Grants of this key, in the order of their ids.

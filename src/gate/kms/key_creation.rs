@@ -7,7 +7,7 @@ use crate::domain::kms::{
     Connection, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage,
     MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Origin, Tag, XksKeyId,
 };
-use crate::gate::kms::changes::to_the_end;
+use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::custom_key_stores::{HSMS_MIN, explained, require_hsms};
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
@@ -16,7 +16,7 @@ use crate::gate::kms::{Account, Refused};
 use crate::key_manager::cluster::Cluster;
 use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::xks_proxy::{ExternalKeyMetadata, Origin as RequestOrigin};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// What a key is made from.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ const EXTERNAL_KEY_USAGES: [&str; 2] = ["ENCRYPT", "DECRYPT"];
 impl Account<'_> {
     /// The key is there whole, or not at all. A crash can leave a key object in a cluster, where it can be found.
     pub async fn create_key(&self, new: NewKey) -> Result<Created, Refused> {
+        let made = self.make_key(new).await;
+        if made.is_err() {
+            self.call().touched().forget_made();
+        }
+        made
+    }
+
+    async fn make_key(&self, new: NewKey) -> Result<Created, Refused> {
         let kms = self.call().kms;
         let (now, deadline) = (self.call().now(), self.call().deadline());
         let place = new.place.clone();
@@ -52,9 +60,12 @@ impl Account<'_> {
             None => None,
         };
         let mut key = self.unmade(new)?;
+        self.call().touched().note_made(&key);
+        let announced = self.call().announce().await?;
         match (&place, key.origin) {
             (KeyPlace::CloudHsm { store }, _) => {
-                kms.create_cluster_key((self.scope(), store), &key.id, deadline).await?;
+                let made = kms.create_cluster_key((self.scope(), store), &key.id, deadline).await?;
+                self.call().touched().note_backing_key(made);
                 key.materials.push(Material {
                     id: MaterialId::new(random::<MATERIAL_ID_BYTES>()?),
                     created: now,
@@ -72,7 +83,7 @@ impl Account<'_> {
         let cluster = known.as_ref().filter(|_| matches!(place, KeyPlace::CloudHsm { .. }));
         let cluster = cluster.map(|known| kms.cluster_of(known)).transpose()?;
         let stored = to_the_end(store_or_destroy(
-            (Arc::clone(&kms.store), cluster),
+            (kms.changes(announced), cluster),
             (Arc::clone(&key), kms.quotas.keys),
             deadline,
         ));
@@ -156,7 +167,9 @@ impl Account<'_> {
         id: &CustomKeyStoreId,
     ) -> Result<Arc<KnownKeyStore>, Refused> {
         let known = self.call().kms.find_key_store(self.scope(), id).await?;
-        known.ok_or_else(|| KeyStoreRefused::Missing { named: id.to_string() }.into())
+        let known = known.ok_or_else(|| KeyStoreRefused::Missing { named: id.to_string() })?;
+        self.call().touched().note_key_store(&known);
+        Ok(known)
     }
 
     async fn check_external_key(&self, known: &KnownKeyStore, xks_key_id: &XksKeyId) -> Result<(), Refused> {
@@ -177,11 +190,11 @@ impl Account<'_> {
 
 /// Runs to its end: a key object that became no key is destroyed, if that is possible.
 async fn store_or_destroy(
-    (store, cluster): (Arc<dyn Store>, Option<Arc<dyn Cluster>>),
+    (changes, cluster): (Changes, Option<Arc<dyn Cluster>>),
     (key, keys_max): (Arc<Key>, u64),
     deadline: Instant,
 ) -> Result<(), StoreError> {
-    let stored = store.create_key(Arc::clone(&key), keys_max).await;
+    let stored = changes.create_key(Arc::clone(&key), keys_max).await;
     if let (Err(_), Some(cluster)) = (&stored, cluster)
         && let Err(error) = cluster.destroy_key(key.id.as_str(), deadline).await
     {

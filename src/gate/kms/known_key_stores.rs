@@ -80,6 +80,16 @@ pub(super) struct KnownKeyStore {
     proxy: OnceCell<Arc<dyn XksProxy>>,
 }
 
+impl KnownKeyStore {
+    /// Of a CloudHSM key store.
+    pub(super) fn cluster_id(&self) -> Option<&str> {
+        match &self.store.backing {
+            KeyStoreBacking::CloudHsm(backing) => Some(&backing.cluster_id),
+            KeyStoreBacking::External(_) => None,
+        }
+    }
+}
+
 impl KeyStores {
     pub(super) fn new(parts: KeyStoreParts, settings: KeyStoreSettings) -> Self {
         Self {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::kms::{
-    AliasName, Key, KeyId, KeySpec, MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Rotation,
-    RotationType, Scope, UnixMillis,
+    AliasName, Key, KeyId, KeySpec, LifecycleEventKind, MATERIAL_ID_BYTES, Material, MaterialId,
+    MaterialSource, Rotation, RotationType, Scope, UnixMillis,
 };
 use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::witness::Announced;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::HsmError;
 use crate::policy::PolicyDocument;
@@ -42,15 +43,31 @@ impl Kms {
     }
 
     /// Makes `key`, changed from the stored revision, the next one.
-    pub(super) async fn replace(&self, mut key: Key) -> Result<Arc<Key>, Refused> {
+    pub(super) async fn replace(&self, mut key: Key, announced: Announced) -> Result<Arc<Key>, Refused> {
         key.revision += 1;
         let key = Arc::new(key);
-        to_the_end(self.changes().replace_key(Arc::clone(&key))).await?;
+        to_the_end(self.changes(announced).replace_key(Arc::clone(&key))).await?;
         Ok(key)
     }
 
-    /// Every change of the store goes through this.
-    pub(super) fn changes(&self) -> Changes {
+    /// The same with a key that has new material, of which others are told.
+    pub(super) async fn replace_rotated(
+        &self,
+        mut key: Key,
+        announced: Announced,
+    ) -> Result<Arc<Key>, Refused> {
+        let Some(event) = self.lifecycle_event(LifecycleEventKind::Rotation, &key)? else {
+            return self.replace(key, announced).await;
+        };
+        key.revision += 1;
+        let key = Arc::new(key);
+        let forgotten = to_the_end(self.changes(announced).rotate_key(Arc::clone(&key), event)).await?;
+        self.note_lifecycle_event(LifecycleEventKind::Rotation, forgotten);
+        Ok(key)
+    }
+
+    /// Every change of the store goes through this, once the audit trail knows of it.
+    pub(super) fn changes(&self, _announced: Announced) -> Changes {
         Changes {
             store: Arc::clone(&self.store),
             cache: Arc::clone(&self.cache),

@@ -18,18 +18,22 @@ mod key_store_secrets;
 mod key_store_update;
 mod known_grants;
 mod known_key_stores;
+mod lifecycle;
 mod material;
 mod open_key;
 mod refused;
 mod retirement;
+mod service_event;
 mod usage_ledger;
 mod vpc_endpoint_service;
+mod witness;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
 use crate::gate::kms::key_cache::KeyCache;
@@ -37,6 +41,7 @@ use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
 use crate::gate::kms::usage_ledger::UsageLedger;
 use crate::key_manager::backing_key::BackingKeys;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 pub use account::Account;
@@ -45,7 +50,7 @@ pub use cluster_keys::{ClusterFindings, OrphanedKey};
 pub use connections::{KeyStoreName, Resumed};
 pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
-pub use facts::{RequestFacts, VpcEndpoint};
+pub use facts::RequestFacts;
 pub use grants::NewGrant;
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
@@ -54,6 +59,8 @@ pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
 pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
+pub use witness::{Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
+pub use witness::{backing_key_text, backing_keys_text};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +98,10 @@ pub struct Kms {
     usage: UsageLedger,
     quotas: ResourceQuotas,
     due_work_changed: Notify,
+    audit: Arc<dyn AuditLog>,
+    /// Absent: nobody is told of lifecycle events.
+    event_metrics: Option<Arc<Metrics>>,
+    lifecycle_event: Notify,
 }
 
 pub struct KmsParts {
@@ -100,6 +111,10 @@ pub struct KmsParts {
     pub key_store_settings: KeyStoreSettings,
     pub clock: Arc<dyn Clock>,
     pub quotas: ResourceQuotas,
+    /// Hears of every change before it is made.
+    pub audit: Arc<dyn AuditLog>,
+    /// Of lifecycle events, if anybody is told of them.
+    pub event_metrics: Option<Arc<Metrics>>,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
     /// Grants that are kept in memory.
@@ -108,7 +123,8 @@ pub struct KmsParts {
 
 impl Kms {
     pub fn new(parts: KmsParts) -> Self {
-        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, .. } = parts;
+        let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, audit, .. } =
+            parts;
         let (known_keys_max, known_grants_max) = (parts.known_keys_max, parts.known_grants_max);
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
@@ -121,6 +137,9 @@ impl Kms {
             usage: UsageLedger::default(),
             quotas,
             due_work_changed: Notify::new(),
+            audit,
+            event_metrics: parts.event_metrics,
+            lifecycle_event: Notify::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::gate::kms::cipher::Sealing;
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
+use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::usage_ledger::Used;
 use crate::gate::kms::{Call, Refused};
 use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
@@ -113,18 +114,51 @@ impl<'a> OpenKey<'a> {
         Ok(Decrypted { plaintext, material_id: self.told_material(material) })
     }
 
+    /// Fails as encryption would before the HSM is asked, and does nothing.
+    pub fn rehearse_encrypt(&self, context: &EncryptionContext) -> Result<(), Refused> {
+        self.sealing(context)?.aad().map(drop)
+    }
+
+    /// Fails as decryption would before the HSM is asked, and does nothing.
+    pub fn rehearse_decrypt(
+        &self,
+        ciphertext: &Ciphertext<'_>,
+        context: &EncryptionContext,
+    ) -> Result<(), Refused> {
+        let is_right = self.key().material(&ciphertext.header.material_id).is_some();
+        let is_possible = is_right && ciphertext.aad(context).is_some();
+        if is_possible { Ok(()) } else { Err(Refused::InvalidCiphertext) }
+    }
+
     /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
         change(&mut key);
-        self.call.kms.replace(key).await
+        self.call.kms.replace(key, self.call.announce().await?).await
     }
 
     /// Makes fresh key material, and with it the next revision of the key.
     pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
         let next =
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
-        self.call.kms.replace(next).await
+        let announced = self.call.announce().await?;
+        let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
+        let rotated = self.call.kms.replace_rotated(next, announced).await;
+        if rotated.is_ok() {
+            event.end(&rotated);
+        }
+        rotated
+    }
+
+    /// Has the record name the key object of a key in a cluster, if the cluster can be asked now.
+    pub async fn note_backing_key(&self) {
+        let is_known = !self.call.touched().things().backing_keys.is_empty();
+        if is_known || !matches!(self.key().place, KeyPlace::CloudHsm { .. }) {
+            return;
+        }
+        if let Some(found) = self.call.kms.find_cluster_key(self.key()).await {
+            self.call.touched().note_backing_key(found);
+        }
     }
 
     /// What it was used for last.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
@@ -50,6 +51,8 @@ pub enum Refused {
         refusal: StateRefusal,
     },
     Store(StoreError),
+    /// The audit trail does not take the record of a change, so nothing was changed.
+    Unkept(Unkept),
 }
 
 /// Who may not do what, and which policies say so: in the words of AWS.
@@ -65,10 +68,11 @@ pub struct Forbidden {
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { caller_arn, permission, resource, denial } = self;
-        write!(f, "User: {caller_arn} is not authorized to perform: kms:{permission}")?;
-        if let Some(resource) = resource {
-            write!(f, " on resource: {resource}")?;
-        }
+        let resource = resource.as_deref().unwrap_or("*");
+        write!(
+            f,
+            "User: {caller_arn} is not authorized to perform: kms:{permission} on resource: {resource}"
+        )?;
         let layer = denial.layer;
         if denial.explicit.is_some() {
             let article = if matches!(layer, Layer::Identity) { "an" } else { "a" };

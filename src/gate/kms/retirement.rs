@@ -18,10 +18,12 @@ impl<'a> Call<'a> {
         key_arn: &str,
         id: &GrantId,
     ) -> Result<Option<OpenKey<'a>>, Refused> {
+        self.touched().note_grant(id);
         let (scope, key_id, _) = self.resolve(key_arn, Accepts::KeysOnly).await?;
         let Some(key) = self.kms.find(&scope, &key_id).await? else {
             return Err(self.missing(ACTION, &scope, &key_id));
         };
+        self.touched().note_key(ACTION, &key);
         let is_own = scope.account == self.caller().account;
         match self.kms.store.grant(&scope, &key_id, id).await? {
             Some(grant) => self.check_retirement(&key, &grant)?,

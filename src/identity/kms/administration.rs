@@ -75,6 +75,21 @@ pub enum AdminRequest {
         of: Holder,
         name: String,
     },
+    /// The document, or the name of a managed policy.
+    PutBoundary {
+        of: Holder,
+        document: String,
+    },
+    DeleteBoundary {
+        of: Holder,
+    },
+    /// In place of the device that the user has, if it has one.
+    CreateMfaDevice {
+        user: Holder,
+    },
+    DeleteMfaDevice {
+        user: Holder,
+    },
     PutTrustPolicy {
         role: Holder,
         document: String,
@@ -104,6 +119,7 @@ pub enum AdminAnswer {
     Identity(Box<Shown>),
     AccessKeys(Vec<ShownAccessKey>),
     NewAccessKey(NewAccessKey),
+    NewMfaDevice(NewMfaDevice),
 }
 
 /// A user or role as it is shown.
@@ -117,6 +133,13 @@ pub struct Shown {
     pub tags: BTreeMap<String, String>,
     /// By name, as JSON text.
     pub policies: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub managed_policies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<String>,
+    /// The ARN of the device of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa_device: Option<String>,
     /// Of a role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_policy: Option<String>,
@@ -142,6 +165,16 @@ pub struct NewAccessKey {
     pub access_key_id: String,
     #[serde(serialize_with = "serialize_secret", deserialize_with = "deserialize_secret")]
     pub secret_access_key: SecretBytes,
+}
+
+/// The one time that the secret of a device is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMfaDevice {
+    /// Its ARN, which AWS STS takes as `SerialNumber`.
+    pub serial_number: String,
+    /// For an authenticator app: the secret is in it.
+    #[serde(serialize_with = "serialize_secret", deserialize_with = "deserialize_secret")]
+    pub otpauth_uri: SecretBytes,
 }
 
 /// Why it is not done.

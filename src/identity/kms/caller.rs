@@ -25,8 +25,8 @@ pub struct Caller {
     pub policies: Policies,
     /// The permissions boundary of the user or role: the most that its own policies can allow.
     pub boundary: Option<Arc<NamedPolicy>>,
-    /// The service control policies of its account: each must allow what anybody of the account does. Without any,
-    /// nothing is forbidden by them.
+    /// The service control policies of its account: one of them must allow what anybody of the account does, and none
+    /// may deny it. Without any, everything is allowed by them.
     pub account_policies: Policies,
     /// `aws:PrincipalTag/…`: of the user or role, and of the session.
     pub tags: Arc<[Tag]>,

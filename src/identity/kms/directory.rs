@@ -10,12 +10,14 @@ use proxy_api::sigv4::{Authorization, Refusal, Request};
 use crate::domain::kms::{AccountId, Region};
 use crate::identity::kms::caller::Caller;
 use crate::identity::kms::declared::Declared;
+use crate::identity::kms::mfa::{MfaGuard, MfaRefused};
 use crate::identity::kms::record::Records;
+use crate::identity::kms::service::{self, ServiceRefused, ServiceRequest};
 use crate::identity::kms::session_token::SessionKey;
 use crate::identity::kms::sessions::{
-    NewSession, SESSION_PREFIX, SessionCredentials, SessionError, Sessions,
+    NewSession, NewUserSession, SESSION_PREFIX, SessionCredentials, SessionError, Sessions,
 };
-use crate::identity::kms::table::{Fault, Role, Table};
+use crate::identity::kms::table::{Fault, Owner, Role, Table};
 
 /// Users, roles and access keys: declared in a file, or stored.
 #[derive(Default)]
@@ -23,6 +25,7 @@ pub struct Directory {
     origins: Mutex<Origins>,
     table: ArcSwap<Table>,
     sessions: Sessions,
+    mfa: MfaGuard,
 }
 
 #[derive(Default)]
@@ -42,6 +45,16 @@ pub enum Unauthenticated {
     Signature(Refusal),
     /// The Region of the scope is none, or not served.
     RegionUnknown,
+    /// The caller is a service, or says that it calls for somebody; and why it cannot.
+    Service(ServiceRefused),
+}
+
+/// Why a second factor is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MfaError {
+    Code(MfaRefused),
+    /// The caller has no such device.
+    DeviceUnknown,
 }
 
 /// What a request says about who signed it.
@@ -95,6 +108,7 @@ impl Directory {
                 let claim = check().map_err(Unauthenticated::Signature)?;
                 let verified = opened.signing_keys.verify(&opened.secret, scope, |key| claim.verify(key));
                 verified.map_err(Unauthenticated::Signature)?;
+                service::check_no_service(request.headers).map_err(Unauthenticated::Service)?;
                 self.sessions.keep(&opened, now_unix_seconds);
                 Ok(opened.identity.calls(region))
             }
@@ -106,7 +120,22 @@ impl Directory {
                 let claim = check().map_err(Unauthenticated::Signature)?;
                 let verified = key.signing_keys.verify(&key.secret, scope, |key| claim.verify(key));
                 verified.map_err(Unauthenticated::Signature)?;
-                Ok(key.identity.calls(region))
+                match &key.owner {
+                    Owner::Identity(identity) => {
+                        service::check_no_service(request.headers).map_err(Unauthenticated::Service)?;
+                        Ok(identity.calls(region))
+                    }
+                    Owner::Service(service) => {
+                        let head = ServiceRequest {
+                            headers: request.headers,
+                            signed_headers: authorization.signed_headers(),
+                            access_key_id,
+                            region,
+                            now_unix_seconds,
+                        };
+                        service.calls(&table, head).map_err(Unauthenticated::Service)
+                    }
+                }
             }
         }
     }
@@ -150,6 +179,40 @@ impl Directory {
         let table = self.table.load();
         let role = table.role(&AccountId::parse(account)?, name)?;
         (*role.arn == *arn).then(|| Arc::clone(role))
+    }
+
+    /// The root user, user, role or role session with this ARN, as it would call without having signed anything. A role
+    /// is given a session of this name.
+    pub fn caller(
+        &self,
+        arn: &str,
+        region: Region,
+        (session_name, now_unix_seconds): (&str, u64),
+    ) -> Option<Caller> {
+        let identity = service::named(&self.table.load(), arn, (session_name, now_unix_seconds))?;
+        Some(identity.calls(region))
+    }
+
+    /// Takes a code of the device that this caller has under this ARN, once. Only users have one, and only their
+    /// long-term keys come without.
+    pub fn take_mfa_code(
+        &self,
+        caller: &Caller,
+        (serial, code): (&str, &str),
+        now_unix_seconds: u64,
+    ) -> Result<(), MfaError> {
+        let user_name = caller.user_name().filter(|_| caller.temporary.is_none() && caller.via.is_none());
+        let table = self.table.load();
+        let user = user_name.and_then(|name| table.user(&caller.account, name));
+        let device =
+            user.and_then(|user| user.mfa_device.as_ref()).filter(|device| *device.serial == *serial);
+        let device = device.ok_or(MfaError::DeviceUnknown)?;
+        self.mfa.take(device, code, now_unix_seconds).map_err(MfaError::Code)
+    }
+
+    /// Makes a session of a user; it needs no permission.
+    pub fn make_user_session(&self, new: &NewUserSession<'_>) -> Result<SessionCredentials, SessionError> {
+        self.sessions.make_for_user(new)
     }
 
     /// Makes a session; who may have it is decided before.

@@ -10,13 +10,17 @@ use crate::config::credentials::{random_base32, random_base64};
 use crate::domain::kms::AccountId;
 use crate::identity::kms::administration::{
     AdminAnswer, AdminError, AdminRequest, Administered, Holder, HolderKind, IdentityAdmin, NewAccessKey,
+    NewMfaDevice,
 };
 use crate::identity::kms::directory::Directory;
-use crate::identity::kms::record::{AccessKeyRecord, Named, Records, RoleRecord, UserRecord};
+use crate::identity::kms::mfa;
+use crate::identity::kms::record::{
+    AccessKeyRecord, MfaDeviceRecord, Named, Records, RoleRecord, UserRecord,
+};
 use crate::identity::kms::rules;
 use crate::identity::kms::sessions::random_unique_id;
 use crate::identity::kms::shown;
-use crate::identity::kms::table::Table;
+use crate::identity::kms::table::{Table, mfa_serial};
 use crate::identity::kms::vault::Vault;
 use crate::key_manager::backing_key::BackingKeys;
 use crate::store::{IdentityKind, IdentityName, Store};
@@ -95,6 +99,15 @@ impl Registry {
             AdminRequest::DeletePolicy { of, name } => with_policy(&shown, &of, |policies| {
                 policies.remove(&name).map(|_| ()).ok_or(AdminError::Missing)
             })?,
+            AdminRequest::PutBoundary { of, document } => with_boundary(&shown, &of, Some(document))?,
+            AdminRequest::DeleteBoundary { of } => with_boundary(&shown, &of, None)?,
+            AdminRequest::CreateMfaDevice { user } => return self.create_mfa_device(&shown, &user).await,
+            AdminRequest::DeleteMfaDevice { user } => {
+                let named = named(&user)?;
+                let record = shown.stored_user(&named)?;
+                record.mfa_device.as_ref().ok_or(AdminError::Missing)?;
+                Change::User(named, Some(UserRecord { mfa_device: None, ..record.clone() }))
+            }
             AdminRequest::PutTrustPolicy { role, document } => {
                 let named = named(&role)?;
                 let record = RoleRecord { trust_policy: document, ..shown.stored_role(&named)?.clone() };
@@ -118,7 +131,10 @@ impl Registry {
             unique_id: random_unique_id("AIDA").ok_or(AdminError::Random)?,
             created_unix_seconds: self.vault.clock.unix_seconds(),
             policies: BTreeMap::new(),
+            managed_policies: Vec::new(),
+            permissions_boundary: None,
             tags,
+            mfa_device: None,
         })
     }
 
@@ -135,6 +151,8 @@ impl Registry {
             created_unix_seconds: self.vault.clock.unix_seconds(),
             trust_policy,
             policies: BTreeMap::new(),
+            managed_policies: Vec::new(),
+            permissions_boundary: None,
             tags,
             max_session_duration_seconds,
         })
@@ -166,6 +184,23 @@ impl Registry {
         };
         self.apply(shown.stored, Change::AccessKey(access_key_id.clone(), account, Some(record))).await?;
         Ok(AdminAnswer::NewAccessKey(NewAccessKey { access_key_id, secret_access_key }))
+    }
+
+    async fn create_mfa_device(
+        &self,
+        shown: &shown::Both<'_>,
+        user: &Holder,
+    ) -> Result<AdminAnswer, AdminError> {
+        let named = named(user)?;
+        let secret = mfa::random_secret().ok_or(AdminError::Random)?;
+        let device = NewMfaDevice {
+            serial_number: mfa_serial(&named.0, &named.1),
+            otpauth_uri: mfa::otpauth_uri(&named.0, &named.1, &secret),
+        };
+        let mfa_device = Some(MfaDeviceRecord { secret });
+        let record = UserRecord { mfa_device, ..shown.stored_user(&named)?.clone() };
+        self.apply(shown.stored, Change::User(named, Some(record))).await?;
+        Ok(AdminAnswer::NewMfaDevice(device))
     }
 
     /// What cannot be put in force is not stored.
@@ -257,6 +292,31 @@ fn with_policy(
             let mut record = shown.stored_user(&named)?.clone();
             change(&mut record.policies)?;
             Ok(Change::User(named, Some(record)))
+        }
+    }
+}
+
+fn with_boundary(
+    shown: &shown::Both<'_>,
+    of: &Holder,
+    permissions_boundary: Option<String>,
+) -> Result<Change, AdminError> {
+    let named = named(of)?;
+    let missing = |known: &Option<String>| known.is_none() && permissions_boundary.is_none();
+    match of.kind {
+        HolderKind::Role => {
+            let record = shown.stored_role(&named)?.clone();
+            if missing(&record.permissions_boundary) {
+                return Err(AdminError::Missing);
+            }
+            Ok(Change::Role(named, Some(RoleRecord { permissions_boundary, ..record })))
+        }
+        HolderKind::User => {
+            let record = shown.stored_user(&named)?.clone();
+            if missing(&record.permissions_boundary) {
+                return Err(AdminError::Missing);
+            }
+            Ok(Change::User(named, Some(UserRecord { permissions_boundary, ..record })))
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::domain::kms::AccountId;
-use crate::identity::kms::named_policy::{NamedPolicy, Policies};
+use crate::identity::kms::named_policy::NamedPolicy;
 use crate::policy::{Kind, PolicyDocument};
 
 const NAME_CHARS_MAX: usize = 64;
@@ -32,15 +33,22 @@ pub enum InvalidIdentity {
     AccessKeyId,
     Account,
     Duplicate(String),
+    ManagedPolicyUnknown(String),
     MaxSessionDuration,
+    /// The secret of a device for a second factor.
+    MfaSecret,
     Name,
+    Organization,
     Path,
     /// The name of an inline policy.
     PolicyName,
     /// An identity policy, by name, and why.
     Policy(String, String),
     SecretAccessKey,
+    ServiceActsForNobody,
+    ServiceName,
     Tags,
+    TooManyManagedPolicies,
     TooManyPolicies,
     TrustPolicy(String),
 }
@@ -53,17 +61,25 @@ impl fmt::Display for InvalidIdentity {
             ),
             Self::Account => f.write_str("an account id is twelve digits"),
             Self::Duplicate(what) => write!(f, "{what} is there twice"),
+            Self::ManagedPolicyUnknown(name) => write!(f, "there is no managed policy `{name}`"),
             Self::MaxSessionDuration => f.write_str("the maximum session duration is 3600 to 43200 seconds"),
+            Self::MfaSecret => f.write_str("the secret for a second factor is 16 to 128 characters of Base32"),
             Self::Name => f.write_str("a name is 1 to 64 characters of A-Z a-z 0-9 + = , . @ _ -"),
+            Self::Organization => f.write_str(
+                "`organization_id` looks like `o-a1b2c3d4e5`, and `organization_path` starts with it and a slash",
+            ),
             Self::Path => f.write_str("a path starts and ends with `/` and has at most 512 characters"),
             Self::PolicyName => {
                 f.write_str("the name of a policy is 1 to 128 characters of A-Z a-z 0-9 + = , . @ _ -")
             }
             Self::Policy(name, reason) => write!(f, "policy `{name}`: {reason}"),
             Self::SecretAccessKey => f.write_str("a secret access key is 16 to 128 visible ASCII characters"),
+            Self::ServiceActsForNobody => f.write_str("`acts_for` names one account at least"),
+            Self::ServiceName => f.write_str("the name of a service looks like `s3.amazonaws.com`"),
             Self::Tags => f.write_str(
                 "there are at most 50 tags, with keys of 1 to 128 and values of at most 256 characters",
             ),
+            Self::TooManyManagedPolicies => f.write_str("there are at most 20 managed policies"),
             Self::TooManyPolicies => write!(f, "there are at most {POLICIES_MAX} policies"),
             Self::TrustPolicy(reason) => write!(f, "the trust policy: {reason}"),
         }
@@ -76,6 +92,11 @@ impl std::error::Error for InvalidIdentity {}
 pub(super) fn is_word(text: &str, chars_max: usize) -> bool {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
     (1..=chars_max).contains(&text.len()) && text.bytes().all(is_legal)
+}
+
+/// AWS STS, `roleSessionNameType`.
+pub(super) fn check_session_name(name: &str) -> Option<()> {
+    (name.len() >= 2 && is_word(name, NAME_CHARS_MAX)).then_some(())
 }
 
 pub(super) fn check_account(text: &str) -> Result<AccountId, InvalidIdentity> {
@@ -124,9 +145,34 @@ pub(super) fn check_max_session(seconds: u32) -> Result<(), InvalidIdentity> {
     MAX_SESSION_SECONDS.contains(&seconds).then_some(()).ok_or(InvalidIdentity::MaxSessionDuration)
 }
 
+/// `s3.amazonaws.com`: a host name of two labels or more.
+pub(super) fn check_service_name(name: &str) -> Result<(), InvalidIdentity> {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let is_valid = name.len() <= POLICY_NAME_CHARS_MAX && name.contains('.') && name.split('.').all(is_label);
+    is_valid.then_some(()).ok_or(InvalidIdentity::ServiceName)
+}
+
+/// The id of an organization, and the path of an account in it.
+pub(super) fn check_organization(id: &str, path: Option<&str>) -> Result<(), InvalidIdentity> {
+    let is_plain =
+        |text: &str| text.len() <= PATH_CHARS_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_in = |path: &str| path.strip_prefix(id).is_some_and(|rest| rest.starts_with('/'));
+    let is_valid =
+        id.starts_with("o-") && is_plain(id) && path.is_none_or(|path| is_plain(path) && is_in(path));
+    is_valid.then_some(()).ok_or(InvalidIdentity::Organization)
+}
+
 /// A policy that says what its owner may do: it names resources and no principals.
 pub(super) fn identity_policy(text: &str) -> Result<PolicyDocument, String> {
     Kind::Identity.read(text)
+}
+
+/// A policy that says whose calls may pass a VPC endpoint: it names principals and resources.
+pub(super) fn endpoint_policy(text: &str) -> Result<PolicyDocument, String> {
+    Kind::Endpoint.read(text)
 }
 
 /// A policy that says who may assume a role: it names principals and no resources.
@@ -134,7 +180,9 @@ pub(super) fn trust_policy(text: &str) -> Result<PolicyDocument, InvalidIdentity
     Kind::Trust.read(text).map_err(InvalidIdentity::TrustPolicy)
 }
 
-pub(super) fn identity_policies(texts: &BTreeMap<String, String>) -> Result<Policies, InvalidIdentity> {
+pub(super) fn identity_policies(
+    texts: &BTreeMap<String, String>,
+) -> Result<Vec<Arc<NamedPolicy>>, InvalidIdentity> {
     if texts.len() > POLICIES_MAX {
         return Err(InvalidIdentity::TooManyPolicies);
     }

@@ -14,7 +14,7 @@ use crate::secret::SecretBytes;
 
 pub(super) const SESSION_KEY_BYTES: usize = 32;
 /// The first byte of a token: how the rest is to be read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Longer than any token that is made; what is longer is not decoded.
 const TOKEN_CHARS_MAX: usize = 16 * 1024;
 /// Room for the usual token, so that the buffer with the secret grows seldom.
@@ -28,9 +28,7 @@ pub struct SessionKey(RandomizedNonceKey);
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenContent {
     pub(super) account: String,
-    pub(super) role: String,
-    pub(super) role_unique_id: String,
-    pub(super) session_name: String,
+    pub(super) of: TokenHolder,
     pub(super) issued_unix_seconds: u64,
     pub(super) expires_unix_seconds: u64,
     #[serde(serialize_with = "serialize_secret", deserialize_with = "deserialize_secret")]
@@ -42,6 +40,20 @@ pub(super) struct TokenContent {
     pub(super) transitive: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source_identity: Option<String>,
+    /// Whether a second factor was shown when it was issued.
+    #[serde(default)]
+    pub(super) mfa: bool,
+}
+
+/// Whose session it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum TokenHolder {
+    Role { name: String, unique_id: String, session_name: String },
+    Root,
+    User { name: String, unique_id: String },
 }
 
 impl SessionKey {
@@ -95,7 +107,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
-    use super::{SessionKey, TokenContent};
+    use super::{SessionKey, TokenContent, TokenHolder};
     use crate::secret::SecretBytes;
 
     const ID: &str = "ASIAABCDEFGHIJKLMNOP";
@@ -107,15 +119,19 @@ mod tests {
     fn content() -> TokenContent {
         TokenContent {
             account: "111122223333".to_owned(),
-            role: "reader".to_owned(),
-            role_unique_id: "AROAABCDEFGHIJKLMNOPQ".to_owned(),
-            session_name: "s".to_owned(),
+            of: TokenHolder::Role {
+                name: "reader".to_owned(),
+                unique_id: "AROAABCDEFGHIJKLMNOPQ".to_owned(),
+                session_name: "s".to_owned(),
+            },
             issued_unix_seconds: 1,
             expires_unix_seconds: 2,
             secret_access_key: SecretBytes::new(b"secret".to_vec()),
             tags: [("team".to_owned(), "blue".to_owned())].into(),
             transitive: vec!["team".to_owned()],
             policy: None,
+            source_identity: None,
+            mfa: false,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Role sessions: made from a role, and found again by the token that their caller sends.
+//! Sessions of roles and users: made by AWS STS, and found again by the token that their caller sends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use subtle::ConstantTimeEq;
 
 use crate::config::credentials::{random_base32, random_base64};
 use crate::domain::kms::{AccountId, Tag};
-use crate::identity::kms::caller::{Identity, Principal, Session, TemporaryCredentials};
+use crate::identity::kms::accounts::Accounts;
+use crate::identity::kms::caller::{Caller, Identity, Principal, Session, TemporaryCredentials};
 use crate::identity::kms::directory::Unauthenticated;
 use crate::identity::kms::named_policy::{NamedPolicy, SESSION_POLICY};
-use crate::identity::kms::organization::Organizations;
 use crate::identity::kms::rules;
-use crate::identity::kms::session_token::{SessionKey, TokenContent};
+use crate::identity::kms::session_token::{SessionKey, TokenContent, TokenHolder};
 use crate::identity::kms::table::{Role, Table};
 use crate::identity::signing_keys::SigningKeys;
 use crate::policy::PolicyDocument;
@@ -41,6 +41,24 @@ pub struct NewSession<'a> {
     /// Keys of the tags that are inherited.
     pub transitive: Vec<String>,
     pub policy: Option<&'a str>,
+    pub source_identity: Option<&'a str>,
+    pub time: SessionTime,
+    /// Whether a second factor was shown.
+    pub mfa: bool,
+}
+
+/// What a session of a user is made from; who calls is a user or root user with a long-term key.
+#[derive(Debug)]
+pub struct NewUserSession<'a> {
+    pub caller: &'a Caller,
+    pub time: SessionTime,
+    /// Whether a second factor was shown.
+    pub mfa: bool,
+}
+
+/// From when a session is, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTime {
     pub now_unix_seconds: u64,
     pub duration_seconds: u32,
 }
@@ -71,7 +89,8 @@ pub enum SessionError {
 pub(super) struct Opened {
     token: String,
     expires_unix_seconds: u64,
-    role: Arc<Role>,
+    /// Those of the table that it was opened with: after a change it is opened anew.
+    accounts: Arc<Accounts>,
     pub(super) secret: SecretBytes,
     pub(super) signing_keys: SigningKeys,
     pub(super) identity: Identity,
@@ -89,9 +108,8 @@ impl Sessions {
         self.opened.write().clear();
     }
 
+    /// A session of a role.
     pub(super) fn make(&self, new: NewSession<'_>) -> Result<SessionCredentials, SessionError> {
-        let key = self.key.load();
-        let key = key.as_deref().ok_or(SessionError::NotReady)?;
         if let Some(policy) = new.policy {
             rules::identity_policy(policy).map_err(SessionError::Policy)?;
         }
@@ -101,31 +119,50 @@ impl Sessions {
         if packed > PACKED_BYTES_MAX {
             return Err(SessionError::TooLarge { percent: packed_percent });
         }
-        let random = random_base32(ACCESS_KEY_ID_RANDOM_CHARS).map_err(|_| SessionError::NotReady)?;
-        let access_key_id = format!("{SESSION_PREFIX}{random}");
         let content = TokenContent {
             account: new.role.account.to_string(),
-            role: new.role.name.to_string(),
-            role_unique_id: new.role.unique_id.to_string(),
-            session_name: new.name.to_owned(),
-            issued_unix_seconds: new.now_unix_seconds,
-            expires_unix_seconds: new.now_unix_seconds.saturating_add(u64::from(new.duration_seconds)),
-            secret_access_key: random_base64(SECRET_RANDOM_BYTES).map_err(|_| SessionError::NotReady)?,
+            of: TokenHolder::Role {
+                name: new.role.name.to_string(),
+                unique_id: new.role.unique_id.to_string(),
+                session_name: new.name.to_owned(),
+            },
             tags: new.tags,
             transitive: new.transitive,
             policy: new.policy.map(str::to_owned),
+            source_identity: new.source_identity.map(str::to_owned),
+            ..empty_content(new.time, new.mfa)?
         };
+        Ok(SessionCredentials { packed_percent, ..self.seal(content)? })
+    }
+
+    /// A session of a user, or of a root user.
+    pub(super) fn make_for_user(&self, new: &NewUserSession<'_>) -> Result<SessionCredentials, SessionError> {
+        let of = match new.caller.user_name() {
+            Some(name) => {
+                TokenHolder::User { name: name.to_owned(), unique_id: new.caller.user_id.to_string() }
+            }
+            None => TokenHolder::Root,
+        };
+        let account = new.caller.account.to_string();
+        self.seal(TokenContent { account, of, ..empty_content(new.time, new.mfa)? })
+    }
+
+    fn seal(&self, content: TokenContent) -> Result<SessionCredentials, SessionError> {
+        let key = self.key.load();
+        let key = key.as_deref().ok_or(SessionError::NotReady)?;
+        let random = random_base32(ACCESS_KEY_ID_RANDOM_CHARS).map_err(|_| SessionError::NotReady)?;
+        let access_key_id = format!("{SESSION_PREFIX}{random}");
         let token = key.seal(&access_key_id, &content).ok_or(SessionError::NotReady)?;
         Ok(SessionCredentials {
             access_key_id,
             secret_access_key: content.secret_access_key,
             token,
             expires_unix_seconds: content.expires_unix_seconds,
-            packed_percent,
+            packed_percent: 0,
         })
     }
 
-    /// The session of a token. Its role must still be there, and be the one that was assumed.
+    /// The session of a token. Its role or user must still be there, and be the one that it was made for.
     pub(super) fn open(
         &self,
         table: &Table,
@@ -171,8 +208,7 @@ impl Sessions {
 
     fn known(&self, table: &Table, access_key_id: &str, token: &str) -> Option<Arc<Opened>> {
         let opened = self.opened.read().get(access_key_id).map(Arc::clone)?;
-        let role = table.role(&opened.role.account, &opened.role.name)?;
-        let is_current = Arc::ptr_eq(role, &opened.role);
+        let is_current = Arc::ptr_eq(table.accounts(), &opened.accounts);
         let is_same = bool::from(opened.token.as_bytes().ct_eq(token.as_bytes()));
         (is_current && is_same).then_some(opened)
     }
@@ -181,51 +217,100 @@ impl Sessions {
 impl Opened {
     fn new(table: &Table, (access_key_id, token): (&str, &str), content: TokenContent) -> Option<Self> {
         let account = AccountId::parse(&content.account)?;
-        let role = table.role(&account, &content.role)?;
-        if *role.unique_id != *content.role_unique_id {
-            return None;
-        }
-        let name = content.session_name;
-        let policy = match &content.policy {
-            Some(text) => Some(NamedPolicy::new(SESSION_POLICY, PolicyDocument::parse(text).ok()?)),
-            None => None,
+        let mut identity = match &content.of {
+            TokenHolder::Role { name, unique_id, session_name } => {
+                let role = table.role(&account, name).filter(|role| *role.unique_id == **unique_id)?;
+                let session = assumed(role, session_name, &content)?;
+                Identity {
+                    tags: with_role_tags(content.tags, &role.tags),
+                    ..session_identity(table, role, session)
+                }
+            }
+            TokenHolder::Root => table.root("", account),
+            TokenHolder::User { name, unique_id } => {
+                let user = table.user(&account, name).filter(|user| *user.unique_id == **unique_id)?;
+                table.identity_of(user, "")
+            }
         };
-        let transitive = content.transitive.iter();
-        let transitive_tags = transitive
-            .filter_map(|key| Some(Tag { key: key.clone(), value: content.tags.get(key)?.clone() }))
-            .collect();
-        let session = Session {
-            role_arn: Arc::clone(&role.arn),
-            role_name: Arc::clone(&role.name),
-            policies: policy.into_iter().collect(),
-            transitive_tags,
-            name,
-        };
-        let identity = Identity {
-            access_key_id: Arc::from(access_key_id),
-            arn: Arc::from(session_arn(&account, &role.name, &session.name)),
-            user_id: Arc::from(format!("{}:{}", role.unique_id, session.name)),
-            policies: Arc::clone(&role.policies),
-            boundary: None,
-            account_policies: Arc::from([]),
-            tags: with_role_tags(content.tags, &role.tags),
-            temporary: Some(Arc::new(TemporaryCredentials {
-                issued_unix_seconds: content.issued_unix_seconds,
-                ..TemporaryCredentials::default()
-            })),
-            organizations: Organizations::default(),
-            principal: Principal::Session(Arc::new(session)),
-            account,
-        };
+        identity.access_key_id = Arc::from(access_key_id);
+        identity.temporary = Some(Arc::new(TemporaryCredentials {
+            issued_unix_seconds: content.issued_unix_seconds,
+            mfa_unix_seconds: content.mfa.then_some(content.issued_unix_seconds),
+            source_identity: content.source_identity.map(String::into_boxed_str),
+        }));
         Some(Self {
             token: token.to_owned(),
             expires_unix_seconds: content.expires_unix_seconds,
-            role: Arc::clone(role),
+            accounts: Arc::clone(table.accounts()),
             secret: content.secret_access_key,
             signing_keys: SigningKeys::default(),
             identity,
         })
     }
+}
+
+/// The session of a role that a token describes.
+fn assumed(role: &Role, name: &str, content: &TokenContent) -> Option<Session> {
+    let policy = match &content.policy {
+        Some(text) => Some(NamedPolicy::new(SESSION_POLICY, PolicyDocument::parse(text).ok()?)),
+        None => None,
+    };
+    let transitive = content.transitive.iter();
+    Some(Session {
+        role_arn: Arc::clone(&role.arn),
+        role_name: Arc::clone(&role.name),
+        name: name.to_owned(),
+        policies: policy.into_iter().collect(),
+        transitive_tags: transitive
+            .filter_map(|key| Some(Tag { key: key.clone(), value: content.tags.get(key)?.clone() }))
+            .collect(),
+    })
+}
+
+fn session_identity(table: &Table, role: &Role, session: Session) -> Identity {
+    Identity {
+        account: role.account.clone(),
+        access_key_id: Arc::from(""),
+        arn: Arc::from(session_arn(&role.account, &role.name, &session.name)),
+        user_id: Arc::from(format!("{}:{}", role.unique_id, session.name)),
+        policies: Arc::clone(&role.policies),
+        boundary: role.boundary.clone(),
+        account_policies: table.accounts().policies(&role.account),
+        tags: Arc::clone(&role.tags),
+        temporary: None,
+        organizations: table.accounts().organizations(),
+        principal: Principal::Session(Arc::new(session)),
+    }
+}
+
+/// A session of a role that nobody has the credentials of, as if it was made now.
+pub(super) fn role_session(table: &Table, role: &Role, (name, now_unix_seconds): (&str, u64)) -> Identity {
+    let session = Session {
+        role_arn: Arc::clone(&role.arn),
+        role_name: Arc::clone(&role.name),
+        name: name.to_owned(),
+        policies: Arc::from([]),
+        transitive_tags: Vec::new(),
+    };
+    let issued =
+        TemporaryCredentials { issued_unix_seconds: now_unix_seconds, ..TemporaryCredentials::default() };
+    Identity { temporary: Some(Arc::new(issued)), ..session_identity(table, role, session) }
+}
+
+/// A token of nobody yet.
+fn empty_content(time: SessionTime, mfa: bool) -> Result<TokenContent, SessionError> {
+    Ok(TokenContent {
+        account: String::new(),
+        of: TokenHolder::Root,
+        issued_unix_seconds: time.now_unix_seconds,
+        expires_unix_seconds: time.now_unix_seconds.saturating_add(u64::from(time.duration_seconds)),
+        secret_access_key: random_base64(SECRET_RANDOM_BYTES).map_err(|_| SessionError::NotReady)?,
+        tags: BTreeMap::new(),
+        transitive: Vec::new(),
+        policy: None,
+        source_identity: None,
+        mfa,
+    })
 }
 
 /// `arn:aws:sts::<account>:assumed-role/<role>/<session>`

@@ -4,6 +4,7 @@ use crate::domain::kms::AccountId;
 use crate::identity::kms::administration::{AdminError, HolderKind, Shown, ShownAccessKey};
 use crate::identity::kms::record::{AccessKeyRecord, Named, Records, RoleRecord, UserRecord};
 use crate::identity::kms::rules;
+use crate::identity::kms::table::mfa_serial;
 
 /// What is declared hides what is stored under the same name.
 pub(super) struct Both<'a> {
@@ -32,6 +33,9 @@ impl<'a> Both<'a> {
                     declared,
                     tags: record.tags.clone(),
                     policies: record.policies.clone(),
+                    managed_policies: record.managed_policies.clone(),
+                    permissions_boundary: record.permissions_boundary.clone(),
+                    mfa_device: None,
                     trust_policy: Some(record.trust_policy.clone()),
                     max_session_duration_seconds: Some(record.max_session_duration_seconds),
                 }
@@ -45,6 +49,9 @@ impl<'a> Both<'a> {
                     declared,
                     tags: record.tags.clone(),
                     policies: record.policies.clone(),
+                    managed_policies: record.managed_policies.clone(),
+                    permissions_boundary: record.permissions_boundary.clone(),
+                    mfa_device: record.mfa_device.as_ref().map(|_| mfa_serial(&named.0, &named.1)),
                     trust_policy: None,
                     max_session_duration_seconds: None,
                 }

@@ -13,11 +13,13 @@ use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::TAG_BYTES;
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::key_cache::UnwrappedKey;
+use crate::key_manager::pkcs11::signing_key;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
 use crate::key_manager::pkcs11::worker::Output;
 use crate::key_manager::pkcs11::wrapping::Wrapping;
+use crate::key_manager::signing_key::SignDigest;
 use crate::secret::SecretBytes;
 
 /// GenerateRandom gives as many; no data key is longer.
@@ -38,6 +40,8 @@ pub(super) enum BackingTask {
     Random(usize),
     Seal(Arc<ToSeal>),
     Unseal(Arc<Sealed>),
+    MakeSigningKey,
+    Sign(Arc<SignDigest>),
     /// Destroy what was discarded.
     Sweep,
 }
@@ -64,6 +68,8 @@ impl BackingTask {
             Self::Random(_) => Some("random"),
             Self::Seal(_) => Some("seal"),
             Self::Unseal(_) => Some("unseal"),
+            Self::MakeSigningKey => Some("make_signing_key"),
+            Self::Sign(_) => Some("sign"),
             Self::Sweep => None,
         }
     }
@@ -79,6 +85,8 @@ impl BackingTask {
             | Self::Random(_)
             | Self::Seal(_)
             | Self::Unseal(_)
+            | Self::MakeSigningKey
+            | Self::Sign(_)
             | Self::Sweep => None,
         }
     }
@@ -116,6 +124,10 @@ impl Bench<'_> {
             BackingTask::Random(bytes) => self.random(*bytes).map(Output::Random),
             BackingTask::Seal(request) => self.seal(request).map(Output::Sealed),
             BackingTask::Unseal(request) => self.unseal(request).map(Output::Decrypted),
+            BackingTask::MakeSigningKey => {
+                signing_key::make(self.token, self.ready, self.means).map(Output::SigningKey)
+            }
+            BackingTask::Sign(request) => signing_key::sign(request, self.ready).map(Output::Signature),
             BackingTask::Sweep => self.vault.sweep(self.means).map(|()| Output::Swept),
         }
     }

@@ -20,6 +20,7 @@ mod new_key;
 mod orders;
 mod root_key;
 mod searches;
+mod signing_key;
 mod thread_session;
 mod token;
 mod vault;

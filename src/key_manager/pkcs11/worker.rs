@@ -22,6 +22,7 @@ use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
+use crate::key_manager::signing_key::SigningKey;
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -52,6 +53,8 @@ pub(super) enum Output {
     Random(SecretBytes),
     RootKey(RootKeyId),
     Sealed(Vec<u8>),
+    Signature(Vec<u8>),
+    SigningKey(SigningKey),
     Swept,
 }
 
@@ -74,6 +77,8 @@ answers! {
     random: Random(SecretBytes);
     root_key: RootKey(RootKeyId);
     sealed: Sealed(Vec<u8>);
+    signature: Signature(Vec<u8>);
+    signing_key: SigningKey(SigningKey);
 }
 
 pub(super) struct Completed {

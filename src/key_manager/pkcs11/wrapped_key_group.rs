@@ -9,9 +9,10 @@ use crate::key_manager::backing_key::{
     BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
 };
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
-use crate::key_manager::pkcs11::failover::{self, refused};
+use crate::key_manager::pkcs11::failover::{self, Candidate, refused};
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
+use crate::key_manager::signing_key::{SignDigest, SigningKey, SigningKeys};
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
 
@@ -35,6 +36,14 @@ impl WrappedKeyGroup {
         candidates.sort_by_key(|(member, _)| !member.vault().is_open());
         let none = HsmError::Unavailable("the root key has not been opened".to_owned());
         failover::run(candidates, none, &*self.clock, deadline).await
+    }
+
+    /// Every member, the healthiest first.
+    fn candidates(&self, task: &BackingTask) -> Vec<Candidate<'_>> {
+        let mut candidates: Vec<_> =
+            self.members.iter().map(|member| (member, Task::Backing(task.clone()))).collect();
+        failover::sort(&mut candidates);
+        candidates
     }
 
     async fn create_root_key(&self, deadline: Instant) -> Done<Output> {
@@ -150,5 +159,25 @@ impl BackingKeys for WrappedKeyGroup {
 
     fn health(&self) -> Vec<MemberHealth> {
         self.members.iter().map(|member| member.health()).collect()
+    }
+}
+
+impl SigningKeys for WrappedKeyGroup {
+    /// In one HSM. Others sign with it once it was copied to them with the HSM maker's tool.
+    fn make_signing_key(&self, deadline: Instant) -> Answer<'_, SigningKey> {
+        Box::pin(async move {
+            let mut candidates = self.candidates(&BackingTask::MakeSigningKey);
+            candidates.truncate(1);
+            let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+            done.and_then(Output::signing_key)
+        })
+    }
+
+    fn sign(&self, request: SignDigest, deadline: Instant) -> Answer<'_, Vec<u8>> {
+        Box::pin(async move {
+            let candidates = self.candidates(&BackingTask::Sign(Arc::new(request)));
+            let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+            done.and_then(Output::signature)
+        })
     }
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 /// A JSON value. Numbers keep their spelling.
 #[derive(Debug)]
-pub(super) enum Value<'b> {
+pub(in crate::kms) enum Value<'b> {
     Array(Vec<Value<'b>>),
     Bool(bool),
     Null,
@@ -17,7 +17,7 @@ pub(super) enum Value<'b> {
 }
 
 /// A string: copied only where it was escaped.
-pub(super) enum Text<'b> {
+pub(in crate::kms) enum Text<'b> {
     Borrowed(&'b str),
     Unescaped(Zeroizing<String>),
 }

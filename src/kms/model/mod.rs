@@ -12,10 +12,11 @@ mod tests;
 use std::borrow::Cow;
 
 use crate::kms::error::Error;
-use crate::kms::model::json::Value;
 use crate::kms::model::shape::{BadLine, Shapes};
 use crate::kms::model::violation::Violations;
 use crate::kms::operation::OperationName;
+
+pub(in crate::kms) use crate::kms::model::json::{Text, Value};
 
 /// Every operation with its input.
 #[derive(Debug)]
@@ -77,6 +78,14 @@ impl<'b> Document<'b> {
             Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {
                 Err(Error::Serialization("Start of structure expected.".to_owned()))
             }
+        }
+    }
+
+    /// Every member, known or not, in the order of the request.
+    pub(in crate::kms) fn members(&self) -> &[(Text<'b>, Value<'b>)] {
+        match &self.root {
+            Value::Object(members) => members,
+            Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => &[],
         }
     }
 

@@ -45,10 +45,14 @@ impl<'b> Operation<'b> for CreateGrant {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let grantee = grant::principal(request.grantee_principal, request.grantee_service_principal)?;
+        let partition = call.caller().region.partition();
+        let grantee =
+            grant::principal(request.grantee_principal, request.grantee_service_principal, partition)?;
         let grantee = grantee.ok_or_else(|| Error::validation(NO_GRANTEE))?;
-        let retiring = grant::principal(request.retiring_principal, request.retiring_service_principal)?;
+        let retiring =
+            grant::principal(request.retiring_principal, request.retiring_service_principal, partition)?;
         let constraints = request.constraints.unwrap_or_default().into();
+        grant::check_principals(&grantee, retiring.as_ref(), &constraints)?;
         let conditions = grant::conditions(&request.operations, (&grantee, retiring.as_ref()), &constraints);
         let usage = Use {
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,

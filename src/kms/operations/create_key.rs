@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{AccountAction, CustomKeyStoreId, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId};
+use crate::domain::kms::{
+    AccountAction, ConditionKey, CustomKeyStoreId, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId,
+};
 use crate::gate::kms::{Call, Created, NewKey, Refused, Use};
 use crate::kms::error::Error;
 use crate::kms::key_policy;
@@ -55,12 +57,7 @@ impl<'b> Operation<'b> for CreateKey {
         let bypass = request.bypass_policy_lockout_safety_check;
         let tags = request.tags.unwrap_or_default();
         let mut conditions = tags::conditions(&tags);
-        conditions.extend([
-            ("kms:KeySpec".into(), spec.as_str().into()),
-            ("kms:KeyUsage".into(), usage.as_str().into()),
-            ("kms:KeyOrigin".into(), origin.as_str().into()),
-            ("kms:MultiRegion".into(), if multi_region { "true" } else { "false" }.into()),
-        ]);
+        conditions.extend(conditions_of_kind((spec, usage), origin, multi_region));
         conditions.extend(key_policy::bypass_condition(bypass));
         let wanted = Use { conditions: &conditions, ..Use::default() };
         let account = call.account(AccountAction::CreateKey, wanted)?;
@@ -71,7 +68,7 @@ impl<'b> Operation<'b> for CreateKey {
         account.supports(spec).map_err(Error::UnsupportedOperation)?;
         let policy: Arc<str> = match &request.policy {
             Some(policy) => {
-                key_policy::check(call, policy, bypass.unwrap_or_default())?;
+                key_policy::check(call, None, policy, bypass)?;
                 policy.as_ref().into()
             }
             None => key_policy::default_policy(account.scope()).into(),
@@ -145,6 +142,24 @@ impl Request<'_> {
             )),
         }
     }
+}
+
+/// What policies can ask of the key to come. The older names are honoured too.
+fn conditions_of_kind<'c>(
+    (spec, usage): (KeySpec, KeyUsage),
+    origin: Origin,
+    multi_region: bool,
+) -> impl Iterator<Item = (Cow<'c, str>, Cow<'c, str>)> {
+    let conditions = [
+        Some((ConditionKey::CustomerMasterKeySpec, spec.as_str())),
+        Some((ConditionKey::CustomerMasterKeyUsage, usage.as_str())),
+        Some((ConditionKey::KeyOrigin, origin.as_str())),
+        Some((ConditionKey::KeySpec, spec.as_str())),
+        Some((ConditionKey::KeyUsage, usage.as_str())),
+        Some((ConditionKey::MultiRegion, if multi_region { "true" } else { "false" })),
+        multi_region.then_some((ConditionKey::MultiRegionKeyType, "PRIMARY")),
+    ];
+    conditions.into_iter().flatten().map(|(key, value)| (key.as_str().into(), value.into()))
 }
 
 /// AWS KMS Developer Guide, Custom key stores: symmetric encryption keys of one Region.

@@ -50,6 +50,9 @@ pub(super) async fn generate(
     };
     let key = call.open(action, &request.key_id, usage).await?;
     let bytes = bytes(request.key_spec, request.number_of_bytes)?;
+    if request.dry_run == Some(true) {
+        key.rehearse_encrypt(&context)?;
+    }
     dry_run(request.dry_run)?;
     Ok((key.generate_data_key(bytes, &context).await?, key.arn().to_owned()))
 }

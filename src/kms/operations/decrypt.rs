@@ -67,6 +67,9 @@ impl<'b> Operation<'b> for Decrypt {
         let source =
             Source { blob: blob.expose(), key_id: request.key_id.as_deref(), algorithm, context: &context };
         let (key, ciphertext) = source.open(call, KeyAction::Decrypt, usage).await?;
+        if request.dry_run == Some(true) {
+            key.rehearse_decrypt(&ciphertext, &context)?;
+        }
         dry_run(request.dry_run)?;
         let decrypted = key.decrypt(&ciphertext, &context).await?;
         Ok(Response {

@@ -51,6 +51,9 @@ impl<'b> Operation<'b> for Encrypt {
         };
         let key = call.open(KeyAction::Encrypt, &request.key_id, usage).await?;
         algorithm.check(key.key(), &context)?;
+        if request.dry_run == Some(true) {
+            key.rehearse_encrypt(&context)?;
+        }
         dry_run(request.dry_run)?;
         let sealed = key.encrypt(request.plaintext.into_secret(), &context).await?;
         Ok(Response {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{GrantId, GrantPrincipal, KeyAction};
+use crate::domain::kms::{Grant, GrantId, GrantPrincipal, KeyAction};
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
 use crate::kms::grant::{self, GrantListEntry};
@@ -45,7 +45,9 @@ impl<'b> Operation<'b> for ListGrants {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let key = call.open(KeyAction::ListGrants, &request.key_id, Use::default()).await?;
-        let grantee = grant::principal(request.grantee_principal, request.grantee_service_principal)?;
+        let partition = call.caller().region.partition();
+        let grantee =
+            grant::principal(request.grantee_principal, request.grantee_service_principal, partition)?;
         let filter = grantee.as_ref().map(GrantPrincipal::as_str).unwrap_or_default();
         let page = Page::new(
             call,
@@ -54,7 +56,9 @@ impl<'b> Operation<'b> for ListGrants {
         );
         let after = page.after(|id| Some(GrantId(id.to_owned())))?;
         if let Some(id) = request.grant_id {
-            let grants = key.grant(&GrantId(id)).await?.iter().map(GrantListEntry::of).collect();
+            let is_wanted = |grant: &Grant| grantee.as_ref().is_none_or(|grantee| grant.grantee == *grantee);
+            let grant = key.grant(&GrantId(id)).await?.filter(is_wanted);
+            let grants = grant.iter().map(GrantListEntry::of).collect();
             return Ok(Response { grants, next_marker: None, truncated: false });
         }
         let grants = key.grants_page(grantee.as_ref(), after.as_ref(), page.fetch()).await?;

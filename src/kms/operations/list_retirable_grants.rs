@@ -41,9 +41,12 @@ impl<'b> Operation<'b> for ListRetirableGrants {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let principal = grant::principal(request.retiring_principal, request.retiring_service_principal)?;
+        let partition = call.caller().region.partition();
+        let principal =
+            grant::principal(request.retiring_principal, request.retiring_service_principal, partition)?;
         let principal = principal.ok_or_else(|| Error::validation(NO_RETIRING))?;
         let account = call.account(AccountAction::ListRetirableGrants, Use::default())?;
+        account.check_is_own(&principal)?;
         let page = Page::new(
             call,
             &["ListRetirableGrants", principal.as_str()],

@@ -37,7 +37,7 @@ impl<'b> Operation<'b> for PutKeyPolicy {
         if request.policy_name.is_some_and(|name| name != POLICY_NAME) {
             return Err(Error::UnsupportedOperation("Only default policy is supported".to_owned()));
         }
-        key_policy::check(call, &request.policy, bypass.unwrap_or_default())?;
+        key_policy::check(call, Some(&key), &request.policy, bypass)?;
         key.replace(|key| key.policy = request.policy.as_ref().into()).await?;
         Ok(())
     }

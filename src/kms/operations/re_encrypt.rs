@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{EncryptionContext, KeyAction};
+use crate::domain::kms::{Ciphertext, ConditionKey, EncryptionContext, KeyAction};
 use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm::EncryptionAlgorithm;
@@ -58,10 +58,18 @@ impl<'b> Operation<'b> for ReEncrypt {
         let grant_tokens = grant::checked_tokens(request.grant_tokens.as_deref())?;
         let source_context = request.source_encryption_context.unwrap_or_default();
         let source_algorithm = request.source_encryption_algorithm.unwrap_or_default();
+        let source_key_id = request.source_key_id.as_deref();
+        let same_key = same_key_condition(
+            call,
+            source_key_id,
+            request.ciphertext_blob.as_ref(),
+            &request.destination_key_id,
+        )
+        .await;
         let source_usage = Use {
             encryption_context: Some(&source_context),
             grant_tokens,
-            conditions: &[source_algorithm.condition()],
+            conditions: &[source_algorithm.condition(), same_key.clone()],
             ..Use::default()
         };
         let context = request.destination_encryption_context.unwrap_or_default();
@@ -69,12 +77,11 @@ impl<'b> Operation<'b> for ReEncrypt {
         let usage = Use {
             encryption_context: Some(&context),
             grant_tokens,
-            conditions: &[algorithm.condition()],
+            conditions: &[algorithm.condition(), same_key],
             ..Use::default()
         };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
         let Some(blob) = modifiers.require_ciphertext(request.ciphertext_blob)? else {
-            let source_key_id = request.source_key_id.as_deref();
             let rehearsed =
                 source::rehearse(call, KeyAction::ReEncryptFrom, source_key_id, source_usage).await;
             if rehearsed == Error::DryRun {
@@ -85,13 +92,17 @@ impl<'b> Operation<'b> for ReEncrypt {
         let blob = blob.into_secret();
         let source = Source {
             blob: blob.expose(),
-            key_id: request.source_key_id.as_deref(),
+            key_id: source_key_id,
             algorithm: source_algorithm,
             context: &source_context,
         };
         let (source_key, ciphertext) = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
         let key = call.open(KeyAction::ReEncryptTo, &request.destination_key_id, usage).await?;
         algorithm.check(key.key(), &context)?;
+        if request.dry_run == Some(true) {
+            source_key.rehearse_decrypt(&ciphertext, &source_context)?;
+            key.rehearse_encrypt(&context)?;
+        }
         dry_run(request.dry_run)?;
         let decrypted = source_key.decrypt(&ciphertext, &source_context).await?;
         let sealed = key.encrypt(decrypted.plaintext, &context).await?;
@@ -105,4 +116,22 @@ impl<'b> Operation<'b> for ReEncrypt {
             destination_key_material_id: sealed.material_id.map(|id| id.to_string()),
         })
     }
+}
+
+/// `kms:ReEncryptOnSameKey`: whether the key that made the ciphertext is the one that is to encrypt.
+async fn same_key_condition(
+    call: &Call<'_>,
+    source_key_id: Option<&str>,
+    blob: Option<&SecretBlob>,
+    destination_key_id: &str,
+) -> (Cow<'static, str>, Cow<'static, str>) {
+    let source = match source_key_id {
+        Some(reference) => call.key_named(reference).await,
+        None => blob.and_then(|blob| {
+            let header = Ciphertext::parse(blob.expose())?.header;
+            Some((header.scope, header.key_id))
+        }),
+    };
+    let is_same = source.is_some() && source == call.key_named(destination_key_id).await;
+    (ConditionKey::ReEncryptOnSameKey.as_str().into(), if is_same { "true" } else { "false" }.into())
 }

@@ -45,6 +45,7 @@ impl<'b> Operation<'b> for ScheduleKeyDeletion {
         if !WINDOW_DAYS.contains(&window_days) {
             return Err(Error::validation("PendingWindowInDays must be between 7 and 30 (inclusive)."));
         }
+        key.note_backing_key().await;
         let deletion = Deletion { due: call.now().plus_days(window_days), window_days };
         let next = key
             .replace(|key| {

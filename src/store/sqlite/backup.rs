@@ -117,6 +117,16 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
     })
 }
 
+/// A setting of the database in a folder, also while a daemon uses it. Nothing if there is no database.
+pub fn read_setting(folder: &Path, name: Setting) -> Result<Option<Vec<u8>>, BackupError> {
+    let database = files::database(folder).map_err(|error| BackupError::Io(folder.to_owned(), error))?;
+    if !database.exists() {
+        return Ok(None);
+    }
+    let sql = |error| BackupError::Schema(database.clone(), SchemaError::Sql(error));
+    identities::setting(&open(&database)?, name).map_err(sql)
+}
+
 /// Makes a backup file the database of a folder that has none.
 pub fn restore(from: &Path, to_folder: &Path) -> Result<BackupFacts, BackupError> {
     let io = |error| BackupError::Io(to_folder.to_owned(), error);

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::domain::kms::{Grant, GrantId, GrantPrincipal, KeyId, Scope};
 use crate::store::StoreError;
 use crate::store::sqlite::fault::{Fault, already_exists};
-use crate::store::sqlite::grant_row::{GrantColumns, principal_text, read};
+use crate::store::sqlite::grant_row::{self, GrantColumns, principal_text, read};
 use crate::store::sqlite::statements::statements;
 use crate::store::sqlite::{keys, numbers, scopes};
 
@@ -33,10 +33,11 @@ statements! {
         WHERE s.account = ?1 AND s.region = ?2 AND k.id = ?3 AND g.id > ?4 AND g.grantee = ?6
         ORDER BY g.id LIMIT ?5";
     PAGE_OF_RETIRING = "SELECT g.id, g.name, g.created, g.issuing_account, g.grantee, g.retiring, g.operations,
-            g.constraints, k.id AS key_id
-        FROM scope AS s JOIN key_grant AS g INDEXED BY key_grant_by_retiring ON g.scope_id = s.scope_id
-            JOIN kms_key AS k ON k.key_no = g.key_no
-        WHERE s.account = ?1 AND s.region = ?2 AND g.retiring = ?3 AND g.id > ?4 ORDER BY g.id LIMIT ?5";
+            g.constraints, k.id AS key_id, s.account, s.region
+        FROM key_grant AS g INDEXED BY key_grant_by_retiring_principal
+            CROSS JOIN scope AS s ON s.scope_id = g.scope_id CROSS JOIN kms_key AS k ON k.key_no = g.key_no
+        WHERE g.retiring = ?3 AND g.id > ?4 AND s.region = ?2 AND (?1 IS NULL OR s.account = ?1)
+        ORDER BY g.id LIMIT ?5";
 }
 
 /// A page of grants, owned: it goes to another thread.
@@ -128,7 +129,13 @@ pub(super) fn page(connection: &Connection, page: &Page) -> Result<Vec<Grant>, F
             connection.prepare_cached(PAGE_OF_KEY)?.query_and_then(bounds, read)?.collect()
         }
         PageOf::Retiring(retiring) => {
+            // Services are in no account, and are told of one at a time.
+            let account = match retiring {
+                GrantPrincipal::Principal(_) => None,
+                GrantPrincipal::Service(_) => Some(account),
+            };
             let bounds = params![account, region, principal_text(retiring), after, limit];
+            let read = |row: &Row<'_>| grant_row::read(row, &scopes::read(row)?);
             connection.prepare_cached(PAGE_OF_RETIRING)?.query_and_then(bounds, read)?.collect()
         }
     }

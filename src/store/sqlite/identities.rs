@@ -14,6 +14,7 @@ statements! {
         ON CONFLICT (account, kind, name) DO UPDATE SET sealed = excluded.sealed";
     DELETE = "DELETE FROM identity WHERE account = ?1 AND kind = ?2 AND name = ?3";
     GET_SETTING = "SELECT value FROM setting WHERE name = ?1";
+    SET = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     SET_ONCE = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
 }
 
@@ -49,6 +50,11 @@ pub(super) fn delete(connection: &Connection, name: &IdentityName) -> Result<(),
 pub(super) fn setting(connection: &Connection, name: Setting) -> rusqlite::Result<Option<Vec<u8>>> {
     let mut get = connection.prepare_cached(GET_SETTING)?;
     get.query_row(params![name.as_str()], |row| row.get("value")).optional()
+}
+
+pub(super) fn set(connection: &Connection, name: Setting, value: &[u8]) -> Result<(), Fault> {
+    connection.prepare_cached(SET)?.execute(params![name.as_str(), value])?;
+    Ok(())
 }
 
 pub(super) fn set_once(connection: &Connection, name: Setting, value: &[u8]) -> Result<Vec<u8>, Fault> {

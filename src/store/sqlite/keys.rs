@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::store::sqlite::fault::{Fault, already_exists};
 use crate::store::sqlite::key_row::{KeyColumns, read_key, read_key_id};
 use crate::store::sqlite::statements::statements;
-use crate::store::sqlite::{aliases, custom_key_stores, materials, numbers, scopes};
+use crate::store::sqlite::{aliases, custom_key_stores, lifecycle_events, materials, numbers, scopes};
 
 statements! {
     FIND = "SELECT k.key_no, k.revision FROM scope AS s JOIN kms_key AS k ON k.scope_id = s.scope_id
@@ -115,6 +115,7 @@ pub(super) fn page(
 
 pub(super) fn clear(connection: &Connection) -> Result<(), Fault> {
     connection.prepare_cached(CLEAR)?.execute([])?;
+    lifecycle_events::clear(connection)?;
     custom_key_stores::clear(connection)?;
     scopes::clear(connection)
 }

@@ -14,6 +14,7 @@ mod identities;
 mod job;
 mod key_row;
 mod keys;
+mod lifecycle_events;
 mod materials;
 mod numbers;
 mod open_error;
@@ -44,7 +45,7 @@ use crate::store::sqlite::job::Workers;
 use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::{StoreError, Stored};
 
-pub use backup::{BackupError, BackupFacts, inspect, restore};
+pub use backup::{BackupError, BackupFacts, inspect, read_setting, restore};
 pub use open_error::OpenError;
 pub use schema::{SchemaError, Version};
 

@@ -8,8 +8,12 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 const APPLICATION_ID: i32 = 0x4846_7374;
 
 /// Each is applied once, in this order, in a transaction of its own. None of them is ever changed.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_keys.sql"), include_str!("migrations/0002_custom_key_stores.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_keys.sql"),
+    include_str!("migrations/0002_custom_key_stores.sql"),
+    include_str!("migrations/0003_retirable_grants.sql"),
+    include_str!("migrations/0004_lifecycle_events.sql"),
+];
 
 /// How many migrations a database has had.
 pub type Version = u32;

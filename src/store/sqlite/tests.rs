@@ -62,6 +62,7 @@ fn no_statement_goes_through_a_whole_table_or_sorts() {
         grants::ALL,
         identities::ALL,
         keys::ALL,
+        lifecycle_events::ALL,
         materials::ALL,
         scopes::ALL,
         usage::ALL,

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, Scope, UnixMillis,
-    XksKeyId,
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, LifecycleEvent, Scope,
+    UnixMillis, XksKeyId,
 };
 use crate::store::sqlite::grants::{Page, PageOf};
-use crate::store::sqlite::{SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, usage};
+use crate::store::sqlite::{
+    SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, lifecycle_events, usage,
+};
 use crate::store::{
-    DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, LastUsage, Setting, Store, Stored,
+    DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, LastUsage, Outbox, Setting, Store, Stored,
     UsageRecord,
 };
 
@@ -31,6 +33,35 @@ impl Store for SqliteStore {
     fn delete_key<'a>(&'a self, scope: &'a Scope, id: &'a KeyId, revision: u64) -> Stored<'a, ()> {
         let (scope, id) = (scope.clone(), id.clone());
         self.write(move |connection| keys::delete(connection, &scope, &id, revision))
+    }
+
+    fn replace_key_with_event(&self, key: Arc<Key>, event: LifecycleEvent) -> Stored<'_, u64> {
+        self.write(move |connection| {
+            keys::replace(connection, &key)?;
+            lifecycle_events::add(connection, &event)
+        })
+    }
+
+    fn delete_key_with_event<'a>(
+        &'a self,
+        scope: &'a Scope,
+        id: &'a KeyId,
+        revision: u64,
+        event: LifecycleEvent,
+    ) -> Stored<'a, ()> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.write(move |connection| {
+            keys::delete(connection, &scope, &id, revision)?;
+            lifecycle_events::add(connection, &event).map(drop)
+        })
+    }
+
+    fn lifecycle_events(&self, limit: usize) -> Stored<'_, Outbox> {
+        self.read(move |connection| lifecycle_events::first(connection, limit))
+    }
+
+    fn remove_lifecycle_event(&self, number: u64) -> Stored<'_, ()> {
+        self.write(move |connection| lifecycle_events::remove(connection, number))
     }
 
     fn keys_page<'a>(
@@ -195,6 +226,10 @@ impl Store for SqliteStore {
 
     fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>> {
         self.write(move |connection| identities::set_once(connection, name, &value))
+    }
+
+    fn set(&self, name: Setting, value: Vec<u8>) -> Stored<'_, ()> {
+        self.write(move |connection| identities::set(connection, name, &value))
     }
 
     fn back_up<'a>(&'a self, to: &'a Path) -> Stored<'a, ()> {

@@ -89,20 +89,31 @@ pub async fn grants_are_paged_by_key_by_grantee_and_by_who_may_retire(store: Any
     }
     let far = Grant { scope: elsewhere, retiring: Some(principal("carol")), ..grant(99, 0) };
     store.create_grant(far, 100).await.unwrap();
-    let service = GrantPrincipal::Service("arn:aws:iam::123456789012:user/carol".to_owned());
+    let foreign = scope_of("210987654321", "eu-central-1");
+    store.create_key(Arc::new(Key { scope: foreign.clone(), ..key(0) }), 10).await.unwrap();
+    for retiring in [principal("carol"), GrantPrincipal::Service("s3.amazonaws.com".to_owned())] {
+        let number = if matches!(retiring, GrantPrincipal::Service(_)) { 98 } else { 97 };
+        let grant = Grant { scope: foreign.clone(), retiring: Some(retiring), ..grant(number, 0) };
+        store.create_grant(grant.clone(), 100).await.unwrap();
+        all.push(grant);
+    }
+    let service = GrantPrincipal::Service("s3.amazonaws.com".to_owned());
     let (alice, carol) = (principal("alice"), principal("carol"));
     let expected = |wanted: &dyn Fn(&Grant) -> bool| -> Vec<Grant> {
         all.iter().filter(|grant| wanted(grant)).cloned().collect()
     };
     let (zero, two) = (key_id(0), key_id(2));
     let queries = [
-        (GrantFilter::OfKey { key_id: &zero, grantee: None }, expected(&|grant| grant.key_id == zero)),
+        (
+            GrantFilter::OfKey { key_id: &zero, grantee: None },
+            expected(&|grant| grant.key_id == zero && grant.scope == scope()),
+        ),
         (
             GrantFilter::OfKey { key_id: &zero, grantee: Some(&alice) },
-            expected(&|grant| grant.key_id == zero && grant.grantee == alice),
+            expected(&|grant| grant.key_id == zero && grant.scope == scope() && grant.grantee == alice),
         ),
         (GrantFilter::OfKey { key_id: &two, grantee: None }, Vec::new()),
-        (GrantFilter::RetirableBy(&carol), expected(&|grant| grant.retiring.is_some())),
+        (GrantFilter::RetirableBy(&carol), expected(&|grant| grant.retiring.as_ref() == Some(&carol))),
         (GrantFilter::RetirableBy(&service), Vec::new()),
     ];
     for (filter, expected) in queries {

@@ -74,6 +74,7 @@ mod sqlite {
             what_is_due_comes_the_longest_due_first
             a_write_that_was_acknowledged_is_seen_by_every_read_after_it;
         others:
+            lifecycle_events_are_there_with_what_they_tell_of_until_they_were_told
             usage_is_written_down_and_counts_add_up
             a_change_of_a_key_keeps_what_was_counted_meanwhile
             identities_are_put_replaced_and_deleted

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use holdfast::domain::kms::{AccountId, Key, MaterialId, UnixMillis};
+use holdfast::domain::kms::{
+    AccountId, Key, LifecycleEvent, LifecycleEventKind, MaterialId, UnixMillis, Uuid,
+};
 use holdfast::store::{IdentityKind, IdentityName, IdentityRow, LastUsage, Setting, StoreError, UsageRecord};
 
 use super::{AnyStore, alias, at_once, create_keys, grant, key, key_id, material, next_revision, scope};
@@ -17,6 +19,36 @@ fn usage(number: u32, at: i64, encryptions: &[(u8, u64)]) -> UsageRecord {
 async fn encryptions(store: &AnyStore, number: u32) -> Vec<u64> {
     let key = store.key(&scope(), &key_id(number)).await.unwrap().unwrap();
     key.materials.iter().map(|material| material.encryptions).collect()
+}
+
+fn event(number: u8, kind: LifecycleEventKind) -> LifecycleEvent {
+    let id = Uuid::from_random([number; 16]);
+    LifecycleEvent { id, kind, scope: scope(), key_id: key_id(1), at: UnixMillis(i64::from(number)) }
+}
+
+pub async fn lifecycle_events_are_there_with_what_they_tell_of_until_they_were_told(store: AnyStore) {
+    create_keys(&store, 1..3).await;
+    let next = Arc::new(next_revision(&key(1)));
+    let (rotation, deletion) =
+        (event(1, LifecycleEventKind::Rotation), event(2, LifecycleEventKind::Deletion));
+    let again = store.replace_key_with_event(Arc::clone(&next), rotation.clone());
+    assert_eq!(again.await, Ok(0));
+    assert_eq!(
+        store.replace_key_with_event(next, event(3, LifecycleEventKind::Rotation)).await,
+        Err(StoreError::Conflict)
+    );
+    let stale = store.delete_key_with_event(&scope(), &key_id(1), 1, deletion.clone()).await;
+    assert_eq!(stale, Err(StoreError::Conflict));
+    store.delete_key_with_event(&scope(), &key_id(1), 2, deletion.clone()).await.unwrap();
+    let outbox = store.lifecycle_events(10).await.unwrap();
+    let events: Vec<_> = outbox.entries.iter().map(|entry| entry.event.clone()).collect();
+    assert_eq!(events, [rotation.clone(), deletion.clone()]);
+    let waiting = |kind| outbox.waiting.iter().find(|(other, _)| *other == kind).unwrap().1;
+    assert_eq!((waiting(LifecycleEventKind::Rotation), waiting(LifecycleEventKind::Deletion)), (1, 1));
+    assert_eq!(store.lifecycle_events(1).await.unwrap().entries, outbox.entries[..1]);
+    store.remove_lifecycle_event(outbox.entries[0].number).await.unwrap();
+    store.remove_lifecycle_event(outbox.entries[0].number).await.unwrap();
+    assert_eq!(store.lifecycle_events(10).await.unwrap().entries, outbox.entries[1..]);
 }
 
 pub async fn usage_is_written_down_and_counts_add_up(store: AnyStore) {

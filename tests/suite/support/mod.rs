@@ -15,6 +15,7 @@ pub mod kms_stories;
 pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
+pub mod records;
 pub mod requests;
 pub mod rogue_proxy;
 pub mod second_hsm;

@@ -63,11 +63,13 @@ fn permits_naively(grant: &Grant, question: &GrantQuestion<'_>) -> bool {
 
 fn covers_naively(parent: &Grant, child: &Grant) -> bool {
     let (strict, loose) = (&child.constraints, &parent.constraints);
+    // An empty subset demands nothing.
     let given = |context: &EncryptionContext| {
-        [&strict.context_equals, &strict.context_subset]
-            .into_iter()
-            .flatten()
-            .any(|other| other.includes(context))
+        context.is_empty()
+            || [&strict.context_equals, &strict.context_subset]
+                .into_iter()
+                .flatten()
+                .any(|other| other.includes(context))
     };
     let is_never =
         |constraints: &GrantConstraints| match (&constraints.context_equals, &constraints.context_subset) {

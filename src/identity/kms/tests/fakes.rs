@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::domain::kms::{
-    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeySpec, MaterialId,
-    Scope, UnixMillis, WrappedKey, XksKeyId,
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeySpec, LifecycleEvent,
+    MaterialId, Scope, UnixMillis, WrappedKey, XksKeyId,
 };
 use crate::key_manager::backing_key::{
     BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
@@ -17,7 +17,7 @@ use crate::key_manager::backing_key::{
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
 use crate::store::{
-    DueWork, GrantQuery, IdentityName, IdentityRow, LastUsage, Setting, Store, StoreError, Stored,
+    DueWork, GrantQuery, IdentityName, IdentityRow, LastUsage, Outbox, Setting, Store, StoreError, Stored,
     UsageRecord,
 };
 
@@ -59,6 +59,12 @@ impl Store for MemoryStore {
     fn setting(&self, name: Setting) -> Stored<'_, Option<Vec<u8>>> {
         self.answer(|| Ok(self.settings.lock().get(name.as_str()).cloned()))
     }
+    fn set(&self, name: Setting, value: Vec<u8>) -> Stored<'_, ()> {
+        self.answer(|| {
+            self.settings.lock().insert(name.as_str(), value);
+            Ok(())
+        })
+    }
     fn set_once(&self, name: Setting, value: Vec<u8>) -> Stored<'_, Vec<u8>> {
         self.answer(|| Ok(self.settings.lock().entry(name.as_str()).or_insert(value).clone()))
     }
@@ -72,6 +78,24 @@ impl Store for MemoryStore {
         unreachable!()
     }
     fn delete_key<'a>(&'a self, _: &'a Scope, _: &'a KeyId, _: u64) -> Stored<'a, ()> {
+        unreachable!()
+    }
+    fn replace_key_with_event(&self, _: Arc<Key>, _: LifecycleEvent) -> Stored<'_, u64> {
+        unreachable!()
+    }
+    fn delete_key_with_event<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: &'a KeyId,
+        _: u64,
+        _: LifecycleEvent,
+    ) -> Stored<'a, ()> {
+        unreachable!()
+    }
+    fn lifecycle_events(&self, _: usize) -> Stored<'_, Outbox> {
+        unreachable!()
+    }
+    fn remove_lifecycle_event(&self, _: u64) -> Stored<'_, ()> {
         unreachable!()
     }
     fn keys_page<'a>(&'a self, _: &'a Scope, _: Option<&'a KeyId>, _: usize) -> Stored<'a, Vec<KeyId>> {

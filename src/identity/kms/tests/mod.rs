@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proxy_api::sigv4::{Credential, Refusal, Request, Scope, SigningKey, Timestamp, sign};
 
 use crate::identity::kms::{
-    Caller, Declared, Directory, NewSession, SessionCredentials, SessionError, SessionKey, Unauthenticated,
+    Caller, Declared, Directory, NewSession, SessionCredentials, SessionError, SessionKey, SessionTime,
+    Unauthenticated,
 };
 use crate::secret::SecretBytes;
 
@@ -130,8 +131,9 @@ fn session(directory: &Directory, policy: Option<&str>) -> Result<SessionCredent
         tags: [("team".to_owned(), "green".to_owned())].into(),
         transitive: vec!["team".to_owned()],
         policy,
-        now_unix_seconds: NOW,
-        duration_seconds: 900,
+        source_identity: None,
+        time: SessionTime { now_unix_seconds: NOW, duration_seconds: 900 },
+        mfa: false,
     })
 }
 

@@ -1,0 +1,112 @@
+//! What KMS does by itself: said to the audit trail before, and recorded when it ended, in the name of KMS.
+
+use crate::audit::Record;
+use crate::cloudtrail::{Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity};
+use crate::domain::kms::{Key, RotationType, Uuid};
+use crate::gate::kms::material::random;
+use crate::gate::kms::witness::Announced;
+use crate::gate::kms::{Kms, Refused};
+
+/// Things that no caller asks for, or not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServiceAct {
+    DeleteKey,
+    Rotate(RotationType),
+}
+
+/// One such thing, about one key.
+pub(super) struct ServiceEvent<'a> {
+    kms: &'a Kms,
+    act: ServiceAct,
+    key: &'a Key,
+    arn: String,
+    event_id: Uuid,
+    additional: Option<Vec<u8>>,
+}
+
+const NOT_DONE: RecordError<'_> = RecordError {
+    code: "KMSInternalException",
+    message: "it could not be done now and will be tried again, unless others have done it",
+};
+
+impl ServiceAct {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::DeleteKey => "DeleteKey",
+            Self::Rotate(_) => "RotateKey",
+        }
+    }
+
+    fn details(self, key: &Key) -> Option<Vec<u8>> {
+        let Self::Rotate(rotation) = self else { return None };
+        let mut details = Vec::new();
+        let mut object = Object::begin(&mut details);
+        object.text("rotationType", rotation.as_str());
+        object.text("keyId", key.id.as_str());
+        object.end();
+        Some(details)
+    }
+}
+
+impl Kms {
+    pub(super) fn service_event<'a>(
+        &'a self,
+        act: ServiceAct,
+        key: &'a Key,
+    ) -> Result<ServiceEvent<'a>, Refused> {
+        let event_id = Uuid::from_random(random()?);
+        Ok(ServiceEvent { kms: self, act, key, arn: key.arn(), event_id, additional: None })
+    }
+}
+
+impl ServiceEvent<'_> {
+    /// Before anything is changed.
+    pub(super) async fn announce(&self) -> Result<Announced, Refused> {
+        self.kms.audit.intend(self.record(None, false)).await.map_err(Refused::Unkept)?;
+        Ok(Announced::as_service_event())
+    }
+
+    /// `additionalEventData`.
+    pub(super) fn add(&mut self, additional: Vec<u8>) {
+        self.additional = Some(additional);
+    }
+
+    pub(super) fn end<T>(&self, result: &Result<T, Refused>) {
+        let error = if result.is_ok() { None } else { Some(NOT_DONE) };
+        self.kms.audit.append(self.record(error, result.is_ok()));
+    }
+
+    fn record(&self, error: Option<RecordError<'_>>, is_done: bool) -> Record {
+        let mut response = Vec::new();
+        let mut object = Object::begin(&mut response);
+        object.text("keyId", &self.arn);
+        object.end();
+        let account = &self.key.scope.account;
+        let details = self.act.details(self.key);
+        let event = Event {
+            user_identity: UserIdentity::AwsInternal { account },
+            at: self.kms.now(),
+            source: "kms.amazonaws.com",
+            name: self.act.name(),
+            region: Some(self.key.scope.region.as_str()),
+            origin: Origin::default(),
+            error,
+            request_parameters: None,
+            response_elements: is_done.then_some(response.as_slice()),
+            additional: self.additional.as_deref(),
+            request_id: None,
+            event_id: self.event_id,
+            read_only: false,
+            resources: Resources::Listed(&[Some(Resource {
+                account,
+                kind: "AWS::KMS::Key",
+                arn: &self.arn,
+            })]),
+            event_type: EventType::AwsServiceEvent,
+            service_event_details: details.as_deref(),
+            recipient: Some(account),
+            shared_event_id: None,
+        };
+        event.to_record()
+    }
+}

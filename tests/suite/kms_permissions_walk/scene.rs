@@ -1,0 +1,296 @@
+//! What an example request is about, and how it can be made again and again.
+
+use holdfast::domain::kms::ConditionKey;
+use holdfast::kms::OperationName as Name;
+use holdfast::kms::permissions::{Check, checks};
+use serde_json::{Value, json};
+
+use crate::support::external_key_stores::{URI_PATH, credential};
+use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT};
+use crate::support::kms_stories::{PLAINTEXT, alias_arn, key_arn};
+use crate::support::site::merged;
+
+pub(super) const CONTEXT: (&str, &str) = ("team", "blue");
+/// Of every key.
+pub(super) const TAG: (&str, &str) = ("scene", "walk");
+/// Of a request.
+pub(super) const NEW_TAG: (&str, &str) = ("colour", "red");
+pub(super) const GRANTEE: &str = "arn:aws:iam::123456789012:user/grantee";
+pub(super) const RETIRER: &str = "arn:aws:iam::123456789012:user/retirer";
+
+/// Whom key policies let in before they name the users of the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Only the administrator.
+    Closed,
+    /// Both accounts, which decide by their identity policies.
+    Delegating,
+}
+
+pub(super) struct SceneKey {
+    pub(super) id: String,
+    /// Always there.
+    pub(super) alias: String,
+    /// The statements of its policy.
+    pub(super) statements: Vec<Value>,
+}
+
+/// An operation with all that its example request speaks of.
+pub(super) struct Scene {
+    pub(super) operation: Name,
+    pub(super) door: Door,
+    /// In the order in which the operation looks at them; one that it does not look at if it looks at none.
+    pub(super) keys: Vec<SceneKey>,
+    /// Of alias operations.
+    alias: String,
+    blob: String,
+    grant_id: String,
+    store_id: String,
+    number: u32,
+}
+
+impl Scene {
+    pub(super) fn new(operation: Name, door: Door, admin: &mut KmsClient<'_>) -> Self {
+        let keys_looked_at = checks(operation).iter().filter(|check| matches!(check, Check::Key(_))).count();
+        let unique = format!("{operation}-{door:?}");
+        let keys = (0..keys_looked_at.max(1)).map(|number| {
+            let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
+            let made = admin.call("CreateKey", &json!({"Tags": tags})).unwrap().ok();
+            let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+            let alias = format!("alias/{unique}-{number}");
+            admin.call("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": id})).unwrap().ok();
+            SceneKey { id, alias, statements: first_statements(door) }
+        });
+        let keys = keys.collect();
+        let none = String::new;
+        let mut scene = Self {
+            operation,
+            door,
+            keys,
+            alias: format!("alias/{unique}"),
+            blob: none(),
+            grant_id: none(),
+            store_id: none(),
+            number: 0,
+        };
+        scene.prepare(admin);
+        scene.renew(admin);
+        scene
+    }
+
+    /// The key in this place; of operations on several keys, the places are those of the checks.
+    pub(super) fn key(&self, check: usize) -> &SceneKey {
+        &self.keys[self.place(check)]
+    }
+
+    /// Which key the check in this place is about.
+    pub(super) fn place(&self, check: usize) -> usize {
+        let before = checks(self.operation).iter().take(check);
+        before.filter(|check| matches!(check, Check::Key(_))).count().min(self.keys.len() - 1)
+    }
+
+    /// What policies call the resource of a check: of an alias, for a caller of this account.
+    pub(super) fn resource(&self, check: usize, account: &str) -> String {
+        match checks(self.operation)[check] {
+            Check::Account(_) | Check::AccountIfTagged(_) => "*".to_owned(),
+            Check::Alias(_) => alias_arn(&self.alias).replace(ACCOUNT.id, account),
+            Check::Key(_) => key_arn(&self.key(check).id),
+        }
+    }
+
+    /// What a refusal of a check calls the resource: a key of another account as the request does.
+    pub(super) fn shown_resource(&self, check: usize, account: &str) -> String {
+        match checks(self.operation)[check] {
+            Check::Key(_) if account != ACCOUNT.id && self.takes_aliases() => {
+                alias_arn(&self.key(check).alias)
+            }
+            Check::Account(_) | Check::AccountIfTagged(_) | Check::Alias(_) | Check::Key(_) => {
+                self.resource(check, account)
+            }
+        }
+    }
+
+    fn takes_aliases(&self) -> bool {
+        checks(self.operation).iter().any(|check| check.permission().has(ConditionKey::RequestAlias))
+    }
+
+    /// How the request names the key in this place: by alias where it can.
+    fn named(&self, place: usize) -> String {
+        let key = &self.keys[place];
+        if self.takes_aliases() { alias_arn(&key.alias) } else { key_arn(&key.id) }
+    }
+
+    pub(super) fn policy_text(&self, place: usize) -> String {
+        crate::support::kms_stories::policy(&json!(self.keys[place].statements)).to_string()
+    }
+
+    /// Puts the policies on the keys.
+    pub(super) fn close_doors(&self, admin: &mut KmsClient<'_>) {
+        for (place, key) in self.keys.iter().enumerate() {
+            let put = json!({"KeyId": key.id, "Policy": self.policy_text(place)});
+            admin.call("PutKeyPolicy", &put).unwrap().ok();
+        }
+    }
+
+    /// The request, with a value for every condition key that it can have.
+    pub(super) fn request(&self) -> Value {
+        let key = json!({"KeyId": self.named(0)});
+        let context = json!({CONTEXT.0: CONTEXT.1});
+        let more = match self.operation {
+            Name::CreateAlias => return json!({"AliasName": self.alias, "TargetKeyId": self.named(0)}),
+            Name::CreateCustomKeyStore => return new_store(&format!("new {}", self.number), 'f'),
+            Name::CreateGrant => json!({
+                "GranteePrincipal": GRANTEE, "RetiringPrincipal": RETIRER, "Operations": ["Encrypt"],
+                "Constraints": {"EncryptionContextEquals": context},
+            }),
+            Name::CreateKey => {
+                let tags = json!([{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]);
+                return json!({"Tags": tags, "BypassPolicyLockoutSafetyCheck": true});
+            }
+            Name::Decrypt => json!({"CiphertextBlob": self.blob, "EncryptionContext": context}),
+            Name::DeleteAlias => return json!({"AliasName": self.alias}),
+            Name::DescribeCustomKeyStores | Name::ListAliases | Name::ListKeys => return json!({}),
+            Name::ConnectCustomKeyStore | Name::DeleteCustomKeyStore | Name::DisconnectCustomKeyStore => {
+                return json!({"CustomKeyStoreId": self.store_id});
+            }
+            Name::Encrypt => json!({"Plaintext": PLAINTEXT, "EncryptionContext": context}),
+            Name::GenerateDataKey | Name::GenerateDataKeyWithoutPlaintext => {
+                json!({"KeySpec": "AES_256", "EncryptionContext": context})
+            }
+            Name::GenerateRandom => return json!({"NumberOfBytes": 1}),
+            Name::ListRetirableGrants => return json!({"RetiringPrincipal": RETIRER}),
+            Name::PutKeyPolicy => {
+                json!({"Policy": self.policy_text(0), "BypassPolicyLockoutSafetyCheck": true})
+            }
+            Name::ReEncrypt => {
+                return json!({
+                    "CiphertextBlob": self.blob, "SourceKeyId": self.named(0),
+                    "SourceEncryptionContext": context, "DestinationKeyId": self.named(1),
+                    "DestinationEncryptionContext": context,
+                });
+            }
+            Name::RetireGrant | Name::RevokeGrant => json!({"GrantId": self.grant_id}),
+            Name::TagResource => json!({"Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]}),
+            Name::UntagResource => json!({"TagKeys": [NEW_TAG.0]}),
+            Name::UpdateAlias => return json!({"AliasName": self.alias, "TargetKeyId": self.named(1)}),
+            Name::UpdateCustomKeyStore => {
+                let name = format!("update {}", self.number);
+                return json!({"CustomKeyStoreId": self.store_id, "NewCustomKeyStoreName": name});
+            }
+            Name::UpdateKeyDescription => json!({"Description": "seen"}),
+            _ => json!({}),
+        };
+        merged(key, more)
+    }
+
+    /// What has to be there before the first request.
+    fn prepare(&mut self, admin: &mut KmsClient<'_>) {
+        let id = self.keys[0].id.clone();
+        let context = json!({CONTEXT.0: CONTEXT.1});
+        match self.operation {
+            Name::Decrypt | Name::ReEncrypt => {
+                let encrypt = json!({"KeyId": id, "Plaintext": PLAINTEXT, "EncryptionContext": context});
+                self.blob = admin.call("Encrypt", &encrypt).unwrap().text("CiphertextBlob");
+            }
+            Name::ConnectCustomKeyStore => self.make_store('a', admin),
+            Name::DisconnectCustomKeyStore => self.make_store('b', admin),
+            Name::UpdateCustomKeyStore => self.make_store('c', admin),
+            Name::UpdateAlias => {
+                let create = json!({"AliasName": self.alias, "TargetKeyId": id});
+                admin.call("CreateAlias", &create).unwrap().ok();
+            }
+            _ => {}
+        }
+    }
+
+    /// Undoes what a request may have done, so that the next one succeeds too.
+    pub(super) fn renew(&mut self, admin: &mut KmsClient<'_>) {
+        self.number += 1;
+        let id = self.keys[0].id.clone();
+        let key = json!({"KeyId": id});
+        let named = json!({"AliasName": self.alias, "TargetKeyId": id});
+        let mut undo = |operation: &str, request: &Value| drop(admin.call(operation, request).unwrap());
+        match self.operation {
+            Name::CancelKeyDeletion => undo("ScheduleKeyDeletion", &key),
+            Name::ScheduleKeyDeletion => {
+                undo("CancelKeyDeletion", &key);
+                undo("EnableKey", &key);
+            }
+            Name::CreateAlias => undo("DeleteAlias", &json!({"AliasName": self.alias})),
+            Name::DeleteAlias => undo("CreateAlias", &named),
+            Name::UpdateAlias => undo("UpdateAlias", &named),
+            Name::DisableKey => undo("EnableKey", &key),
+            Name::CreateCustomKeyStore => delete_store(&format!("new {}", self.number - 1), admin),
+            Name::DeleteCustomKeyStore => self.make_store('d', admin),
+            Name::ConnectCustomKeyStore => disconnect(&self.store_id, admin),
+            Name::DisconnectCustomKeyStore => connect(&self.store_id, admin),
+            Name::RetireGrant | Name::RevokeGrant => {
+                let retirer = format!("arn:aws:iam::{}:root", OTHER_ACCOUNT.id);
+                let grant = json!({"KeyId": id, "GranteePrincipal": GRANTEE, "RetiringPrincipal": retirer,
+                    "Operations": ["Decrypt"], "Name": format!("{}", self.number)});
+                self.grant_id = admin.call("CreateGrant", &grant).unwrap().text("GrantId");
+            }
+            _ => {}
+        }
+    }
+
+    fn make_store(&mut self, letter: char, admin: &mut KmsClient<'_>) {
+        let new = new_store(&format!("store {letter}"), letter);
+        self.store_id = admin.call("CreateCustomKeyStore", &new).unwrap().text("CustomKeyStoreId");
+    }
+}
+
+fn first_statements(door: Door) -> Vec<Value> {
+    let whom = match door {
+        Door::Closed => json!({"AWS": format!("arn:aws:iam::{}:user/admin", ACCOUNT.id)}),
+        Door::Delegating => json!({"AWS": [ACCOUNT.id, OTHER_ACCOUNT.id]}),
+    };
+    vec![json!({"Effect": "Allow", "Principal": whom, "Action": "kms:*", "Resource": "*"})]
+}
+
+/// Behind a VPC endpoint service, which needs no proxy before it is connected.
+fn new_store(name: &str, letter: char) -> Value {
+    json!({
+        "CustomKeyStoreName": name,
+        "CustomKeyStoreType": "EXTERNAL_KEY_STORE",
+        "XksProxyConnectivity": "VPC_ENDPOINT_SERVICE",
+        "XksProxyVpcEndpointServiceName": format!("com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcde{letter}"),
+        "XksProxyUriEndpoint": format!("https://{letter}-walk.invalid"),
+        "XksProxyUriPath": URI_PATH,
+        "XksProxyAuthenticationCredential": credential(),
+    })
+}
+
+fn delete_store(name: &str, admin: &mut KmsClient<'_>) {
+    let described = admin.call("DescribeCustomKeyStores", &json!({"CustomKeyStoreName": name})).unwrap();
+    if described.0.status == 200 {
+        let id = described.ok()["CustomKeyStores"][0]["CustomKeyStoreId"].clone();
+        admin.call("DeleteCustomKeyStore", &json!({"CustomKeyStoreId": id})).unwrap().ok();
+    }
+}
+
+/// Waits until nobody works on the connection.
+fn settled(id: &str, admin: &mut KmsClient<'_>) -> String {
+    loop {
+        let described = admin.call("DescribeCustomKeyStores", &json!({"CustomKeyStoreId": id})).unwrap().ok();
+        let state = described["CustomKeyStores"][0]["ConnectionState"].as_str().unwrap().to_owned();
+        if !state.ends_with("ING") {
+            return state;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn disconnect(id: &str, admin: &mut KmsClient<'_>) {
+    if settled(id, admin) != "DISCONNECTED" {
+        admin.call("DisconnectCustomKeyStore", &json!({"CustomKeyStoreId": id})).unwrap().ok();
+        settled(id, admin);
+    }
+}
+
+/// It fails, which is a state to disconnect from.
+fn connect(id: &str, admin: &mut KmsClient<'_>) {
+    disconnect(id, admin);
+    admin.call("ConnectCustomKeyStore", &json!({"CustomKeyStoreId": id})).unwrap().ok();
+    settled(id, admin);
+}

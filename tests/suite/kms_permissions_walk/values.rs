@@ -1,0 +1,101 @@
+//! What the example request for an operation has for each condition key.
+
+use holdfast::domain::kms::ConditionKey;
+use holdfast::kms::OperationName;
+use serde_json::{Value, json};
+
+use crate::kms_permissions_walk::scene::{CONTEXT, GRANTEE, NEW_TAG, RETIRER, Scene, TAG};
+
+/// A condition key as a policy names it.
+pub(super) fn name(key: ConditionKey) -> String {
+    let member = match key {
+        ConditionKey::EncryptionContext => CONTEXT.0,
+        ConditionKey::RecipientAttestation => "PCR0",
+        ConditionKey::RequestTag => NEW_TAG.0,
+        ConditionKey::ResourceTag => TAG.0,
+        _ => "",
+    };
+    format!("{key}{member}")
+}
+
+/// The value that a request has for the check in this place.
+pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<String> {
+    let operation = scene.operation;
+    let text = match key {
+        ConditionKey::BypassPolicyLockoutSafetyCheck => "true",
+        ConditionKey::CallerAccount => crate::support::kms::ACCOUNT.id,
+        ConditionKey::CustomerMasterKeySpec | ConditionKey::KeySpec | ConditionKey::EncryptionAlgorithm => {
+            "SYMMETRIC_DEFAULT"
+        }
+        ConditionKey::CustomerMasterKeyUsage | ConditionKey::KeyUsage => "ENCRYPT_DECRYPT",
+        ConditionKey::EncryptionContext => CONTEXT.1,
+        ConditionKey::EncryptionContextKeys => CONTEXT.0,
+        ConditionKey::GrantConstraintType => "EncryptionContextEquals",
+        ConditionKey::GrantIsForAwsResource
+        | ConditionKey::MultiRegion
+        | ConditionKey::ReEncryptOnSameKey => "false",
+        ConditionKey::GrantOperations => "Encrypt",
+        ConditionKey::GranteePrincipal => GRANTEE,
+        ConditionKey::KeyOrigin => "AWS_KMS",
+        ConditionKey::RequestAlias | ConditionKey::ResourceAliases => {
+            return Some(scene.key(check).alias.clone());
+        }
+        // Says which tags, not which values.
+        ConditionKey::RequestTag if operation == OperationName::UntagResource => return None,
+        ConditionKey::RequestTag => NEW_TAG.1,
+        ConditionKey::ResourceTag => TAG.1,
+        ConditionKey::RetiringPrincipal => RETIRER,
+        ConditionKey::RotationPeriodInDays => "365",
+        ConditionKey::ScheduleKeyDeletionPendingWindowInDays => "30",
+        ConditionKey::TagKeys => NEW_TAG.0,
+        // The examples are about single-Region keys, and nobody passes them on or attests anything.
+        ConditionKey::MultiRegionKeyType | ConditionKey::RecipientAttestation | ConditionKey::ViaService => {
+            return None;
+        }
+        ConditionKey::DataKeyPairSpec
+        | ConditionKey::ExpirationModel
+        | ConditionKey::KeyAgreementAlgorithm
+        | ConditionKey::MacAlgorithm
+        | ConditionKey::MessageType
+        | ConditionKey::PrimaryRegion
+        | ConditionKey::ReplicaRegion
+        | ConditionKey::SigningAlgorithm
+        | ConditionKey::ValidTo
+        | ConditionKey::WrappingAlgorithm
+        | ConditionKey::WrappingKeySpec => panic!("the example of {operation} needs a value for {key}"),
+    };
+    Some(text.to_owned())
+}
+
+/// A condition that holds if the key has this value.
+pub(super) fn is(key: ConditionKey, value: &str) -> Value {
+    let operator = match key {
+        ConditionKey::BypassPolicyLockoutSafetyCheck
+        | ConditionKey::GrantIsForAwsResource
+        | ConditionKey::MultiRegion
+        | ConditionKey::ReEncryptOnSameKey => "Bool",
+        ConditionKey::RotationPeriodInDays
+        | ConditionKey::ScheduleKeyDeletionPendingWindowInDays
+        | ConditionKey::ValidTo => "NumericEquals",
+        _ if key.is_multivalued() => "ForAnyValue:StringEquals",
+        _ => "StringEquals",
+    };
+    json!({operator: {name(key): value}})
+}
+
+/// A condition on another value than this.
+pub(super) fn is_not(key: ConditionKey, value: &str) -> Value {
+    let other = match value {
+        "true" => "false".to_owned(),
+        "false" => "true".to_owned(),
+        number if number.parse::<u32>().is_ok() => format!("1{number}"),
+        text => format!("{text}2"),
+    };
+    is(key, &other)
+}
+
+/// A condition that holds if the key is there at all.
+pub(super) fn is_any(key: ConditionKey) -> Value {
+    let operator = if key.is_multivalued() { "ForAnyValue:StringLike" } else { "StringLike" };
+    json!({operator: {name(key): "*"}})
+}
