@@ -247,6 +247,10 @@ impl KmsFace {
         self.xks_proxies.set_trust(trust);
     }
 
+    pub(super) fn for_simulation(&self) -> (&Kms, &Directory, &dyn Clock) {
+        (&self.kms, &self.directory, &*self.clock)
+    }
+
     /// Answers a request of `holdfast identity`.
     pub(super) async fn administer(&self, request: &str) -> Result<Zeroizing<String>, String> {
         if let Some(reason) = self.obstacles().first() {

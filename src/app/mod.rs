@@ -6,6 +6,7 @@ mod counters;
 mod kms;
 pub mod process;
 mod reload;
+mod simulation;
 mod trail;
 
 use std::fmt;
@@ -350,6 +351,7 @@ impl control::Controlled for App {
         match topic {
             control::Topic::Clusters => face.compare_clusters().await.map(Zeroizing::new),
             control::Topic::Identity => face.administer(&request).await,
+            control::Topic::Simulation => face.simulate(&request).await.map(Zeroizing::new),
         }
     }
 }
