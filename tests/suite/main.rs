@@ -28,6 +28,7 @@ mod kms_audit_records;
 mod kms_backup;
 mod kms_cloudhsm_key_stores;
 mod kms_cloudhsm_orphans;
+mod kms_condition_key_table;
 mod kms_condition_keys;
 mod kms_conditions;
 mod kms_crash;
