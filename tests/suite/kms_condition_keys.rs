@@ -244,7 +244,7 @@ fn what_a_new_grant_says_can_be_a_condition() {
     let operations = |names: Value| json!({"Operations": names});
     let retired = |name: &str| json!({"RetiringPrincipal": user_arn(name)});
     let by_service = json!({"GranteePrincipal": null, "GranteeServicePrincipal": "s3.amazonaws.com",
-        "RetiringServicePrincipal": "s3.amazonaws.com", "Constraints": {"SourceArn": "arn:aws:s3:::bucket"}});
+        "RetiringServicePrincipal": "s3.amazonaws.com", "Constraints": {"SourceArn": "arn:aws:s3:us-east-1:123456789012:bucket"}});
     for (operator, key, value, granted, refused) in [
         (
             "StringEquals",
@@ -316,7 +316,13 @@ fn what_a_new_grant_says_can_be_a_condition() {
             vec![by_service.clone()],
             vec![retired("retirer")],
         ),
-        ("StringLike", "kms:GrantConstraintSourceArn", "arn:aws:s3:::b*", vec![by_service], vec![json!({})]),
+        (
+            "StringLike",
+            "kms:GrantConstraintSourceArn",
+            "arn:aws:s3:*:123456789012:b*",
+            vec![by_service],
+            vec![json!({})],
+        ),
     ] {
         stage.may(&json!("kms:CreateGrant"), json!({operator: {key: value}}));
         for (requests, error) in [(granted, None), (refused, DENIED)] {
