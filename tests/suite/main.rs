@@ -44,6 +44,7 @@ mod kms_events;
 mod kms_external_key_stores;
 mod kms_external_keys;
 mod kms_faults;
+mod kms_grant_conditions;
 mod kms_grant_principals;
 mod kms_grants;
 mod kms_grants_in_memory;

@@ -136,48 +136,48 @@ impl Scene {
     pub(super) fn request(&self) -> Value {
         let key = json!({"KeyId": self.named(0)});
         let context = json!({CONTEXT.0: CONTEXT.1});
-        let more = match self.operation {
-            Name::CreateAlias => return json!({"AliasName": self.alias, "TargetKeyId": self.named(0)}),
-            Name::CreateCustomKeyStore => return new_store(&format!("new {}", self.number), 'f'),
-            Name::CreateGrant => json!({
+        let more = match self.operation.as_str() {
+            "CreateAlias" => return json!({"AliasName": self.alias, "TargetKeyId": self.named(0)}),
+            "CreateCustomKeyStore" => return new_store(&format!("new {}", self.number), 'f'),
+            "CreateGrant" => json!({
                 "GranteePrincipal": GRANTEE, "RetiringPrincipal": RETIRER, "Operations": ["Encrypt"],
                 "Constraints": {"EncryptionContextEquals": context},
             }),
-            Name::CreateKey => {
+            "CreateKey" => {
                 let tags = json!([{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]);
                 return json!({"Tags": tags, "BypassPolicyLockoutSafetyCheck": true});
             }
-            Name::Decrypt => json!({"CiphertextBlob": self.blob, "EncryptionContext": context}),
-            Name::DeleteAlias => return json!({"AliasName": self.alias}),
-            Name::DescribeCustomKeyStores | Name::ListAliases | Name::ListKeys => return json!({}),
-            Name::ConnectCustomKeyStore | Name::DeleteCustomKeyStore | Name::DisconnectCustomKeyStore => {
+            "Decrypt" => json!({"CiphertextBlob": self.blob, "EncryptionContext": context}),
+            "DeleteAlias" => return json!({"AliasName": self.alias}),
+            "DescribeCustomKeyStores" | "ListAliases" | "ListKeys" => return json!({}),
+            "ConnectCustomKeyStore" | "DeleteCustomKeyStore" | "DisconnectCustomKeyStore" => {
                 return json!({"CustomKeyStoreId": self.store_id});
             }
-            Name::Encrypt => json!({"Plaintext": PLAINTEXT, "EncryptionContext": context}),
-            Name::GenerateDataKey | Name::GenerateDataKeyWithoutPlaintext => {
+            "Encrypt" => json!({"Plaintext": PLAINTEXT, "EncryptionContext": context}),
+            "GenerateDataKey" | "GenerateDataKeyWithoutPlaintext" => {
                 json!({"KeySpec": "AES_256", "EncryptionContext": context})
             }
-            Name::GenerateRandom => return json!({"NumberOfBytes": 1}),
-            Name::ListRetirableGrants => return json!({"RetiringPrincipal": RETIRER}),
-            Name::PutKeyPolicy => {
+            "GenerateRandom" => return json!({"NumberOfBytes": 1}),
+            "ListRetirableGrants" => return json!({"RetiringPrincipal": RETIRER}),
+            "PutKeyPolicy" => {
                 json!({"Policy": self.policy_text(0), "BypassPolicyLockoutSafetyCheck": true})
             }
-            Name::ReEncrypt => {
+            "ReEncrypt" => {
                 return json!({
                     "CiphertextBlob": self.blob, "SourceKeyId": self.named(0),
                     "SourceEncryptionContext": context, "DestinationKeyId": self.named(1),
                     "DestinationEncryptionContext": context,
                 });
             }
-            Name::RetireGrant | Name::RevokeGrant => json!({"GrantId": self.grant_id}),
-            Name::TagResource => json!({"Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]}),
-            Name::UntagResource => json!({"TagKeys": [NEW_TAG.0]}),
-            Name::UpdateAlias => return json!({"AliasName": self.alias, "TargetKeyId": self.named(1)}),
-            Name::UpdateCustomKeyStore => {
+            "RetireGrant" | "RevokeGrant" => json!({"GrantId": self.grant_id}),
+            "TagResource" => json!({"Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]}),
+            "UntagResource" => json!({"TagKeys": [NEW_TAG.0]}),
+            "UpdateAlias" => return json!({"AliasName": self.alias, "TargetKeyId": self.named(1)}),
+            "UpdateCustomKeyStore" => {
                 let name = format!("update {}", self.number);
                 return json!({"CustomKeyStoreId": self.store_id, "NewCustomKeyStoreName": name});
             }
-            Name::UpdateKeyDescription => json!({"Description": "seen"}),
+            "UpdateKeyDescription" => json!({"Description": "seen"}),
             _ => json!({}),
         };
         merged(key, more)
@@ -187,15 +187,15 @@ impl Scene {
     fn prepare(&mut self, admin: &mut KmsClient<'_>) {
         let id = self.keys[0].id.clone();
         let context = json!({CONTEXT.0: CONTEXT.1});
-        match self.operation {
-            Name::Decrypt | Name::ReEncrypt => {
+        match self.operation.as_str() {
+            "Decrypt" | "ReEncrypt" => {
                 let encrypt = json!({"KeyId": id, "Plaintext": PLAINTEXT, "EncryptionContext": context});
                 self.blob = admin.call("Encrypt", &encrypt).unwrap().text("CiphertextBlob");
             }
-            Name::ConnectCustomKeyStore => self.make_store('a', admin),
-            Name::DisconnectCustomKeyStore => self.make_store('b', admin),
-            Name::UpdateCustomKeyStore => self.make_store('c', admin),
-            Name::UpdateAlias => {
+            "ConnectCustomKeyStore" => self.make_store('a', admin),
+            "DisconnectCustomKeyStore" => self.make_store('b', admin),
+            "UpdateCustomKeyStore" => self.make_store('c', admin),
+            "UpdateAlias" => {
                 let create = json!({"AliasName": self.alias, "TargetKeyId": id});
                 admin.call("CreateAlias", &create).unwrap().ok();
             }
@@ -210,21 +210,21 @@ impl Scene {
         let key = json!({"KeyId": id});
         let named = json!({"AliasName": self.alias, "TargetKeyId": id});
         let mut undo = |operation: &str, request: &Value| drop(admin.call(operation, request).unwrap());
-        match self.operation {
-            Name::CancelKeyDeletion => undo("ScheduleKeyDeletion", &key),
-            Name::ScheduleKeyDeletion => {
+        match self.operation.as_str() {
+            "CancelKeyDeletion" => undo("ScheduleKeyDeletion", &key),
+            "ScheduleKeyDeletion" => {
                 undo("CancelKeyDeletion", &key);
                 undo("EnableKey", &key);
             }
-            Name::CreateAlias => undo("DeleteAlias", &json!({"AliasName": self.alias})),
-            Name::DeleteAlias => undo("CreateAlias", &named),
-            Name::UpdateAlias => undo("UpdateAlias", &named),
-            Name::DisableKey => undo("EnableKey", &key),
-            Name::CreateCustomKeyStore => delete_store(&format!("new {}", self.number - 1), admin),
-            Name::DeleteCustomKeyStore => self.make_store('d', admin),
-            Name::ConnectCustomKeyStore => disconnect(&self.store_id, admin),
-            Name::DisconnectCustomKeyStore => connect(&self.store_id, admin),
-            Name::RetireGrant | Name::RevokeGrant => {
+            "CreateAlias" => undo("DeleteAlias", &json!({"AliasName": self.alias})),
+            "DeleteAlias" => undo("CreateAlias", &named),
+            "UpdateAlias" => undo("UpdateAlias", &named),
+            "DisableKey" => undo("EnableKey", &key),
+            "CreateCustomKeyStore" => delete_store(&format!("new {}", self.number - 1), admin),
+            "DeleteCustomKeyStore" => self.make_store('d', admin),
+            "ConnectCustomKeyStore" => disconnect(&self.store_id, admin),
+            "DisconnectCustomKeyStore" => connect(&self.store_id, admin),
+            "RetireGrant" | "RevokeGrant" => {
                 let retirer = format!("arn:aws:iam::{}:root", OTHER_ACCOUNT.id);
                 let grant = json!({"KeyId": id, "GranteePrincipal": GRANTEE, "RetiringPrincipal": retirer,
                     "Operations": ["Decrypt"], "Name": format!("{}", self.number)});

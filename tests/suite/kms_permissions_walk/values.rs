@@ -8,13 +8,13 @@ use crate::kms_permissions_walk::scene::{CONTEXT, GRANTEE, NEW_TAG, RETIRER, Sce
 
 /// A condition key as a policy names it.
 pub(super) fn name(key: ConditionKey) -> String {
-    let member = match key {
-        ConditionKey::EncryptionContext => CONTEXT.0,
-        ConditionKey::RecipientAttestation => "PCR0",
-        ConditionKey::RequestTag => NEW_TAG.0,
-        ConditionKey::ResourceTag => TAG.0,
-        _ => "",
-    };
+    let members = [
+        (ConditionKey::EncryptionContext, CONTEXT.0),
+        (ConditionKey::RecipientAttestation, "PCR0"),
+        (ConditionKey::RequestTag, NEW_TAG.0),
+        (ConditionKey::ResourceTag, TAG.0),
+    ];
+    let member = members.iter().find(|(family, _)| *family == key).map_or("", |(_, member)| *member);
     format!("{key}{member}")
 }
 
@@ -72,26 +72,30 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
 }
 
 /// The value that is another one if a service passes the request on.
-pub(super) const fn value_by_service(key: ConditionKey) -> Option<&'static str> {
-    match key {
-        ConditionKey::GrantIsForAwsResource => Some("true"),
-        ConditionKey::ViaService => Some("s3.us-east-1.amazonaws.com"),
-        _ => None,
-    }
+pub(super) fn value_by_service(key: ConditionKey) -> Option<&'static str> {
+    let values = [
+        (ConditionKey::GrantIsForAwsResource, "true"),
+        (ConditionKey::ViaService, "s3.us-east-1.amazonaws.com"),
+    ];
+    values.iter().find(|(own, _)| *own == key).map(|(_, value)| *value)
 }
 
 /// A condition that holds if the key has this value.
 pub(super) fn is(key: ConditionKey, value: &str) -> Value {
-    let operator = match key {
-        ConditionKey::BypassPolicyLockoutSafetyCheck
-        | ConditionKey::GrantIsForAwsResource
-        | ConditionKey::MultiRegion
-        | ConditionKey::ReEncryptOnSameKey => "Bool",
+    let is_number = matches!(
+        key,
         ConditionKey::RotationPeriodInDays
-        | ConditionKey::ScheduleKeyDeletionPendingWindowInDays
-        | ConditionKey::ValidTo => "NumericEquals",
-        _ if key.is_multivalued() => "ForAnyValue:StringEquals",
-        _ => "StringEquals",
+            | ConditionKey::ScheduleKeyDeletionPendingWindowInDays
+            | ConditionKey::ValidTo
+    );
+    let operator = if matches!(value, "true" | "false") {
+        "Bool"
+    } else if is_number {
+        "NumericEquals"
+    } else if key.is_multivalued() {
+        "ForAnyValue:StringEquals"
+    } else {
+        "StringEquals"
     };
     json!({operator: {name(key): value}})
 }
