@@ -24,7 +24,7 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/fuzz/*.sh .ci/run
+shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -48,5 +48,10 @@ step 'clients of the KMS API'
 before=$SECONDS
 tests/clients/run.sh
 printf 'The clients took %s s.\n' "$((SECONDS - before))"
+
+step 'decisions of another evaluator of policies'
+before=$SECONDS
+tests/differential/run.sh
+printf 'The comparison took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'

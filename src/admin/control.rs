@@ -92,16 +92,19 @@ pub enum Topic {
     Clusters,
     /// Users, roles and access keys: reading and changing them.
     Identity,
+    /// What policies would decide.
+    Simulation,
 }
 
 impl Topic {
-    const ALL: [Self; 2] = [Self::Clusters, Self::Identity];
+    const ALL: [Self; 3] = [Self::Clusters, Self::Identity, Self::Simulation];
 
     /// What a request starts with; JSON follows.
     const fn word(self) -> &'static str {
         match self {
             Self::Clusters => "clusters ",
             Self::Identity => "identity ",
+            Self::Simulation => "simulation ",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::app::administration::{LocalChange, audited};
 use crate::app::build::{Parts, Starter};
 use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
+use crate::audit::AuditLog;
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::events::Receiver;
@@ -134,36 +135,22 @@ impl KmsFace {
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
-        let event_receiver = event_receiver(settings, &metrics)?;
+        let event_receiver = Mutex::new(event_receiver(settings, &metrics)?);
         let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
         let networks = declared_networks(settings).map_err(StartError)?;
-        let server = kms::Server::new(kms::ServerParts {
-            kms: Arc::clone(&kms),
-            directory: Arc::clone(&directory),
-            networks: Arc::clone(&networks),
-            clock: Arc::clone(&clock),
-            audit: audit.log(),
-            metrics: Arc::clone(&metrics),
-            request_log: request_log.clone(),
-            request_deadline: settings.request_deadline,
-            request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
-            endpoint_ports: endpoint_ports(&settings.external_key_stores),
-        });
-        let sts_parts = sts::EndpointParts {
-            networks: Arc::clone(&networks),
-            clock: Arc::clone(&clock),
-            metrics,
-            audit: audit.log(),
-            request_log,
-        };
-        let query = sts::Endpoint::new(Arc::clone(&directory), sts_parts);
+        let endpoint = endpoint(
+            settings,
+            (&kms, &directory, &networks),
+            (&clock, &metrics),
+            (audit.log(), request_log),
+        )?;
         Ok(Self {
             audit,
             registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
-            event_receiver: Mutex::new(event_receiver),
+            event_receiver,
             declared_files,
-            endpoint: Arc::new(kms::Endpoint { kms: server.map_err(StartError)?, query }),
+            endpoint: Arc::new(endpoint),
             kms,
             directory,
             networks,
@@ -258,6 +245,10 @@ impl KmsFace {
     /// Reaches proxies by these TLS settings from now on.
     pub(super) fn trust_proxies(&self, trust: xks::Trust) {
         self.xks_proxies.set_trust(trust);
+    }
+
+    pub(super) fn for_simulation(&self) -> (&Kms, &Directory, &dyn Clock) {
+        (&self.kms, &self.directory, &*self.clock)
     }
 
     /// Answers a request of `holdfast identity`.
@@ -419,6 +410,36 @@ fn declared_networks(settings: &config::Kms) -> Result<Arc<Networks>, String> {
     let networks = Arc::new(Networks::default());
     networks.declare(Networks::read(&settings.networks)?);
     Ok(networks)
+}
+
+/// The KMS API and STS, which share the port.
+fn endpoint(
+    settings: &config::Kms,
+    (kms, directory, networks): (&Arc<Kms>, &Arc<Directory>, &Arc<Networks>),
+    (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
+    (audit, request_log): (Arc<dyn AuditLog>, Option<LogSink>),
+) -> Result<kms::Endpoint<sts::Endpoint>, StartError> {
+    let server = kms::Server::new(kms::ServerParts {
+        kms: Arc::clone(kms),
+        directory: Arc::clone(directory),
+        networks: Arc::clone(networks),
+        clock: Arc::clone(clock),
+        audit: Arc::clone(&audit),
+        metrics: Arc::clone(metrics),
+        request_log: request_log.clone(),
+        request_deadline: settings.request_deadline,
+        request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
+        endpoint_ports: endpoint_ports(&settings.external_key_stores),
+    });
+    let sts_parts = sts::EndpointParts {
+        networks: Arc::clone(networks),
+        clock: Arc::clone(clock),
+        metrics: Arc::clone(metrics),
+        audit,
+        request_log,
+    };
+    let query = sts::Endpoint::new(Arc::clone(directory), sts_parts);
+    Ok(kms::Endpoint { kms: server.map_err(StartError)?, query })
 }
 
 /// Reads what the identities file declares.

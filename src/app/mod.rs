@@ -6,6 +6,7 @@ mod counters;
 mod kms;
 pub mod process;
 mod reload;
+mod simulation;
 mod trail;
 
 use std::fmt;
@@ -147,7 +148,8 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
 /// What the KMS API does without being asked.
 async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     let Some(face) = app.kms() else { return };
-    face.open_root_key().await;
+    let is_open = face.open_root_key().await;
+    face.audit.sign_now(is_open).await;
     background.spawn(keep_kms_open(Arc::clone(&face)));
     background.spawn(keep_trail_signed(Arc::clone(&face)));
     background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
@@ -349,6 +351,7 @@ impl control::Controlled for App {
         match topic {
             control::Topic::Clusters => face.compare_clusters().await.map(Zeroizing::new),
             control::Topic::Identity => face.administer(&request).await,
+            control::Topic::Simulation => face.simulate(&request).await.map(Zeroizing::new),
         }
     }
 }

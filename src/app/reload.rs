@@ -44,6 +44,10 @@ impl App {
             let pin = hsm.read_pin().map_err(|error| error.to_string())?;
             pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
         }
+        let sinks = match (self.kms(), &config.kms, &before.kms) {
+            (Some(face), Some(after), Some(before)) => face.audit.other_sinks(&after.audit, &before.audit)?,
+            _ => None,
+        };
         if let Some(face) = self.kms() {
             face.declare(identities)?;
         }
@@ -57,9 +61,7 @@ impl App {
         }
         if let Some((face, kms)) = self.kms().zip(config.kms.as_ref()) {
             face.kms.set_key_store_settings(key_store_settings(&kms.external_key_stores));
-            if let Some(before) = &before.kms {
-                face.audit.reload(&kms.audit, &before.audit)?;
-            }
+            face.audit.reload(&kms.audit, sinks);
         }
         self.server.set_key_stores(key_stores);
         for (name, settings) in tls {
@@ -135,7 +137,11 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
             "`[[listener]]` names, addresses and whether clients need a certificate",
             sockets(before) == sockets(after),
         ),
-        ("`[kms]` but the files it names and the quotas of key stores", built_in(before) == built_in(after)),
+        (
+            "`[kms]` but the files it names, the quotas of key stores and what `[kms.audit]` has besides \
+             `enabled` and `dir`",
+            built_in(before) == built_in(after),
+        ),
         ("`[dev]`", before.dev == after.dev),
         ("`[log]`", before.log == after.log),
         ("`state_dir`", before.state_dir == after.state_dir),

@@ -91,28 +91,42 @@ impl Audit {
         }
     }
 
+    /// Other places for lines, if they change.
+    pub(super) fn other_sinks(
+        &self,
+        config: &config::Audit,
+        before: &config::Audit,
+    ) -> Result<Option<Sinks>, String> {
+        (config.sinks != before.sinks).then(|| sinks(&config.sinks, &self.parts)).transpose()
+    }
+
     /// Takes up what can change while the daemon runs.
-    pub(super) fn reload(&self, config: &config::Audit, before: &config::Audit) -> Result<(), String> {
-        let Some(trail) = &self.trail else { return Ok(()) };
-        if config.sinks != before.sinks {
-            trail.set_sinks(sinks(&config.sinks, &self.parts)?);
+    pub(super) fn reload(&self, config: &config::Audit, sinks: Option<Sinks>) {
+        let Some(trail) = &self.trail else { return };
+        if let Some(sinks) = sinks {
+            trail.set_sinks(sinks);
         }
         trail.set_limits(config.limits.clone());
         *self.interval.lock() = config.checkpoint_interval;
-        Ok(())
+    }
+
+    /// Signs what there is, before anything is added to it.
+    pub(super) async fn sign_now(&self, may_make_key: bool) {
+        self.sign(may_make_key, LAST_TIMEOUT).await;
     }
 
     /// Signs what is new, once in a while and when a file is finished. A key is made only if `may_make_key`.
     pub(super) async fn keep_signed(&self, may_make_key: impl Fn() -> bool) {
         let Some(trail) = &self.trail else { return };
+        let mut is_signed = self.signer.lock().await.failure.is_none();
         loop {
-            let signed = self.sign(may_make_key(), SIGN_TIMEOUT).await;
             let interval = *self.interval.lock();
-            let interval = if signed { interval } else { interval.min(RETRY_INTERVAL) };
+            let interval = if is_signed { interval } else { interval.min(RETRY_INTERVAL) };
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
                 () = trail.rotated() => {}
             }
+            is_signed = self.sign(may_make_key(), SIGN_TIMEOUT).await;
         }
     }
 

@@ -10,6 +10,9 @@ const MEMBER: &[u8] = b"\"chain\":{\"sequence\":";
 const PREVIOUS: &[u8] = b",\"previous\":\"";
 const END: &[u8] = b"\"}}";
 
+/// More than there is time for: whatever is added to one is a number still.
+pub(super) const SEQUENCE_MAX: u64 = u64::MAX / 2;
+
 /// SHA-256 of the bytes of a line, without its newline.
 pub type Hash = [u8; HASH_BYTES];
 
@@ -76,6 +79,14 @@ impl<'a> Line<'a> {
         Some(Self { body, sequence, previous })
     }
 
+    /// The line, without its newline, if it follows this one.
+    pub fn written_after(&self, before: Link) -> Vec<u8> {
+        let mut line = Vec::new();
+        push_line(&mut line, &self.object(), before);
+        line.pop();
+        line
+    }
+
     /// The object without its `chain`.
     pub fn object(&self) -> Vec<u8> {
         [self.body, b"}"].concat()
@@ -87,7 +98,7 @@ fn parse_sequence(digits: &[u8]) -> Option<u64> {
     if digits.first() == Some(&b'0') {
         return None;
     }
-    str::from_utf8(digits).ok()?.parse().ok()
+    str::from_utf8(digits).ok()?.parse().ok().filter(|sequence| *sequence <= SEQUENCE_MAX)
 }
 
 pub fn hexadecimal(hash: &Hash) -> String {
@@ -123,7 +134,7 @@ pub fn parse_hash(digits: &[u8]) -> Option<Hash> {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{Line, Link, ORIGIN, hash_of, hexadecimal, parse_hash, push_line};
+    use super::{Line, Link, ORIGIN, SEQUENCE_MAX, hash_of, hexadecimal, parse_hash, push_line};
 
     #[test]
     fn a_line_is_the_object_with_one_more_member() {
@@ -151,7 +162,7 @@ mod tests {
             format!(r#"{{"chain":{{"sequence":0,"previous":"{zeros}"}}}}"#),
             format!(r#"{{"chain":{{"sequence":01,"previous":"{zeros}"}}}}"#),
             format!(r#"{{"chain":{{"sequence":,"previous":"{zeros}"}}}}"#),
-            format!(r#"{{"chain":{{"sequence":18446744073709551616,"previous":"{zeros}"}}}}"#),
+            format!(r#"{{"chain":{{"sequence":9223372036854775808,"previous":"{zeros}"}}}}"#),
             format!(r#"{{"chain":{{"sequence":1,"previous":"{}"}}}}"#, "A".repeat(64)),
             format!(r#"{{"chain":{{"sequence":1,"previous":"{zeros}"}}}} "#),
             format!(r#",{{"chain":{{"sequence":1,"previous":"{zeros}"}}}}"#),
@@ -164,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(sequence in 0..u64::MAX - 1, hash in any::<[u8; 32]>()) {
+        fn what_was_written_is_read(sequence in 0..SEQUENCE_MAX, hash in any::<[u8; 32]>()) {
             let mut out = Vec::new();
             push_line(&mut out, br#"{"x":"y"}"#, Link { sequence, hash });
             let line = Line::parse(out.strip_suffix(b"\n").unwrap()).unwrap();

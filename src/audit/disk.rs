@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, fdatasync, flock, fsync, statvfs};
 use rustix::io::Errno;
 
+use crate::audit::chain::SEQUENCE_MAX;
+
 const PREFIX: &str = "trail-";
 const SUFFIX: &str = ".jsonl";
 /// As many as the greatest sequence has.
@@ -144,12 +146,12 @@ pub(super) fn files(folder: &Path) -> io::Result<Vec<u64>> {
 fn first_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     let first = digits.parse().ok()?;
-    (file_name(first) == name).then_some(first)
+    ((1..=SEQUENCE_MAX).contains(&first) && file_name(first) == name).then_some(first)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Disk, Folder, file_name, files};
+    use super::{Disk, Folder, SEQUENCE_MAX, file_name, files};
 
     #[test]
     fn names_sort_as_their_sequences_and_others_are_passed_over() {
@@ -157,11 +159,11 @@ mod tests {
         for name in ["trail-1.jsonl", "lock", "trail-00000000000000000005.jsonl.gz"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        let sequences = [1, 10, 9, u64::MAX];
+        let sequences = [1, 10, 9, 0, SEQUENCE_MAX, u64::MAX];
         for first in sequences {
             std::fs::write(folder.path().join(file_name(first)), "").unwrap();
         }
-        assert_eq!(files(folder.path()).unwrap(), [1, 9, 10, u64::MAX]);
+        assert_eq!(files(folder.path()).unwrap(), [1, 9, 10, SEQUENCE_MAX]);
     }
 
     #[test]

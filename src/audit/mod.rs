@@ -29,7 +29,7 @@ pub use entry::{Checkpoint, PublicKey};
 pub use off::Off;
 pub use sinks::{Sinks, SyslogSink};
 pub use trail::{OpenError, Trail, TrailParts};
-pub use verify::{Break, Expected, Report, verify};
+pub use verify::{Break, Expected, Report, verify, verify_text};
 
 pub type Kept<'a> = Pin<Box<dyn Future<Output = Result<(), Unkept>> + Send + 'a>>;
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -113,29 +113,19 @@ struct Recent {
 pub fn verify(folder: &Path, key: Option<&str>, expected: Option<&Expected>) -> io::Result<Report> {
     let files = disk::files(folder)?;
     let mut walk = Walk::new(key, expected);
-    let mut line = Vec::new();
     for (place, first) in files.iter().enumerate() {
-        let path = folder.join(file_name(*first));
-        let mut lines = Lines::new(BufReader::with_capacity(BUFFER_BYTES, File::open(path)?));
-        walk.begin_file(*first);
-        loop {
-            match lines.next(&mut line)? {
-                Next::Line => walk.line(lines.number, &mut line),
-                Next::Torn if place + 1 == files.len() => {
-                    walk.report.torn_bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
-                    break;
-                }
-                Next::Torn => {
-                    walk.place.line = lines.number;
-                    walk.place.sequence = None;
-                    walk.report_here(&line, "it is not whole, and not the last");
-                    break;
-                }
-                Next::End => break,
-            }
-        }
+        let file = BufReader::with_capacity(BUFFER_BYTES, File::open(folder.join(file_name(*first)))?);
+        walk.file(*first, file, place + 1 == files.len())?;
     }
     Ok(walk.finish())
+}
+
+/// Reads a trail of one file.
+pub fn verify_text(text: &[u8]) -> Report {
+    let mut walk = Walk::new(None, None);
+    // Memory does not fail.
+    let _ = walk.file(1, text, true);
+    walk.finish()
 }
 
 struct Walk<'a> {
@@ -176,10 +166,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn begin_file(&mut self, first: u64) {
+    fn file(&mut self, first: u64, file: impl BufRead, is_newest: bool) -> io::Result<()> {
         self.report.files += 1;
         self.first = Some(first);
         self.place.file = file_name(first);
+        let (mut lines, mut line) = (Lines::new(file), Vec::new());
+        loop {
+            match lines.next(&mut line)? {
+                Next::Line => self.line(lines.number, &mut line),
+                Next::Torn if is_newest => {
+                    self.report.torn_bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+                    return Ok(());
+                }
+                Next::Torn => {
+                    (self.place.line, self.place.sequence) = (lines.number, None);
+                    self.report_here(&line, "it is not whole, and not the last");
+                    return Ok(());
+                }
+                Next::End => return Ok(()),
+            }
+        }
     }
 
     /// Takes the line, and gives its memory back.

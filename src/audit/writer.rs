@@ -56,6 +56,8 @@ pub(super) struct Writer {
     /// Writing failed, and is not tried again before.
     next_try: Option<Instant>,
     next_look: Instant,
+    /// The next file could not be made, and is not tried again before.
+    next_rotation: Option<Instant>,
 }
 
 /// Who wants to know how it went.
@@ -100,6 +102,7 @@ impl Writer {
             owes_sync: false,
             next_try: None,
             next_look,
+            next_rotation: None,
         }
     }
 
@@ -254,7 +257,8 @@ impl Writer {
     fn look(&mut self) {
         let now = self.shared.clock.instant();
         self.metrics.buffered_bytes.set(i64::try_from(self.shared.buffered_bytes()).unwrap_or(i64::MAX));
-        let is_long = self.state.live.bytes() >= self.limits().file_bytes_max;
+        let may_rotate = self.next_try.is_none() && self.next_rotation.is_none_or(|at| now >= at);
+        let is_long = may_rotate && self.state.live.bytes() >= self.limits().file_bytes_max;
         if now < self.next_look && !is_long {
             return;
         }
@@ -263,10 +267,10 @@ impl Writer {
             self.shared.set_low(free < self.limits().free_bytes_min);
             self.metrics.free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         }
-        let is_old = days(self.shared.clock.now()) > self.state.day;
+        let is_old = may_rotate && days(self.shared.clock.now()) > self.state.day;
         // A file has more than its head.
         let is_due = (is_long || is_old) && self.state.last.sequence > self.state.live.first;
-        if is_due && self.next_try.is_none() {
+        if is_due {
             self.rotate();
             self.remove_old();
         }
@@ -280,9 +284,15 @@ impl Writer {
         let finished = self.state.live.first;
         let first = self.state.last.sequence + 1;
         match self.shared.with_disk(|| self.disk.create(first)) {
-            Ok(file) => self.state.live = Live::new(file, first, 0),
+            Ok(file) => {
+                self.state.live = Live::new(file, first, 0);
+                self.next_rotation = None;
+            }
             Err(error) => {
-                tracing::warn!(reason = %error, "no new file of the audit trail can be made: {error}");
+                if self.next_rotation.is_none() {
+                    tracing::warn!(reason = %error, "no new file of the audit trail can be made: {error}");
+                }
+                self.next_rotation = Some(self.shared.clock.instant() + LOOK_INTERVAL);
                 return;
             }
         }

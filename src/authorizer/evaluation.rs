@@ -157,6 +157,13 @@ enum Said<'a> {
     Nothing,
 }
 
+/// What lets a caller in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Grant,
+    Policy,
+}
+
 impl<'a> Evaluation<'a> {
     pub fn of(request: &Request<'_>, layers: Layers<'a>) -> Self {
         let is_service = layers.caller == CallerKind::Service;
@@ -199,18 +206,11 @@ impl<'a> Evaluation<'a> {
             Some(Finding::Allows { naming, statement }) => (Some(naming), Some(statement)),
             Some(Finding::Denies { .. } | Finding::Silent) | None => (None, None),
         };
-        let is_granted = grant > naming;
-        let missing = match (naming.max(grant), self.is_own) {
-            (Some(naming), _) if self.caller == CallerKind::Service => {
-                (naming == Naming::Account).then_some(Layer::Resource)
-            }
-            (Some(Naming::Exactly), true) => None,
-            (Some(Naming::WithOthers), true) => self.missing_cap(),
-            (Some(Naming::WithOthers | Naming::Exactly), false) if is_granted => self.missing_cap(),
-            (Some(Naming::Account), true) | (Some(_), false) => self.missing_identity(),
-            (None, true) if self.resource.is_none() => self.missing_identity(),
-            (None, _) => Some(Layer::Resource),
-        };
+        let by_policy = self.missing(naming, By::Policy);
+        let by_grant = grant.map_or(by_policy, |_| self.missing(grant, By::Grant));
+        // Each is enough by itself. If neither is, what would say more is to be told.
+        let is_granted = by_policy.is_some() && (by_grant.is_none() || grant > naming);
+        let missing = if is_granted { by_grant } else { by_policy };
         match missing.or_else(|| self.missing_ceiling()) {
             Some(layer) => Verdict::Denied(Denial::implicit(layer)),
             None => Verdict::Allowed(Grounds {
@@ -218,6 +218,21 @@ impl<'a> Evaluation<'a> {
                 identity: self.identity.deciding(),
                 is_granted,
             }),
+        }
+    }
+
+    /// Which policies do not allow it although the resource's policy or a grant means the caller by this name.
+    fn missing(&self, naming: Option<Naming>, by: By) -> Option<Layer> {
+        match (naming, self.is_own) {
+            (Some(naming), _) if self.caller == CallerKind::Service => {
+                (naming == Naming::Account).then_some(Layer::Resource)
+            }
+            (Some(Naming::Exactly), true) => None,
+            (Some(Naming::WithOthers), true) => self.missing_cap(),
+            (Some(Naming::WithOthers | Naming::Exactly), false) if by == By::Grant => self.missing_cap(),
+            (Some(Naming::Account), true) | (Some(_), false) => self.missing_identity(),
+            (None, true) if self.resource.is_none() => self.missing_identity(),
+            (None, _) => Some(Layer::Resource),
         }
     }
 
@@ -295,3 +310,6 @@ impl<'a> Said<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

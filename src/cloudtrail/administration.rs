@@ -29,10 +29,6 @@ pub fn administration(request: &AdminRequest) -> Option<Administration> {
             parameters.text_if("userName", user.as_deref());
             ("CreateAccessKey", Some(account))
         }
-        AdminRequest::CreateMfaDevice { user } => {
-            write_holder(user, &mut parameters);
-            ("CreateVirtualMFADevice", Some(&user.account))
-        }
         AdminRequest::CreateRole { role, path, tags, trust_policy, max_session_duration_seconds } => {
             write_holder(role, &mut parameters);
             parameters.text("path", path);
@@ -47,38 +43,24 @@ pub fn administration(request: &AdminRequest) -> Option<Administration> {
             write_tags(tags, &mut parameters);
             ("CreateUser", Some(&user.account))
         }
-        AdminRequest::Delete(holder) => {
-            write_holder(holder, &mut parameters);
-            (of_kind(holder, "DeleteRole", "DeleteUser"), Some(&holder.account))
+        AdminRequest::CreateMfaDevice { user } => {
+            ("EnableMFADevice", Some(write_holder(user, &mut parameters)))
         }
+        AdminRequest::Delete(holder) => {
+            (of_kind(holder, "DeleteRole", "DeleteUser"), Some(write_holder(holder, &mut parameters)))
+        }
+        AdminRequest::DeleteBoundary { of } => write_boundary(of, None, &mut parameters),
         AdminRequest::DeleteAccessKey { access_key_id } => {
             parameters.text("accessKeyId", access_key_id);
             ("DeleteAccessKey", None)
         }
-        AdminRequest::DeleteBoundary { of } => {
-            write_holder(of, &mut parameters);
-            let name = of_kind(of, "DeleteRolePermissionsBoundary", "DeleteUserPermissionsBoundary");
-            (name, Some(&of.account))
-        }
         AdminRequest::DeleteMfaDevice { user } => {
-            write_holder(user, &mut parameters);
-            ("DeleteVirtualMFADevice", Some(&user.account))
+            ("DeactivateMFADevice", Some(write_holder(user, &mut parameters)))
         }
-        AdminRequest::DeletePolicy { of, name } => {
-            write_holder(of, &mut parameters);
-            parameters.text("policyName", name);
-            (of_kind(of, "DeleteRolePolicy", "DeleteUserPolicy"), Some(&of.account))
-        }
-        AdminRequest::PutBoundary { of, document } => {
-            write_holder(of, &mut parameters);
-            parameters.text("permissionsBoundary", document);
-            (of_kind(of, "PutRolePermissionsBoundary", "PutUserPermissionsBoundary"), Some(&of.account))
-        }
+        AdminRequest::DeletePolicy { of, name } => write_policy(of, (name, None), &mut parameters),
+        AdminRequest::PutBoundary { of, document } => write_boundary(of, Some(document), &mut parameters),
         AdminRequest::PutPolicy { of, name, document } => {
-            write_holder(of, &mut parameters);
-            parameters.text("policyName", name);
-            parameters.text("policyDocument", document);
-            (of_kind(of, "PutRolePolicy", "PutUserPolicy"), Some(&of.account))
+            write_policy(of, (name, Some(document)), &mut parameters)
         }
         AdminRequest::PutTrustPolicy { role, document } => {
             write_holder(role, &mut parameters);
@@ -103,8 +85,39 @@ const fn of_kind(holder: &Holder, role: &'static str, user: &'static str) -> &'s
     }
 }
 
-fn write_holder(holder: &Holder, parameters: &mut Object<'_>) {
+/// Its account.
+fn write_holder<'a>(holder: &'a Holder, parameters: &mut Object<'_>) -> &'a String {
     parameters.text(of_kind(holder, "roleName", "userName"), &holder.name);
+    &holder.account
+}
+
+fn write_policy<'a>(
+    of: &'a Holder,
+    (name, document): (&str, Option<&str>),
+    parameters: &mut Object<'_>,
+) -> (&'static str, Option<&'a String>) {
+    let account = write_holder(of, parameters);
+    parameters.text("policyName", name);
+    parameters.text_if("policyDocument", document);
+    let name = match document {
+        Some(_) => of_kind(of, "PutRolePolicy", "PutUserPolicy"),
+        None => of_kind(of, "DeleteRolePolicy", "DeleteUserPolicy"),
+    };
+    (name, Some(account))
+}
+
+fn write_boundary<'a>(
+    of: &'a Holder,
+    document: Option<&str>,
+    parameters: &mut Object<'_>,
+) -> (&'static str, Option<&'a String>) {
+    let account = write_holder(of, parameters);
+    parameters.text_if("permissionsBoundary", document);
+    let name = match document {
+        Some(_) => of_kind(of, "PutRolePermissionsBoundary", "PutUserPermissionsBoundary"),
+        None => of_kind(of, "DeleteRolePermissionsBoundary", "DeleteUserPermissionsBoundary"),
+    };
+    (name, Some(account))
 }
 
 fn write_tags(tags: &BTreeMap<String, String>, parameters: &mut Object<'_>) {

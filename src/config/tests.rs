@@ -140,7 +140,7 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
     let uncommented: Vec<_> = DEFAULT
         .lines()
         .map(|line| {
-            line.strip_prefix("# ").filter(|rest| is_member(rest) || rest.starts_with("[[")).unwrap_or(line)
+            line.strip_prefix("# ").filter(|rest| is_member(rest) || rest.starts_with('[')).unwrap_or(line)
         })
         .collect();
     parse(&uncommented.join("\n")).unwrap();

@@ -66,6 +66,22 @@ impl ArnPattern {
         Ok(Self::Components(components.into_iter().map(pattern).collect()))
     }
 
+    /// Of a resource: there, a variable is one only after the fifth colon, and else ordinary text (IAM User Guide, IAM
+    /// policy elements: Variables and tags).
+    pub(super) fn parse_resource(source: &str, variables: bool) -> Result<Self, PolicyError> {
+        let start = source.match_indices(':').nth(COMPONENTS - 2).map_or(source.len(), |(at, _)| at);
+        let has_early = source.get(..start).is_some_and(|start| start.contains("${"));
+        Self::parse(source, variables && !has_early)
+    }
+
+    /// Whether it has all components of an ARN.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Components(patterns) => patterns.len() == COMPONENTS,
+        }
+    }
+
     pub(super) fn has_variables(&self) -> bool {
         match self {
             Self::Any => false,

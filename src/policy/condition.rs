@@ -28,8 +28,8 @@ use crate::policy::written::Written;
 ///
 /// An absent key makes a plain operator false, a negated one true, and either true with `IfExists`.
 /// `ForAllValues:` is then true and `ForAnyValue:` false, with or without `IfExists`, because they quantify over
-/// an empty set. Without a set operator, a key with several values matches if one of them does. A value in the
-/// context that is not of the operator's type matches nothing.
+/// an empty set. A key that can have several values must be tested with one of these: another operator does not hold
+/// once the key is there, negated or not. A value in the context that is not of the operator's type matches nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     operator: Operator,
@@ -161,6 +161,13 @@ impl Condition {
         self.keys.iter().map(|(key, _)| key.as_str())
     }
 
+    /// The keys with several values that it compares as if they had one.
+    pub(super) fn vain_keys(&self) -> impl Iterator<Item = &str> {
+        let is_plain = self.operator.quantifier.is_none() && self.operator.row.comparison != Comparison::Null;
+        let keys = self.keys.iter().filter(move |(key, _)| is_plain && key.is_multivalued());
+        keys.map(|(key, _)| key.as_str())
+    }
+
     pub(super) fn is_for_all_values(&self) -> bool {
         self.operator.quantifier == Some(Quantifier::ForAllValues)
     }
@@ -181,6 +188,20 @@ fn check_key(key: &str) -> Result<(), PolicyError> {
 }
 
 impl Operator {
+    /// An ARN is compared component by component: with a pattern that has fewer of them, not at all.
+    fn compares_in_vain(&self, wanted: &[Written<Meaning>]) -> bool {
+        let is_whole = |value: &Written<Meaning>| match &value.meaning {
+            Meaning::Arn(pattern) => pattern.is_whole(),
+            Meaning::Absence(_)
+            | Meaning::Binary
+            | Meaning::Moment(..)
+            | Meaning::Network(_)
+            | Meaning::Number(_)
+            | Meaning::Text(_) => true,
+        };
+        self.row.comparison == Comparison::Arn && !wanted.iter().any(is_whole)
+    }
+
     /// A variable without a value makes its pattern match nothing; but no Allow is the wider for it.
     fn holds(
         &self,
@@ -195,11 +216,18 @@ impl Operator {
         if comparison == Comparison::Null {
             return wanted.iter().any(|value| value.meaning == Meaning::Absence(is_absent));
         }
+        if self.compares_in_vain(wanted) && !is_absent {
+            return false;
+        }
         let if_unresolved = is_negated && effect == Effect::Allow;
         let is_matched = |text| wanted.iter().any(|value| value.matches(text, context, if_unresolved));
         match self.quantifier {
             None if is_absent => is_negated || self.if_exists,
-            None => values.any(is_matched) != is_negated,
+            None if key.is_multivalued() => false,
+            None => match (values.next(), values.next()) {
+                (Some(text), None) => is_matched(text) != is_negated,
+                (None | Some(_), _) => false,
+            },
             Some(Quantifier::ForAllValues) => values.all(|text| is_matched(text) != is_negated),
             Some(Quantifier::ForAnyValue) => values.any(|text| is_matched(text) != is_negated),
         }
@@ -249,7 +277,7 @@ impl Written<Meaning> {
     fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
         match &self.meaning {
             Meaning::Absence(_) => false,
-            Meaning::Arn(pattern) => pattern.matches(text, context, if_unresolved),
+            Meaning::Arn(pattern) => pattern.is_whole() && pattern.matches(text, context, if_unresolved),
             Meaning::Binary => *self.source == *text,
             Meaning::Moment(order, moment) => {
                 parse_moment(text).is_some_and(|actual| order.accepts(actual.cmp(moment)))
@@ -291,13 +319,17 @@ impl Quantifier {
 
 impl Operator {
     fn parse(name: &str) -> Option<Self> {
-        let quantifier = Quantifier::ALL.into_iter().find(|quantifier| name.starts_with(quantifier.prefix()));
-        let name = name.strip_prefix(quantifier.map_or("", Quantifier::prefix))?;
-        let (name, if_exists) = match name.strip_suffix(IF_EXISTS) {
-            Some(name) => (name, true),
+        let of_prefix = |quantifier: Quantifier| {
+            let (start, rest) = name.split_at_checked(quantifier.prefix().len())?;
+            start.eq_ignore_ascii_case(quantifier.prefix()).then_some((Some(quantifier), rest))
+        };
+        let (quantifier, name) = Quantifier::ALL.into_iter().find_map(of_prefix).unwrap_or((None, name));
+        let of_suffix = |at| name.split_at_checked(at).filter(|(_, end)| end.eq_ignore_ascii_case(IF_EXISTS));
+        let (name, if_exists) = match name.len().checked_sub(IF_EXISTS.len()).and_then(of_suffix) {
+            Some((name, _)) => (name, true),
             None => (name, false),
         };
-        let row = OPERATORS.iter().find(|row| row.name == name)?;
+        let row = OPERATORS.iter().find(|row| row.name.eq_ignore_ascii_case(name))?;
         let is_plain = quantifier.is_none() && !if_exists;
         (is_plain || row.comparison != Comparison::Null).then_some(Self { quantifier, row, if_exists })
     }

@@ -5,7 +5,22 @@
 pub(super) struct ConditionKey {
     name: Box<str>,
     fingerprint: Fingerprint,
+    is_multivalued: bool,
 }
+
+/// Keys of which a request can have several values; all others have one (IAM User Guide, AWS global condition context
+/// keys; AWS KMS Developer Guide, Condition keys for AWS KMS).
+const MULTIVALUED: [&str; 9] = [
+    "aws:CalledVia",
+    "aws:PrincipalOrgPaths",
+    "aws:PrincipalServiceNamesList",
+    "aws:ResourceOrgPaths",
+    "aws:SourceOrgPaths",
+    "aws:TagKeys",
+    "kms:EncryptionContextKeys",
+    "kms:GrantOperations",
+    "kms:ResourceAliases",
+];
 
 /// Equal for names that differ in case only, and hardly ever for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +40,12 @@ impl Fingerprint {
 
 impl ConditionKey {
     pub(super) fn new(name: &str) -> Self {
-        Self { fingerprint: Fingerprint::of(name), name: name.into() }
+        let is_multivalued = MULTIVALUED.iter().any(|key| key.eq_ignore_ascii_case(name));
+        Self { fingerprint: Fingerprint::of(name), name: name.into(), is_multivalued }
+    }
+
+    pub(super) fn is_multivalued(&self) -> bool {
+        self.is_multivalued
     }
 
     pub(super) fn as_str(&self) -> &str {

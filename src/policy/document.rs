@@ -79,6 +79,14 @@ impl PolicyDocument {
         self.statements.iter().position(|statement| !statement.names_principals()).map(|index| index + 1)
     }
 
+    /// The number of a statement, an operator that compares one value, and a key with several: these never hold.
+    pub fn vain_conditions(&self) -> impl Iterator<Item = (usize, String, &str)> {
+        let numbered = (1..).zip(&self.statements);
+        numbered.flat_map(|(number, statement)| {
+            statement.vain_conditions().map(move |(operator, key)| (number, operator, key))
+        })
+    }
+
     /// The numbers, counted from one, of the statements that name no resource.
     pub fn statements_without_resource(&self) -> impl Iterator<Item = usize> {
         let numbered = (1..).zip(&self.statements);

@@ -34,7 +34,6 @@ pub enum Cause {
         line: usize,
         column: usize,
     },
-    NotPrincipalEveryone,
     PrincipalGroup,
     PrincipalWildcard,
     TooLarge {
@@ -122,7 +121,6 @@ impl fmt::Display for Cause {
             }
             Self::MissingElement(name) => write!(f, "`{name}` is missing"),
             Self::NotJson { line, column } => write!(f, "not JSON at line {line}, column {column}"),
-            Self::NotPrincipalEveryone => f.write_str("`*` excludes everyone, so the statement has no effect"),
             Self::PrincipalGroup => f.write_str("a group is not a principal; name its users or roles"),
             Self::PrincipalWildcard => f.write_str(
                 "`*` and `?` are not allowed inside a principal; use `*` and a condition on `aws:PrincipalArn`",

@@ -43,12 +43,16 @@ impl Kind {
 
     /// What is accepted, and yet hardly meant.
     pub fn warnings(self, document: &PolicyDocument) -> Vec<String> {
-        if self != Self::Key {
-            return Vec::new();
-        }
-        let warning =
+        let without_effect =
             |number| format!("statement {number} has no `Resource`: in a key policy it has no effect");
-        document.statements_without_resource().map(warning).collect()
+        let in_vain = |(number, operator, key)| {
+            format!(
+                "statement {number}: `{operator}` never holds for `{key}`, which has several values; put \
+                 `ForAnyValue:` or `ForAllValues:` before it"
+            )
+        };
+        let of_keys = document.statements_without_resource().filter(|_| self == Self::Key);
+        of_keys.map(without_effect).chain(document.vain_conditions().map(in_vain)).collect()
     }
 
     const fn wants_principals(self) -> bool {

@@ -88,15 +88,6 @@ impl Principals {
             Naming::WithOthers | Naming::Exactly => true,
         })
     }
-
-    pub(super) fn include_everyone(&self) -> bool {
-        match self {
-            Self::Everyone => true,
-            Self::Listed(types) => {
-                types.iter().flat_map(|(_, entries)| entries).any(|entry| entry.meaning == Named::Everyone)
-            }
-        }
-    }
 }
 
 fn parse_type((name, node): (String, Node)) -> Result<(PrincipalType, Vec<Written<Named>>), PolicyError> {
@@ -192,7 +183,8 @@ impl Written<Named> {
                     && caller
                         .arn()
                         .is_some_and(|arn| arn.account == &**account && arn.partition == &**partition);
-                if is_session { Some(Naming::WithOthers) } else { is_exact().then_some(Naming::Exactly) }
+                // A role by itself calls nothing; who asks about it asks about its sessions.
+                (is_session || is_exact()).then_some(Naming::WithOthers)
             }
         }
     }

@@ -135,6 +135,13 @@ impl<'a> Context<'a> {
         self.entries.iter().map(|entry| &*entry.key)
     }
 
+    /// With these values of a key in place of those that it has.
+    #[must_use]
+    pub fn replacing(mut self, key: &'a str, values: &'a [String]) -> Self {
+        self.entries.retain(|entry| !entry.key.eq_ignore_ascii_case(key));
+        values.iter().fold(self, |context, value| context.with(key, value.as_str()))
+    }
+
     fn and(mut self, key: Cow<'a, str>, value: Cow<'a, str>, is_for_identities_only: bool) -> Self {
         let fingerprint = Fingerprint::of(&key);
         self.entries.push(Entry { key, fingerprint, value, is_for_identities_only });

@@ -1,5 +1,7 @@
 //! One statement: what it says, whether it applies to a request, and how it is read and printed.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
@@ -114,6 +116,14 @@ impl Statement {
         self.conditions.iter().filter(|condition| condition.is_for_all_values()).flat_map(Condition::keys)
     }
 
+    /// Operators that compare one value, each with a key that has several: these never hold once the key is there.
+    pub(super) fn vain_conditions(&self) -> impl Iterator<Item = (String, &str)> {
+        let name = Condition::operator;
+        self.conditions
+            .iter()
+            .flat_map(move |condition| condition.vain_keys().map(move |key| (name(condition), key)))
+    }
+
     pub(super) fn names_principals(&self) -> bool {
         self.principals.is_some()
     }
@@ -149,8 +159,8 @@ impl Statement {
     ) -> Result<Self, PolicyError> {
         let effect = members.take("Effect", parse_effect)?.ok_or(Cause::MissingElement("Effect"))?;
         let principals = parse_pair(&mut members, ["Principal", "NotPrincipal"], Principals::parse)?;
-        if let Some(Selector::AllBut(principals)) = &principals {
-            check_not_principal(principals, effect).map_err(|error| error.in_member("NotPrincipal"))?;
+        if let Some(Selector::AllBut(_)) = &principals {
+            check_not_principal(effect).map_err(|error| error.in_member("NotPrincipal"))?;
         }
         let actions = parse_pair(&mut members, ["Action", "NotAction"], parse_actions)?
             .ok_or(Cause::MissingElement("Action"))?;
@@ -196,10 +206,9 @@ fn parse_effect(node: Node) -> Result<Effect, PolicyError> {
     }
 }
 
-fn check_not_principal(principals: &Principals, effect: Effect) -> Result<(), PolicyError> {
+fn check_not_principal(effect: Effect) -> Result<(), PolicyError> {
     match effect {
         Effect::Allow => Err(Cause::AllowWithNotPrincipal.into()),
-        Effect::Deny if principals.include_everyone() => Err(Cause::NotPrincipalEveryone.into()),
         Effect::Deny => Ok(()),
     }
 }
@@ -214,14 +223,17 @@ fn parse_action(text: &str) -> Result<Pattern, PolicyError> {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || extra.contains(&c))
     };
     let is_action = |(service, name)| is_word(service, &[]) && is_word(name, &['*', '?', '_']);
-    if text != "*" && !(text.len() <= ACTION_BYTES_MAX && text.split_once(':').is_some_and(is_action)) {
+    if !matches!(text, "*" | "*:*")
+        && !(text.len() <= ACTION_BYTES_MAX && text.split_once(':').is_some_and(is_action))
+    {
         return Err(Cause::Expected("`*` or `service:name`, where the name may contain `*` and `?`").into());
     }
     Pattern::parse(text, Syntax { case: Case::Ignored, variables: false, wildcards: true })
 }
 
 fn parse_resources(node: Node, variables: bool) -> Result<Resources, PolicyError> {
-    let resource = |node: Node| Written::parse(node.into_text()?, |text| ArnPattern::parse(text, variables));
+    let resource =
+        |node: Node| Written::parse(node.into_text()?, |text| ArnPattern::parse_resource(text, variables));
     node.into_values()?.into_iter().map(resource).collect()
 }
 
@@ -229,7 +241,13 @@ fn parse_conditions(node: Node, variables: bool) -> Result<Vec<Condition>, Polic
     let condition = |(operator, keys): (String, Node)| {
         Condition::parse(&operator, keys, variables).map_err(|error| error.in_member(&operator))
     };
-    node.into_members()?.into_iter().map(condition).collect()
+    let conditions: Vec<_> = node.into_members()?.into_iter().map(condition).collect::<Result<_, _>>()?;
+    let mut seen = BTreeSet::new();
+    // Operators are the same in any case.
+    match conditions.iter().map(Condition::operator).find(|operator| !seen.insert(operator.clone())) {
+        Some(twice) => Err(PolicyError::from(Cause::DuplicateMember).in_member(&twice)),
+        None => Ok(conditions),
+    }
 }
 
 impl Serialize for Statement {

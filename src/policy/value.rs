@@ -25,9 +25,9 @@ impl<'a> Decimal<'a> {
     /// Digits with an optional sign and an optional fraction; no exponent.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
-        let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_digits(whole) || !is_digits(fraction) {
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty()) || !is_digits(whole) || !is_digits(fraction) {
             return None;
         }
         let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
@@ -58,14 +58,20 @@ impl PartialOrd for Decimal<'_> {
     }
 }
 
-/// A moment, in nanoseconds since the Unix epoch, written `2026-11-30`, `2026-11-30T12:00:00Z` (with any offset
-/// and fraction), or as a number of seconds.
+/// A moment, in nanoseconds since the Unix epoch, written as W3C's Date and Time Formats have it (`2026-11`, `2026-11-30`,
+/// `2026-11-30T12:00Z`, `2026-11-30T12:00:00Z` with any offset and fraction), or as a number of seconds, which a year
+/// alone is too.
 pub(super) fn parse_moment(text: &str) -> Option<i128> {
     const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
     let from_text = || {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
         let midnight = || Some(Date::parse(text, DAY).ok()?.midnight().assume_utc());
-        moment.or_else(midnight).map(OffsetDateTime::unix_timestamp_nanos)
+        let first = || Some(Date::parse(&format!("{text}-01"), DAY).ok()?.midnight().assume_utc());
+        let minute = || {
+            let (minute, zone) = text.split_at_checked("2026-11-30T12:00".len())?;
+            OffsetDateTime::parse(&format!("{minute}:00{zone}"), &Rfc3339).ok()
+        };
+        moment.or_else(midnight).or_else(minute).or_else(first).map(OffsetDateTime::unix_timestamp_nanos)
     };
     let from_number = || {
         let seconds = Decimal::parse(text)?;
@@ -89,7 +95,10 @@ impl Network {
     /// would match nothing.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse().ok()?)),
+            Some((address, prefix)) => {
+                let is_plain = prefix == "0" || !prefix.starts_with(['0', '+']);
+                (address, Some(prefix.parse().ok().filter(|_| is_plain)?))
+            }
             None => (text, None),
         };
         let base: IpAddr = address.parse().ok()?;

@@ -107,6 +107,19 @@ name = "auditor"
 trust_policy = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:user/admin"},"Action":"sts:AssumeRole"}}'
 [role.policies]
 look = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["kms:Describe*","kms:List*","kms:Get*"],"Resource":"*"}}'
+
+[[role]]
+account = "123456789012"
+name = "guarded"
+managed_policies = ["AWSKeyManagementServicePowerUser"]
+trust_policy = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:user/operator"},"Action":"sts:AssumeRole","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}}'
+
+[[user]]
+account = "123456789012"
+name = "operator"
+mfa_secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+managed_policies = ["AWSKeyManagementServicePowerUser"]
+access_key = [{ access_key_id = "AKIAOPERATOROPERATOR", secret_access_key = "operator-secret-operator-secret" }]
 TOML
 }
 

@@ -11,7 +11,7 @@ struct Answered {
     groups: &'static [u32],
 }
 
-const ANSWERED: [Answered; 8] = [
+const ANSWERED: [Answered; 10] = [
     Answered {
         table: "README.kms-1.md",
         inventory: "kms-inventory-1.md",
@@ -35,6 +35,12 @@ const ANSWERED: [Answered; 8] = [
         inventory: "kms-inventory-3.md",
         groups: &[20, 21, 22, 23, 24, 25, 26, 27, 28, 29],
     },
+    Answered {
+        table: "README.authorization.md",
+        inventory: "kms-inventory-2.md",
+        groups: &[12, 13, 14, 15, 16, 18, 19, 21, 22, 23, 24, 28, 31],
+    },
+    Answered { table: "README.kms-3.md", inventory: "kms-inventory-3.md", groups: &[7, 15] },
     Answered {
         table: "README.external-key-stores.md",
         inventory: "xks-inventory.md",

@@ -99,21 +99,22 @@ fn code(steps: i64) -> String {
 /// A key whose policy lets the administrator do everything, and everybody decrypt under a condition, or unless it holds.
 fn key(site: &Site, effect: &str, condition: &Value) -> String {
     let own = "arn:aws:iam::123456789012:user/admin";
+    let encrypt = |effect: &str, principal: Value, condition: &Value| {
+        json!({"Effect": effect, "Principal": principal, "Action": "kms:Encrypt", "Resource": "*",
+               "Condition": condition})
+    };
     let mut statements = vec![
         json!({"Effect": "Allow", "Principal": {"AWS": own}, "Action": "kms:*", "Resource": "*"}),
-        json!({"Effect": effect, "Principal": "*", "NotPrincipal": null, "Action": "kms:Encrypt", "Resource": "*",
-               "Condition": condition}),
+        encrypt(effect, json!("*"), condition),
     ];
-    statements[1].as_object_mut().unwrap().remove("NotPrincipal");
     if effect == "Deny" {
-        statements
-            .push(json!({"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::123456789012:user/alice"]},
-                               "Action": "kms:Encrypt", "Resource": "*"}));
-        statements.push(json!({"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
-                               "Action": "kms:Encrypt", "Resource": "*"}));
-        statements
-            .push(json!({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:role/guarded"},
-                               "Action": "kms:Encrypt", "Resource": "*"}));
+        for principal in [
+            json!({"AWS": "arn:aws:iam::123456789012:user/alice"}),
+            json!({"AWS": "arn:aws:iam::123456789012:role/guarded"}),
+            json!({"Service": "s3.amazonaws.com"}),
+        ] {
+            statements.push(encrypt("Allow", principal, &json!({})));
+        }
     }
     let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
     let created = site.kms("CreateKey", &json!({"Policy": policy}));
@@ -464,7 +465,7 @@ fn tags_names_regions_times_and_user_agents_are_those_of_the_caller_and_its_requ
 }
 
 #[test]
-fn a_session_has_its_time_of_issue_and_its_source_identity_and_ends_by_the_real_clock() {
+fn a_session_has_its_time_of_issue_its_source_identity_and_the_name_of_its_role() {
     let site = site("");
     let role = "arn:aws:iam::123456789012:role/guarded";
     let code = code(0);

@@ -1,5 +1,6 @@
 //! The daemon is killed at random points under a mixed load: what it acknowledged is there, and nothing is half done.
 
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,6 +12,7 @@ use proxy_api::client::{Endpoint, Failure};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::audit_trail::trail_lines;
 use crate::support::kms::KmsClient;
 use crate::support::{Setup, Site};
 
@@ -186,12 +188,39 @@ fn verify_that_all_keys_are_whole(client: &mut KmsClient<'_>) -> usize {
     }
 }
 
+/// Every change that was acknowledged has its record, and every intent its end.
+fn verify_that_all_changes_have_records(site: &Site, clients: &[Client]) {
+    let lines = trail_lines(site);
+    let mut changes: HashMap<&str, String> = HashMap::new();
+    for line in lines.iter().filter(|line| line["errorCode"].is_null()) {
+        if let Some(name) = line["eventName"].as_str() {
+            *changes.entry(name).or_default() += &line.to_string();
+        }
+    }
+    for key in clients.iter().flat_map(|client| &client.keys) {
+        assert!(changes["CreateKey"].contains(&key.id), "{}", key.id);
+        for alias in &key.aliases {
+            assert!(changes["CreateAlias"].contains(&format!("\"{alias}\"")), "{alias}");
+        }
+        if key.tag > 0 {
+            assert!(changes["TagResource"].contains(&format!("\"{}\"", key.tag)), "{}", key.tag);
+        }
+    }
+    let ended: HashSet<_> = lines.iter().filter_map(|line| line["eventID"].as_str()).collect();
+    let open: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line["intent"]["eventID"].as_str())
+        .filter(|id| !ended.contains(id))
+        .collect();
+    assert_eq!(open, Vec::<&str>::new());
+}
+
 #[test]
 fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     let site = Site::start_with(&Setup::kms());
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|number| Client { number, keys: Vec::new(), counter: 0 }).collect();
-    for _ in 0..KILLS {
+    for round in 0..KILLS {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             for client in &mut clients {
@@ -208,6 +237,10 @@ fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
         });
         site.run();
         site.wait_ready();
+        // The start verifies the newest file of the audit trail; this also the signatures, and the end.
+        if round % 10 == 0 {
+            site.holdfast_ok(&["audit", "verify"]);
+        }
         let mut connection = KmsClient::open(&site.runtime, site.kms_endpoint()).unwrap();
         for client in &mut clients {
             // What is not sure must be settled before the next round; the newest keys are looked at every time.
@@ -224,4 +257,7 @@ fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     }
     assert!(verify_that_all_keys_are_whole(&mut connection) >= known);
     assert!(known > KILLS / 2, "{known} keys: hardly any load");
+    site.stop();
+    site.holdfast_ok(&["audit", "verify"]);
+    verify_that_all_changes_have_records(&site, &clients);
 }

@@ -87,4 +87,12 @@ fn what_is_no_grant_token_is_refused() {
     let made = json!({"KeyId": id, "GranteePrincipal": user_arn("worker"), "Operations": ["Encrypt"]});
     let token = site.kms("CreateGrant", &made).text("GrantToken");
     site.kms("Encrypt", &request(&token)).ok();
+    // The token of another key adds nothing and takes nothing away, also when its grant is gone.
+    let worker = site.kms_user("worker");
+    let other = json!({"KeyId": site.create_kms_key(), "Plaintext": "cGxhaW4=", "GrantTokens": [token]});
+    site.assert_allowed(&worker, "Encrypt", &request(&token));
+    site.assert_denied(&worker, "Encrypt", &other);
+    site.kms("RetireGrant", &json!({"GrantToken": token})).ok();
+    site.assert_denied(&worker, "Encrypt", &request(&token));
+    site.kms("Encrypt", &other).ok();
 }

@@ -345,3 +345,33 @@ fn the_lock_out_check_asks_what_the_next_such_request_would_be_told() {
     let refused = site.kms("PutKeyPolicy", &json!({"KeyId": id, "Policy": text}));
     assert_eq!(refused.error().0, MALFORMED);
 }
+
+/// The JSON texts in the documentation.
+fn documented() -> Vec<String> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/key-policies.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let blocks = text.split("```json\n").skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_documented_policies_are_the_default_one_and_one_that_does_what_it_says() {
+    let site = Site::start_with(&Setup::kms());
+    let documented = documented();
+    let [default, example] = &documented[..] else { panic!("{documented:?}") };
+    let id = site.create_kms_key();
+    assert_eq!(site.kms("GetKeyPolicy", &json!({"KeyId": id})).text("Policy"), *default);
+    put(&site, &id, example);
+    let key = key_arn(&id);
+    let encrypt = |purpose: &str| json!({"KeyId": key, "Plaintext": PLAINTEXT, "EncryptionContext": {"purpose": purpose}});
+    site.assert_denied(&ACCOUNT, "Encrypt", &encrypt("report-1"));
+    site.assert_allowed(&ACCOUNT, "GetKeyPolicy", &json!({"KeyId": key}));
+    site.assert_denied(&OTHER_ACCOUNT, "Encrypt", &encrypt("mail"));
+    site.assert_denied(&OTHER_ACCOUNT, "DescribeKey", &json!({"KeyId": key}));
+    let blob = site.kms_as(&OTHER_ACCOUNT, "Encrypt", &encrypt("report-1")).text("CiphertextBlob");
+    let decrypt =
+        |context: Value| json!({"KeyId": key, "CiphertextBlob": blob, "EncryptionContext": context});
+    site.assert_allowed(&OTHER_ACCOUNT, "Decrypt", &decrypt(json!({"purpose": "report-1"})));
+    let refused = site.kms_as(&OTHER_ACCOUNT, "Decrypt", &decrypt(json!({}))).error();
+    assert!(refused.1.ends_with("with an explicit deny in a resource-based policy"), "{refused:?}");
+}

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod audit_trail;
 mod binding;
 mod bodies;
 mod clusters;

@@ -69,9 +69,13 @@ fn traffic(site: &Site) {
 
 #[test]
 fn the_documented_metrics_are_the_metrics() {
-    let site = Site::start_with(&Setup { kms: Setup::kms().kms, ..Setup::quiet(1) });
+    let events = "[kms.events]\nfile = \"events.json\"\n".to_owned();
+    let kms = events + &Setup::kms().kms.unwrap_or_default();
+    let site = Site::start_with(&Setup { kms: Some(kms), ..Setup::quiet(1) });
     traffic(&site);
-    site.create_kms_key();
+    site.kms("RotateKeyOnDemand", &json!({"KeyId": site.create_kms_key()})).ok();
+    let told = "holdfast_kms_events_total{detail_type=\"KMS CMK Rotation\",outcome=\"told\"}";
+    site.wait_until("the event", || site.metric(told) == Some(1.0));
     site.sts_by(&ACCOUNT.credentials(), "GetCallerIdentity", &[]);
     let (_, metrics) = site.admin("/metrics").unwrap();
     let mut found = types(&metrics);

@@ -103,7 +103,7 @@ async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     assert_eq!(backup, Ok(()));
     assert!(writes.iter().all(Result::is_ok));
     let facts = inspect(&file).unwrap();
-    assert_eq!((facts.schema_version, &facts.root_key_id), (2, &Some(vec![4, 2])));
+    assert_eq!((facts.schema_version, &facts.root_key_id), (4, &Some(vec![4, 2])));
     assert!((200..=300).contains(&facts.keys), "{facts:?}");
     assert_eq!(mode(&file), 0o600);
     let names: Vec<_> =
@@ -187,7 +187,7 @@ async fn a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_i
         store.create_custom_key_store(external_store(2), 1).await.unwrap();
         store.create_key(Arc::new(external_key(3, 2, "x")), 2).await.unwrap();
         drop(store);
-        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 2);
+        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 4);
         let store = open(folder.path());
         assert_eq!(store.key(&scope(), &key_id(1)).await, Ok(Some(next)));
         assert_eq!(store.key(&scope(), &key_id(3)).await, Ok(Some(external_key(3, 2, "x"))));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::{Entry, HashMap, RandomState};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use crate::domain::kms::grant_condition::{Condition, ContextCondition, Pairs};
@@ -114,7 +114,7 @@ enum Slot<'a> {
 #[derive(Debug)]
 enum Numbers {
     One(u32),
-    Many(Box<BTreeSet<u32>>),
+    Many(BTreeSet<u32>),
 }
 
 #[derive(Debug)]
@@ -371,9 +371,7 @@ impl GrantIndex {
     }
 
     fn hash(&self, slot: &Slot<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        slot.hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one(slot)
     }
 }
 
@@ -431,7 +429,7 @@ impl Grantee {
 impl Numbers {
     fn insert(&mut self, number: u32) {
         match self {
-            Self::One(first) => *self = Self::Many(Box::new([*first, number].into_iter().collect())),
+            Self::One(first) => *self = Self::Many([*first, number].into_iter().collect()),
             Self::Many(numbers) => drop(numbers.insert(number)),
         }
     }

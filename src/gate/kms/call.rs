@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::OnceCell;
 
-use crate::authorizer::evaluation::{Denial, Layer, Verdict};
-use crate::authorizer::kms::{Question, Ruling, Service, evaluation, rule};
+use crate::authorizer::evaluation::{Denial, Evaluation, Layer, Verdict};
+use crate::authorizer::kms::{Question, Service, evaluation};
 use crate::domain::kms::{
     AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantConstraints,
     GrantOperation, Key, KeyAction, KeyId, KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis,
@@ -20,6 +20,7 @@ use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::{Account, Forbidden, Kms, OpenKey, Refused, ResourceQuotas, Touched, Witness};
 use crate::identity::kms::Caller;
+use crate::policy::Context;
 
 /// Names one request: `x-amzn-RequestId`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,12 +277,31 @@ impl<'a> Call<'a> {
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
         self.touched().note_key(action, &key);
+        let evaluation = self.evaluate((&key, alias), action, usage, |context| context);
+        if let Verdict::Denied(denial) = evaluation.verdict(None) {
+            let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
+            let shown = || self.shown_arn(&key, alias);
+            granted.map_err(|denial| self.forbidden(action.permission(), Some(&shown()), denial))?;
+        }
+        let key_store = self.key_store_of(&key.key).await?;
+        let open = OpenKey::new(self, key, action).in_key_store(key_store);
+        check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
+        Ok(open)
+    }
+
+    /// What the policies say about an action on a key, in a context that may be adjusted.
+    pub(super) fn evaluate<'k>(
+        &'k self,
+        (key, alias): (&'k CachedKey, Option<&'k AliasName>),
+        action: KeyAction,
+        usage: Use<'k>,
+        adjust: impl FnOnce(Context<'k>) -> Context<'k>,
+    ) -> Evaluation<'k> {
         let permission = action.required_permission();
         let context = || {
-            self.conditions(permission, usage)
-                .with_key(&key.key, self.kms.quotas.aliases_per_key)
-                .with_request_alias(alias)
-                .into_context()
+            let conditions = self.conditions(permission, usage);
+            let conditions = conditions.with_key(&key.key, self.kms.quotas.aliases_per_key);
+            adjust(conditions.with_request_alias(alias).into_context())
         };
         let question = Question {
             caller: self.request.caller,
@@ -292,16 +312,29 @@ impl<'a> Call<'a> {
             resource_account: &key.key.scope.account,
             resource_policy: Some(&key.policy),
         };
-        let evaluation = evaluation(question, context);
-        if let Verdict::Denied(denial) = evaluation.verdict(None) {
-            let granted = self.granted(&evaluation, denial, &key.key, (action, usage)).await?;
-            let shown = || self.shown_arn(&key, alias);
-            granted.map_err(|denial| self.forbidden(action.permission(), Some(&shown()), denial))?;
-        }
-        let key_store = self.key_store_of(&key.key).await?;
-        let open = OpenKey::new(self, key, action).in_key_store(key_store);
-        check(open.key(), open.state(), action).map_err(|refusal| open.refused(refusal))?;
-        Ok(open)
+        evaluation(question, context)
+    }
+
+    /// What the policies say about a permission on something of the caller's account that has no policy of its own.
+    pub(super) fn evaluate_account<'k>(
+        &'k self,
+        permission: Permission,
+        resource: Option<&'k str>,
+        usage: Use<'k>,
+        adjust: impl FnOnce(Context<'k>) -> Context<'k>,
+    ) -> Evaluation<'k> {
+        let own = &self.request.caller.account;
+        let question = Question {
+            caller: self.request.caller,
+            facts: &self.request.facts,
+            service: Service::Kms,
+            permission: permission.name,
+            resource: resource.unwrap_or("*"),
+            resource_account: own,
+            resource_policy: None,
+        };
+        let conditions = || self.conditions(permission, usage).with_resource_of(own);
+        evaluation(question, || adjust(conditions().into_context()))
     }
 
     /// The custom key store that a key is in, if it is in one.
@@ -323,22 +356,9 @@ impl<'a> Call<'a> {
 
     /// Whether the policies allow this on something of the caller's account that has no policy of its own.
     fn allow(&self, permission: Permission, resource: Option<&str>, usage: Use<'_>) -> Result<(), Refused> {
-        let question = Question {
-            caller: self.request.caller,
-            facts: &self.request.facts,
-            service: Service::Kms,
-            permission: permission.name,
-            resource: resource.unwrap_or("*"),
-            resource_account: &self.request.caller.account,
-            resource_policy: None,
-        };
-        let context = || {
-            let own = &self.request.caller.account;
-            self.conditions(permission, usage).with_resource_of(own).into_context()
-        };
-        match rule(question, context) {
-            Ruling::Allowed => Ok(()),
-            Ruling::Denied(denial) => Err(self.forbidden(permission.name, resource, denial)),
+        match self.evaluate_account(permission, resource, usage, |context| context).verdict(None) {
+            Verdict::Allowed(_) => Ok(()),
+            Verdict::Denied(denial) => Err(self.forbidden(permission.name, resource, denial)),
         }
     }
 

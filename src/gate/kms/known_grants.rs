@@ -120,7 +120,7 @@ impl KnownGrants {
         let _turn = of_key.turn.lock().await;
         let mut change = Change { known: &self, of_key: &of_key, is_settled: false };
         let result = store.delete_grant(&scope, &key_id, &id).await;
-        if result.is_ok() {
+        if matches!(result, Ok(()) | Err(StoreError::Missing)) {
             change.settle(|index| index.remove(&id));
         }
         result

@@ -59,13 +59,9 @@ impl<'b> Operation<'b> for ReEncrypt {
         let source_context = request.source_encryption_context.unwrap_or_default();
         let source_algorithm = request.source_encryption_algorithm.unwrap_or_default();
         let source_key_id = request.source_key_id.as_deref();
-        let same_key = same_key_condition(
-            call,
-            source_key_id,
-            request.ciphertext_blob.as_ref(),
-            &request.destination_key_id,
-        )
-        .await;
+        let destination = &*request.destination_key_id;
+        let blob = request.ciphertext_blob.as_ref();
+        let same_key = same_key_condition(call, source_key_id, blob, destination).await;
         let source_usage = Use {
             encryption_context: Some(&source_context),
             grant_tokens,
@@ -85,7 +81,7 @@ impl<'b> Operation<'b> for ReEncrypt {
             let rehearsed =
                 source::rehearse(call, KeyAction::ReEncryptFrom, source_key_id, source_usage).await;
             if rehearsed == Error::DryRun {
-                call.open(KeyAction::ReEncryptTo, &request.destination_key_id, usage).await?;
+                call.open(KeyAction::ReEncryptTo, destination, usage).await?;
             }
             return Err(rehearsed);
         };
@@ -97,7 +93,7 @@ impl<'b> Operation<'b> for ReEncrypt {
             context: &source_context,
         };
         let (source_key, ciphertext) = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
-        let key = call.open(KeyAction::ReEncryptTo, &request.destination_key_id, usage).await?;
+        let key = call.open(KeyAction::ReEncryptTo, destination, usage).await?;
         algorithm.check(key.key(), &context)?;
         if request.dry_run == Some(true) {
             source_key.rehearse_decrypt(&ciphertext, &source_context)?;

@@ -89,6 +89,7 @@ fn condition(operator: &str, key: &str, wanted: &Value, request: &ModelRequest) 
         "ForAllValues" => values.iter().all(|value| matched(value) != negated),
         "ForAnyValue" => values.iter().any(|value| matched(value) != negated),
         _ if values.is_empty() => negated || if_exists,
+        _ if values.len() > 1 => false,
         _ => values.iter().any(matched) != negated,
     }
 }

@@ -47,7 +47,14 @@ fn date_rows() -> Vec<Row> {
             "DateEquals",
             Some("DateNotEquals"),
             json!("2026-11-30T12:00:00Z"),
-            &["2026-11-30T13:00:00+01:00", "2026-11-30T12:00:00.000Z", "1796040000", "1796040000.0"],
+            &[
+                "2026-11-30T13:00:00+01:00",
+                "2026-11-30T12:00Z",
+                "2026-11-30T14:00+02:00",
+                "2026-11-30T12:00:00.000Z",
+                "1796040000",
+                "1796040000.0",
+            ],
             &["2026-11-30T12:00:00.001Z", "2026-11-30", "1796040000.5", "today", ""],
         ),
         (
@@ -57,6 +64,9 @@ fn date_rows() -> Vec<Row> {
             &["2026-11-30T00:00:01Z"],
             &["2026-11-30", "2026-11-29"],
         ),
+        ("DateLessThan", None, json!("2026-11"), &["2026-10-31T23:59:59Z"], &["2026-11-01", "2026-11"]),
+        ("NumericEquals", None, json!(".5"), &["0.5", ".50"], &["5", ".", "-.5"]),
+        ("NumericEquals", None, json!("5."), &["5", "5.0"], &[".5"]),
         ("DateGreaterThanEquals", None, json!("2026-11-30"), &["2026-11-30"], &["2026-11-29T23:59:59Z"]),
         ("DateLessThan", None, json!(0), &["-0.5", "1969-12-31"], &["0", "1970-01-01", "soon"]),
         ("DateLessThanEquals", None, json!("1970-01-01"), &["0", "-1"], &["0.000000001"]),
@@ -189,14 +199,60 @@ fn set_operators_quantify_over_the_values_of_the_context() {
         ("ForAllValues:StringNotEquals", [false, false, true, false]),
         ("ForAnyValue:StringEquals", [true, true, false, true]),
         ("ForAnyValue:StringNotEquals", [false, false, true, true]),
-        // Without a set operator the values count as one that matches if any does.
-        ("StringEquals", [true, true, false, true]),
-        ("StringNotEquals", [false, false, true, false]),
+        // Without a set operator several values are not compared at all.
+        ("StringEquals", [false, true, false, false]),
+        ("StringNotEquals", [false, false, false, false]),
     ] {
         let actual =
             [&both[..], &first, &neither, &mixed].map(|entries| holds(operator, KEY, &wanted, entries));
         assert_eq!(actual, expected, "{operator}");
     }
+}
+
+#[test]
+fn a_key_that_can_have_several_values_needs_a_set_operator() {
+    for (operator, is_held, is_held_without) in [
+        ("StringEquals", false, false),
+        ("StringNotEquals", false, true),
+        ("StringEqualsIfExists", false, true),
+        ("StringNotLikeIfExists", false, true),
+        ("ForAnyValue:StringEquals", true, false),
+        ("ForAllValues:StringEquals", true, true),
+    ] {
+        let holds = |entries| holds(operator, "AWS:tagKeys", &json!("a"), entries);
+        assert_eq!(holds(&[("aws:TagKeys", "a")]), is_held, "{operator}");
+        assert_eq!(holds(&[]), is_held_without, "{operator}");
+    }
+}
+
+#[test]
+fn an_arn_is_compared_with_whole_arns_only() {
+    let arn = [(KEY, "arn:aws:s3:::bucket")];
+    for (wanted, is_like, is_not_like) in [
+        (json!("arn:aws:s3:::*"), true, false),
+        (json!("arn:*:*:*:*:*"), true, false),
+        (json!("*"), false, false),
+        (json!("arn:aws:s3*"), false, false),
+        (json!(["*", "arn:aws:s3:::b*"]), true, false),
+        (json!(["*", "arn:aws:kms:*:*:*"]), false, true),
+    ] {
+        assert_eq!(holds("ArnLike", KEY, &wanted, &arn), is_like, "{wanted}");
+        assert_eq!(holds("ArnNotEquals", KEY, &wanted, &arn), is_not_like, "{wanted}");
+    }
+}
+
+#[test]
+fn operators_ignore_case() {
+    let same = |a: &str, b: &str| {
+        let with = |operator: &str| {
+            let statement =
+                json!({ "Effect": "Allow", "Action": "*", "Condition": { operator: { KEY: "a" } } });
+            crate::policy::tests::policy(statement)
+        };
+        assert_eq!(with(a), with(b));
+    };
+    same("stringequals", "StringEquals");
+    same("FORANYVALUE:stringLIKEifexists", "ForAnyValue:StringLikeIfExists");
 }
 
 #[test]

@@ -119,10 +119,6 @@ fn a_refused_principal_says_why() {
         ),
         (json!({ "Principal": { "Federated": "" } }), "`Principal.Federated`: must not be empty"),
         (
-            json!({ "NotPrincipal": "*" }),
-            "`NotPrincipal`: `*` excludes everyone, so the statement has no effect",
-        ),
-        (
             json!({ "NotPrincipal": { "AWS": "111122223333" }, "Effect": "Allow" }),
             "`NotPrincipal`: with `Allow` this would let in everyone not named; use `Principal`, or `Deny` with `NotPrincipal`",
         ),
@@ -139,7 +135,7 @@ fn a_refused_condition_says_why() {
     let variable = "a policy variable is `${key}`, `${key, 'default'}`, `${*}`, `${?}` or `${$}`";
     let scalar = "must be a string, a number or a boolean";
     for operator in
-        ["StringEqual", "stringEquals", "NullIfExists", "ForAnyValue:Null", "ForAll:Bool", "IfExists", ""]
+        ["StringEqual", "String-Equals", "NullIfExists", "ForAnyValue:Null", "ForAll:Bool", "IfExists", ""]
     {
         let refused = statement_refusal(&json!({ "Condition": { operator: { "x:a": "true" } } }));
         let expected = format!("statement 2 `Two`, `Condition.{operator}`: unknown condition operator");

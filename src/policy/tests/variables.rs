@@ -55,18 +55,20 @@ fn variables_work_in_every_operator_that_takes_them() {
 }
 
 #[test]
-fn a_variable_stays_within_its_component_of_a_resource() {
-    let may = |resource: &str, team: &str| {
-        let policy = policy(json!({
-            "Effect": "Allow", "Action": "*", "Resource": "arn:aws:kms:us-east-1:${x:team}:key/${x:team}/*",
-        }));
+fn a_variable_of_a_resource_stands_after_the_fifth_colon() {
+    let may = |wanted: &str, resource: &str, team: &str| {
+        let policy = policy(json!({ "Effect": "Allow", "Action": "*", "Resource": wanted }));
         let request =
             Request { context: context(&[("x:team", team)]), ..request(ALICE, "kms:Encrypt", resource) };
         is_allowed(&request, &policy)
     };
-    assert!(may("arn:aws:kms:us-east-1:1:key/1/a", "1"));
-    assert!(!may("arn:aws:kms:us-east-1:1:key/2/a", "1"));
-    assert!(!may("arn:aws:kms:us-east-1:a:b:key/a:b/a", "a:b"));
+    let late = "arn:aws:kms:us-east-1:1:key/${x:team}/*";
+    assert!(may(late, "arn:aws:kms:us-east-1:1:key/1/a", "1"));
+    assert!(!may(late, "arn:aws:kms:us-east-1:1:key/2/a", "1"));
+    assert!(may(late, "arn:aws:kms:us-east-1:1:key/a:b/a", "a:b"));
+    for early in ["arn:aws:kms:us-east-1:${x:team}:key/*", "arn:aws:kms:${x:team}:1:key/${x:team}/*"] {
+        assert!(!may(early, "arn:aws:kms:us-east-1:1:key/1/a", "1"));
+    }
 }
 
 #[test]

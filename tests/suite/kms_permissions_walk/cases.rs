@@ -5,7 +5,7 @@ use holdfast::kms::permissions::{Check, checks};
 use serde_json::{Value, json};
 
 use crate::kms_permissions_walk::scene::{Door, Scene};
-use crate::kms_permissions_walk::values::{is, is_any, is_not, name, value};
+use crate::kms_permissions_walk::values::{is, is_any, is_not, name, value, value_by_service};
 use crate::support::kms::{ACCOUNT, OTHER_ACCOUNT};
 
 const BY_IDENTITY: &str = "identity-based policy";
@@ -20,7 +20,17 @@ pub(super) struct Case {
     pub(super) by_keys: Vec<(usize, Value)>,
     /// Places of keys, and what is granted there.
     pub(super) granted: Vec<(usize, GrantOperation)>,
+    /// The request comes by way of a service.
+    pub(super) by_service: bool,
     pub(super) expected: Expected,
+}
+
+/// Conditions, any of which would do, for one permission.
+struct Tried {
+    what: String,
+    conditions: Vec<Value>,
+    by_service: bool,
+    holds: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +93,7 @@ impl Cases<'_> {
             identity: Vec::new(),
             by_keys: Vec::new(),
             granted: Vec::new(),
+            by_service: false,
             expected,
         }
     }
@@ -183,38 +194,43 @@ impl Cases<'_> {
     fn by_conditions_of_identities(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for check in self.all() {
-            let mut add = |what: String, conditions: &[Value], allowed: bool| {
+            for Tried { what, conditions, by_service, holds } in self.conditions(check) {
                 let mut identity = self.all_but(check);
                 let with = |condition| self.by_identity(check, ACCOUNT.id, Some(condition));
                 identity.extend(conditions.iter().map(with));
                 let denied = Expected::Denied { check, layer: BY_IDENTITY };
-                let expected = if allowed { Expected::Allowed } else { denied };
-                cases.push(Case { identity, ..self.case(&what, expected) });
-            };
-            for (what, conditions, holds) in self.conditions(check) {
-                add(format!("{} if {what}", self.label(check)), &conditions, holds);
+                let expected = if holds { Expected::Allowed } else { denied };
+                let what = format!("{} if {what}", self.label(check));
+                cases.push(Case { identity, by_service, ..self.case(&what, expected) });
             }
         }
         cases
     }
 
     /// Conditions for one check, and whether they hold.
-    fn conditions(&self, check: usize) -> Vec<(String, Vec<Value>, bool)> {
+    fn conditions(&self, check: usize) -> Vec<Tried> {
         let permission = self.checks[check].permission();
-        let mut conditions = Vec::new();
+        let mut tried = Vec::new();
         for key in permission.condition_keys() {
-            match value(self.scene, check, key) {
-                Some(own) => {
-                    conditions.push((format!("{} is {own}", name(key)), vec![is(key, &own)], true));
-                    conditions.push((format!("{} is not {own}", name(key)), vec![is_not(key, &own)], false));
+            let name = name(key);
+            let own = value(self.scene, check, key).map(|own| (own, false));
+            let by_service = value_by_service(key).map(|own| (own.to_owned(), true));
+            if own.is_none() {
+                let what = format!("{name} is there");
+                tried.push(Tried { what, conditions: vec![is_any(key)], by_service: false, holds: false });
+            }
+            for (own, by_service) in own.into_iter().chain(by_service) {
+                for (condition, holds) in [(is(key, &own), true), (is_not(key, &own), false)] {
+                    let what = format!("{condition}, where it is {own}");
+                    tried.push(Tried { what, conditions: vec![condition], by_service, holds });
                 }
-                None => conditions.push((format!("{} is there", name(key)), vec![is_any(key)], false)),
             }
         }
         let foreign = ConditionKey::ALL.iter().filter(|key| !permission.has(**key));
-        let any = foreign.map(|key| is_any(*key)).collect();
-        conditions.push(("any key is there that is not in its row".to_owned(), any, false));
-        conditions
+        let conditions = foreign.map(|key| is_any(*key)).collect();
+        let what = "any key is there that is not in its row".to_owned();
+        tried.push(Tried { what, conditions, by_service: true, holds: false });
+        tried
     }
 
     fn key_policies_can_give(&self, check: usize) -> bool {
@@ -284,7 +300,7 @@ impl Cases<'_> {
         let mut cases = Vec::new();
         for check in self.of_keys().into_iter().filter(|check| self.key_policies_can_give(*check)) {
             let others: Vec<_> = self.of_keys().into_iter().filter(|other| *other != check).collect();
-            for (what, conditions, holds) in self.conditions(check) {
+            for Tried { what, conditions, by_service, holds } in self.conditions(check) {
                 let is_seen = !names_key_for_identities(&conditions[0]);
                 let denied = Expected::Denied { check, layer: BY_RESOURCE };
                 let expected = if holds && is_seen { Expected::Allowed } else { denied };
@@ -292,7 +308,7 @@ impl Cases<'_> {
                 by_keys.extend(conditions.iter().map(|condition| self.by_key(check, Some(condition))));
                 let what = format!("{} by its key policy if {what}", self.label(check));
                 let identity = self.of_no_key(ACCOUNT.id);
-                cases.push(Case { identity, by_keys, ..self.case(&what, expected) });
+                cases.push(Case { identity, by_keys, by_service, ..self.case(&what, expected) });
             }
         }
         cases

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use crate::kms_permissions_walk::cases::{Case, Expected, cases};
 use crate::kms_permissions_walk::scene::{Door, Scene};
-use crate::support::kms::{ACCOUNT, KmsClient, KmsReply};
+use crate::support::kms::{ACCOUNT, KmsClient, KmsReply, OTHER_ACCOUNT};
 use crate::support::kms_callers::Credentials;
 use crate::support::kms_requests::UNSUPPORTED;
 use crate::support::kms_stories::policy;
@@ -26,6 +26,8 @@ use crate::support::{Setup, Site};
 
 /// Scenes that are walked at the same time.
 const WALKERS: usize = 4;
+/// The access key of a service that passes on the calls of users.
+const SERVICE: (&str, &str) = ("AKIASERVICEOFTHEWALK", "service-secret-of-the-walk-service");
 /// Statements of one document, which must not become too big.
 const STATEMENTS_OF_A_DOCUMENT: usize = 60;
 
@@ -60,6 +62,14 @@ impl Users {
     /// Declares them, and waits until the daemon has read that.
     fn declare(&self, site: &Site) {
         let mut file = std::fs::read_to_string(site.path("accounts.toml")).unwrap();
+        let accounts = [ACCOUNT.id, OTHER_ACCOUNT.id];
+        writeln!(
+            file,
+            "[[service]]\nname = \"s3.amazonaws.com\"\nacts_for = {accounts:?}\naccess_key = [{{ access_key_id = \"{}\", \
+             secret_access_key = \"{}\" }}]",
+            SERVICE.0, SERVICE.1
+        )
+        .unwrap();
         for (user, statements) in &self.0 {
             let Credentials { access_key_id, secret_access_key, .. } = user.credentials();
             let documents = statements.chunks(STATEMENTS_OF_A_DOCUMENT).enumerate();
@@ -126,7 +136,12 @@ impl Walk {
         let mut wrong = Vec::new();
         for (user, case) in &self.cases {
             let request = self.scene.request();
-            let signed = user.credentials().kms(self.scene.operation.as_str(), &request);
+            let operation = self.scene.operation.as_str();
+            let mut signed = user.credentials().kms(operation, &request);
+            if case.by_service {
+                signed = Credentials::new(SERVICE.0, SERVICE.1).kms(operation, &request);
+                signed.extra_headers.push(("x-holdfast-on-behalf-of", user.arn()));
+            }
             let reply = caller.send(&signed).unwrap();
             if let Err(found) = self.check(user, case.expected, &reply) {
                 wrong.push(format!("{}\n    expected {:?}, but {found}", case.what, case.expected));

@@ -48,7 +48,7 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::RotationPeriodInDays => "365",
         ConditionKey::ScheduleKeyDeletionPendingWindowInDays => "30",
         ConditionKey::TagKeys => NEW_TAG.0,
-        // The examples are about single-Region keys, and nobody passes them on or attests anything.
+        // The examples are about single-Region keys, nobody attests anything, and users call by themselves.
         ConditionKey::MultiRegionKeyType | ConditionKey::RecipientAttestation | ConditionKey::ViaService => {
             return None;
         }
@@ -65,6 +65,15 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         | ConditionKey::WrappingKeySpec => panic!("the example of {operation} needs a value for {key}"),
     };
     Some(text.to_owned())
+}
+
+/// The value that is another one if a service passes the request on.
+pub(super) const fn value_by_service(key: ConditionKey) -> Option<&'static str> {
+    match key {
+        ConditionKey::GrantIsForAwsResource => Some("true"),
+        ConditionKey::ViaService => Some("s3.us-east-1.amazonaws.com"),
+        _ => None,
+    }
 }
 
 /// A condition that holds if the key has this value.

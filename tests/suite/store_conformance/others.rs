@@ -118,6 +118,12 @@ pub async fn a_setting_is_set_once(store: AnyStore) {
     })
     .await;
     assert_eq!(all, vec![vec![1]; 8]);
+    // What may change does.
+    for value in [1, 2] {
+        store.set(Setting::TrailEnd, vec![value]).await.unwrap();
+        assert_eq!(store.setting(Setting::TrailEnd).await, Ok(Some(vec![value])));
+    }
+    assert_eq!(store.setting(Setting::TrailKey).await, Ok(None));
 }
 
 pub async fn clearing_takes_the_keys_and_leaves_identities_and_settings(store: AnyStore) {
