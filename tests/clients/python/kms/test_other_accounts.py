@@ -128,22 +128,24 @@ def test_a_session_has_the_permissions_of_its_role(kms_auditor, key):
         kms_auditor.generate_random(NumberOfBytes=8)
 
 
-def test_permission_by_tag(kms, kms_role):
-    statement = {
+def test_permission_by_tag(kms):
+    """By a policy of the caller: key policies do not see the tags of their key."""
+    by_tag = {
         "Effect": "Allow",
-        "Principal": {"AWS": ROLE_ARN},
         "Action": "kms:Encrypt",
         "Resource": "*",
         "Condition": {"StringEquals": {"aws:ResourceTag/team": "blue"}},
     }
-    key_id = new_key(kms, Policy=policy_allowing(statement))["KeyId"]
+    let_in = {"Effect": "Allow", "Principal": {"AWS": ROLE_ARN}, "Action": "kms:Encrypt", "Resource": "*"}
+    key_id = new_key(kms, Policy=policy_allowing(let_in))["KeyId"]
+    session = assume(ROLE_ARN, Policy=json.dumps({"Version": "2012-10-17", "Statement": by_tag}))
     for team, is_allowed in (("red", False), ("blue", True), ("green", False)):
         kms.tag_resource(KeyId=key_id, Tags=[{"TagKey": "team", "TagValue": team}])
         if is_allowed:
-            kms_role.encrypt(KeyId=key_id, Plaintext=b"x")
+            session.encrypt(KeyId=key_id, Plaintext=b"x")
         else:
             with refused("AccessDeniedException"):
-                kms_role.encrypt(KeyId=key_id, Plaintext=b"x")
+                session.encrypt(KeyId=key_id, Plaintext=b"x")
 
 
 def test_who_am_i():
