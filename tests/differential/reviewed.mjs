@@ -6,6 +6,7 @@ const OPERATORS = 'IAM User Guide, IAM JSON policy elements: Condition operators
 const selectsNothing = `an empty list selects nothing (${GRAMMAR}: at least one)`
 
 export const REVIEWED = {
+  'no Version': 'AWS KMS Developer Guide, Creating a key policy: a required element',
   'no statements': `a policy has at least one statement (${GRAMMAR})`,
   'no Principal': 'a key policy names principals (AWS KMS Developer Guide, Creating a key policy: a required element)',
   'a short account id': `an account id has twelve digits (${PRINCIPAL})`,
