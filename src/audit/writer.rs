@@ -349,7 +349,10 @@ impl Writer {
         if lost > 0 {
             tracing::error!(bytes = lost, "the last lines of the audit trail could not be written");
         }
-        self.shared.set_ended();
+        let shared = Arc::clone(&self.shared);
+        // Gives the folder back first: whoever waited for the end may open it.
+        drop(self);
+        shared.set_ended();
     }
 }
 

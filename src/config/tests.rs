@@ -157,6 +157,8 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
         "[[kms.listener]]",
         "[kms.request_quotas]",
         "[kms.resource_quotas]",
+        "[kms.audit]",
+        "[kms.audit.syslog]",
         "[kms.external_key_stores]",
         "[[kms.external_key_stores.vpc_endpoint_service]]",
         "[dev]",

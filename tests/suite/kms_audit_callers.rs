@@ -165,11 +165,16 @@ fn what_timed_out_and_what_its_client_left_is_recorded_too() {
     let key = site.create_kms_key();
     let encrypt = json!({"KeyId": key, "Plaintext": PLAINTEXT});
     site.kms("Encrypt", &encrypt).ok();
-    site.inject("C_Encrypt hang count=1");
+    site.inject("C_Encrypt hang");
     let late = site.record_of(&site.kms("Encrypt", &encrypt));
     assert_eq!(late["errorCode"], "DependencyTimeoutException");
     assert_eq!(late["resources"], json!([resource(&key_arn(&key))]));
-    site.inject("C_Encrypt hang count=1");
+    site.inject("");
+    site.wait_until("the sessions", || {
+        site.metric(r#"holdfast_hsm_sessions_stuck{hsm="softhsm"}"#) == Some(0.0)
+    });
+    site.kms("Encrypt", &encrypt).ok();
+    site.inject("C_Encrypt hang");
     let endpoint = site.kms_endpoint();
     let outgoing = signed(&ACCOUNT, "Encrypt", &encrypt).outgoing(endpoint.host());
     site.runtime.block_on(async {

@@ -52,6 +52,9 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::MultiRegionKeyType | ConditionKey::RecipientAttestation | ConditionKey::ViaService => {
             return None;
         }
+        ConditionKey::GrantConstraintSourceArn
+        | ConditionKey::GranteeServicePrincipal
+        | ConditionKey::RetiringServicePrincipal => return None,
         ConditionKey::DataKeyPairSpec
         | ConditionKey::ExpirationModel
         | ConditionKey::KeyAgreementAlgorithm
