@@ -65,9 +65,6 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         | ConditionKey::SigningAlgorithm
         | ConditionKey::ValidTo
         | ConditionKey::WrappingAlgorithm
-        | ConditionKey::GrantConstraintSourceArn
-        | ConditionKey::GranteeServicePrincipal
-        | ConditionKey::RetiringServicePrincipal
         | ConditionKey::WrappingKeySpec => panic!("the example of {operation} needs a value for {key}"),
     };
     Some(text.to_owned())
