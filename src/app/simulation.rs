@@ -178,6 +178,18 @@ fn explain(refused: Refused) -> String {
         Refused::AliasMissing { arn } => format!("there is no alias {arn}"),
         Refused::InvalidReference { reference } => format!("`{reference}` names no key"),
         Refused::OtherRegion { region } => format!("the key is of Region {region}"),
-        other => format!("the daemon cannot tell: {other:?}"),
+        other @ (Refused::AliasNotAccepted { .. }
+        | Refused::Capability { .. }
+        | Refused::CiphertextKeyMissing
+        | Refused::Conflict
+        | Refused::ContextTooLong
+        | Refused::EncryptionsUsedUp { .. }
+        | Refused::Forbidden(_)
+        | Refused::InvalidCiphertext
+        | Refused::KeyManager(_)
+        | Refused::KeyStore(_)
+        | Refused::State { .. }
+        | Refused::Store(_)
+        | Refused::Unkept(_)) => format!("the daemon cannot tell: {other:?}"),
     }
 }

@@ -223,9 +223,7 @@ fn parse_action(text: &str) -> Result<Pattern, PolicyError> {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || extra.contains(&c))
     };
     let is_action = |(service, name)| is_word(service, &[]) && is_word(name, &['*', '?', '_']);
-    if !matches!(text, "*" | "*:*")
-        && !(text.len() <= ACTION_BYTES_MAX && text.split_once(':').is_some_and(is_action))
-    {
+    if text != "*" && !(text.len() <= ACTION_BYTES_MAX && text.split_once(':').is_some_and(is_action)) {
         return Err(Cause::Expected("`*` or `service:name`, where the name may contain `*` and `?`").into());
     }
     Pattern::parse(text, Syntax { case: Case::Ignored, variables: false, wildcards: true })

@@ -159,6 +159,21 @@ export const EXPLAINED = [
       }
     },
   },
+  {
+    name: 'a variable without a value in a Deny',
+    page: 'IAM User Guide, IAM policy elements: Variables and tags, Policy variables with no value',
+    phrase: 'do match against a null value',
+    text: 'A negated operator holds against a variable that has no value, so that a Deny denies; the other tool holds that nothing compares with it. In an Allow, `holdfast` holds so too.',
+    rewrite: (one) => {
+      const present = new Set(Object.keys(one.context).map((key) => key.toLowerCase()))
+      const spell = (text) => text.replace(/\$\{([^,}]+)\}/g, (whole, key) => (present.has(key.toLowerCase()) ? whole : `#{${key}}`))
+      return statements(one, (statement, { Version }) => {
+        if (statement.Effect !== 'Deny' || Version !== '2012-10-17' || statement.Condition === undefined) return statement
+        const said = Object.entries(statement.Condition).map(([operator, keys]) => [operator, operator.includes('Not') ? texts(keys, spell) : keys])
+        return { ...statement, Condition: Object.fromEntries(said) }
+      })
+    },
+  },
 ]
 
 /** The names of the explanations without which the other evaluator would decide differently. */

@@ -25,4 +25,6 @@ if [[ -z $binary ]]; then
     cargo build --locked --manifest-path "$root/Cargo.toml" --package holdfast --bin holdfast
     binary=${CARGO_TARGET_DIR:-$root/target}/debug/holdfast
 fi
-node "$cache/differential.mjs" "$(realpath -- "$binary")" "$@"
+binary=$(realpath -- "$binary")
+node "$cache/documents.mjs" "$binary"
+node "$cache/differential.mjs" "$binary" "$@"

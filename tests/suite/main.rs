@@ -60,6 +60,7 @@ mod kms_key_store_rules;
 mod kms_key_store_transitions;
 mod kms_lists;
 mod kms_permissions_walk;
+mod kms_policy_simulation;
 mod kms_protocol;
 mod kms_quotas;
 mod kms_rotation;

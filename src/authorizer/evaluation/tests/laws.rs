@@ -9,6 +9,9 @@ use crate::authorizer::evaluation::tests::generated::{
 };
 use crate::policy::PolicyDocument;
 
+/// Sets a limit of a kind, or takes it away; of an identity, or of a resource with principals.
+type SetLimit = fn(&mut Written, Option<(&Statements, &Statements)>);
+
 /// Whether nobody is let in who was not before.
 fn adds_nothing(before: Access, after: Access) -> bool {
     before.iter().zip(after).all(|(before, after)| *before || !after)
@@ -103,7 +106,7 @@ proptest! {
         of_identity in statements(false),
         of_resource in statements(true),
     ) {
-        let limits: [fn(&mut Written, Option<(&Statements, &Statements)>); 4] = [
+        let limits: [SetLimit; 4] = [
             |case, limit| case.boundary = limit.map(|(limit, _)| limit.clone()),
             |case, limit| case.session = limit.map(|(limit, _)| limit.clone()).into_iter().collect(),
             |case, limit| case.account = limit.map(|(limit, _)| limit.clone()).into_iter().collect(),
