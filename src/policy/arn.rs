@@ -3,6 +3,7 @@
 use crate::policy::error::Cause;
 use crate::policy::error::PolicyError;
 use crate::policy::pattern::Case;
+use crate::policy::pattern::Otherwise;
 use crate::policy::pattern::Pattern;
 use crate::policy::pattern::Piece;
 use crate::policy::pattern::Syntax;
@@ -89,15 +90,13 @@ impl ArnPattern {
         }
     }
 
-    pub(super) fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
+    pub(super) fn matches(&self, text: &str, context: View<'_>, otherwise: Otherwise) -> bool {
         match self {
             Self::Any => true,
             Self::Components(patterns) => {
                 let mut components = text.splitn(patterns.len(), ':');
                 patterns.iter().all(|pattern| {
-                    components
-                        .next()
-                        .is_some_and(|component| pattern.matches(component, context, if_unresolved))
+                    components.next().is_some_and(|component| pattern.matches(component, context, otherwise))
                 })
             }
         }

@@ -14,6 +14,7 @@ use crate::policy::error::Cause;
 use crate::policy::error::PolicyError;
 use crate::policy::json::Node;
 use crate::policy::pattern::Case;
+use crate::policy::pattern::Otherwise;
 use crate::policy::pattern::Pattern;
 use crate::policy::pattern::Syntax;
 use crate::policy::request::View;
@@ -28,8 +29,9 @@ use crate::policy::written::Written;
 ///
 /// An absent key makes a plain operator false, a negated one true, and either true with `IfExists`.
 /// `ForAllValues:` is then true and `ForAnyValue:` false, with or without `IfExists`, because they quantify over
-/// an empty set. A key that can have several values must be tested with one of these: another operator does not hold
-/// once the key is there, negated or not. A value in the context that is not of the operator's type matches nothing.
+/// an empty set. A key that can have several values must be tested with one of these: in an Allow, another operator does
+/// not hold once the key is there, negated or not; in a Deny it holds if it does so for any of the values. A value in the
+/// context that is not of the operator's type matches nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     operator: Operator,
@@ -188,7 +190,7 @@ fn check_key(key: &str) -> Result<(), PolicyError> {
 }
 
 impl Operator {
-    /// An ARN is compared component by component: with a pattern that has fewer of them, not at all.
+    /// An ARN is compared component by component: with a pattern that has fewer of them, no Allow compares it.
     fn compares_in_vain(&self, wanted: &[Written<Meaning>]) -> bool {
         let is_whole = |value: &Written<Meaning>| match &value.meaning {
             Meaning::Arn(pattern) => pattern.is_whole(),
@@ -216,18 +218,16 @@ impl Operator {
         if comparison == Comparison::Null {
             return wanted.iter().any(|value| value.meaning == Meaning::Absence(is_absent));
         }
-        if self.compares_in_vain(wanted) && !is_absent {
+        let allows = effect == Effect::Allow;
+        if allows && self.compares_in_vain(wanted) && !is_absent {
             return false;
         }
-        let if_unresolved = is_negated && effect == Effect::Allow;
-        let is_matched = |text| wanted.iter().any(|value| value.matches(text, context, if_unresolved));
+        let is_matched = |text| wanted.iter().any(|value| value.matches(text, context, (effect, is_negated)));
         match self.quantifier {
             None if is_absent => is_negated || self.if_exists,
-            None if key.is_multivalued() => false,
-            None => match (values.next(), values.next()) {
-                (Some(text), None) => is_matched(text) != is_negated,
-                (None | Some(_), _) => false,
-            },
+            // Several values cannot be compared as if they were one; but no Deny is the narrower for it.
+            None if allows && (key.is_multivalued() || context.values(key).nth(1).is_some()) => false,
+            None => values.any(|text| is_matched(text) != is_negated),
             Some(Quantifier::ForAllValues) => values.all(|text| is_matched(text) != is_negated),
             Some(Quantifier::ForAnyValue) => values.any(|text| is_matched(text) != is_negated),
         }
@@ -274,10 +274,15 @@ fn parse_boolean(text: &str) -> Option<bool> {
 }
 
 impl Written<Meaning> {
-    fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
+    fn matches(&self, text: &str, context: View<'_>, (effect, is_negated): (Effect, bool)) -> bool {
+        let allows = effect == Effect::Allow;
+        // No Allow is the wider for what cannot be compared, and no Deny the narrower for what is made to take long.
+        let otherwise = Otherwise { if_unresolved: is_negated && allows, if_exhausted: is_negated == allows };
         match &self.meaning {
             Meaning::Absence(_) => false,
-            Meaning::Arn(pattern) => pattern.is_whole() && pattern.matches(text, context, if_unresolved),
+            Meaning::Arn(pattern) => {
+                (pattern.is_whole() || !allows) && pattern.matches(text, context, otherwise)
+            }
             Meaning::Binary => *self.source == *text,
             Meaning::Moment(order, moment) => {
                 parse_moment(text).is_some_and(|actual| order.accepts(actual.cmp(moment)))
@@ -287,7 +292,7 @@ impl Written<Meaning> {
                 let numbers = Decimal::parse(text).zip(Decimal::parse(&self.source));
                 numbers.is_some_and(|(actual, wanted)| order.accepts(actual.cmp(&wanted)))
             }
-            Meaning::Text(pattern) => pattern.matches(text, context, if_unresolved),
+            Meaning::Text(pattern) => pattern.matches(text, context, otherwise),
         }
     }
 }

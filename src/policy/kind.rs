@@ -47,7 +47,7 @@ impl Kind {
             |number| format!("statement {number} has no `Resource`: in a key policy it has no effect");
         let in_vain = |(number, operator, key)| {
             format!(
-                "statement {number}: `{operator}` never holds for `{key}`, which has several values; put \
+                "statement {number}: `{operator}` is not defined for `{key}`, which has several values: put \
                  `ForAnyValue:` or `ForAllValues:` before it"
             )
         };

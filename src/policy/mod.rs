@@ -31,6 +31,7 @@ pub use request::Context;
 pub use request::Principal;
 pub use request::Request;
 
+use crate::policy::request::Effort;
 use crate::policy::statement::Effect;
 
 /// What one policy says about a request.
@@ -67,7 +68,8 @@ pub fn evaluate<'p>(
     attached_to: AttachedTo,
     policy: &'p PolicyDocument,
 ) -> Finding<'p> {
-    let view = request.context.seen_from(attached_to);
+    let effort = Effort::default();
+    let view = request.context.seen_from(attached_to, &effort);
     let mut found = Found::default();
     for (number, statement, must_ask) in policy.statements_about(request.action) {
         if found.is_settled_before(statement.effect, number) {

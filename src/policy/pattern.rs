@@ -19,6 +19,15 @@ pub(super) enum Case {
     Respected,
 }
 
+/// The answers where a pattern and a text cannot be compared.
+#[derive(Clone, Copy)]
+pub(super) struct Otherwise {
+    /// A variable has neither a value in the context nor a default.
+    pub(super) if_unresolved: bool,
+    /// It would take too long.
+    pub(super) if_exhausted: bool,
+}
+
 /// A pattern, taken apart once. Matching allocates nothing and does not recurse. It takes time linear in pattern
 /// and text, unless a `?` or a variable follows a `*` or case is ignored: then at most the product of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,15 +71,17 @@ impl Pattern {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Variable { .. }))
     }
 
-    /// `if_unresolved` is the answer when a variable has neither a value in the context nor a default.
-    pub(super) fn matches(&self, text: &str, context: View<'_>, if_unresolved: bool) -> bool {
+    pub(super) fn matches(&self, text: &str, context: View<'_>, otherwise: Otherwise) -> bool {
         if !self.pieces.iter().all(|piece| piece.is_resolved(context)) {
-            return if_unresolved;
+            return otherwise.if_unresolved;
         }
         let (mut pieces, mut text) = (&*self.pieces, text);
         // What follows the latest `*`, and the text after what that `*` has swallowed so far.
         let mut retry: Option<(&[Piece], &str)> = None;
         loop {
+            if !context.may_spend(pieces.first().map_or(1, Piece::steps)) {
+                return otherwise.if_exhausted;
+            }
             match pieces {
                 [] if text.is_empty() => return true,
                 [Piece::AnyRun] => return true,
@@ -124,6 +135,14 @@ impl Pattern {
 }
 
 impl Piece {
+    /// What it takes to compare it, at most.
+    fn steps(&self) -> u32 {
+        match self {
+            Self::AnyOne | Self::AnyRun | Self::Variable { .. } => 1,
+            Self::Text(text) => 1 + u32::try_from(text.len() / 16).unwrap_or(u32::MAX - 1),
+        }
+    }
+
     fn is_resolved(&self, context: View<'_>) -> bool {
         match self {
             Self::Variable { .. } => self.value(context).is_some(),

@@ -1,6 +1,7 @@
 //! The question put to the policies: who wants to do what to which resource, and what else is known of it.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use crate::policy::arn::Arn;
 use crate::policy::condition_key::{ConditionKey, Fingerprint};
@@ -148,8 +149,21 @@ impl<'a> Context<'a> {
         self
     }
 
-    pub(super) fn seen_from(&self, attached_to: AttachedTo) -> View<'_> {
-        View { entries: &self.entries, attached_to }
+    pub(super) fn seen_from<'v>(&'v self, attached_to: AttachedTo, effort: &'v Effort) -> View<'v> {
+        View { entries: &self.entries, attached_to, effort }
+    }
+}
+
+/// How many steps may still be made to match patterns: whoever writes a policy and sends a long text to be compared with
+/// it shall not keep a processor busy.
+pub(super) struct Effort(Cell<u32>);
+
+/// Some milliseconds. A policy that is not made to be slow takes a hundredth of it.
+const STEPS_MAX: u32 = 2_000_000;
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self(Cell::new(STEPS_MAX))
     }
 }
 
@@ -158,9 +172,17 @@ impl<'a> Context<'a> {
 pub(super) struct View<'a> {
     entries: &'a [Entry<'a>],
     attached_to: AttachedTo,
+    effort: &'a Effort,
 }
 
 impl<'a> View<'a> {
+    /// Whether so many more steps may be made to match a pattern.
+    pub(super) fn may_spend(&self, steps: u32) -> bool {
+        let left = self.effort.0.get().checked_sub(steps);
+        self.effort.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
     pub(super) fn values(&self, key: &ConditionKey) -> impl Iterator<Item = &'a str> {
         let is_of_identity = self.attached_to == AttachedTo::Identity;
         self.entries

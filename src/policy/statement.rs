@@ -14,6 +14,7 @@ use crate::policy::error::PolicyError;
 use crate::policy::json::Members;
 use crate::policy::json::Node;
 use crate::policy::pattern::Case;
+use crate::policy::pattern::Otherwise;
 use crate::policy::pattern::Pattern;
 use crate::policy::pattern::Syntax;
 use crate::policy::principal::Naming;
@@ -73,12 +74,12 @@ impl Statement {
     }
 
     fn applies_to_action(&self, request: &Request<'_>, view: View<'_>) -> bool {
-        let is_in = |actions: &Actions| {
-            actions.iter().any(|action| action.meaning.matches(request.action, view, false))
+        let is_in = |actions: &Actions, otherwise| {
+            actions.iter().any(|action| action.meaning.matches(request.action, view, otherwise))
         };
         match &self.actions {
-            Selector::AllBut(actions) => !is_in(actions),
-            Selector::Only(actions) => is_in(actions),
+            Selector::AllBut(actions) => !is_in(actions, self.otherwise(Effect::Allow)),
+            Selector::Only(actions) => is_in(actions, self.otherwise(Effect::Deny)),
         }
     }
 
@@ -92,18 +93,25 @@ impl Statement {
     }
 
     fn applies_to_resource(&self, request: &Request<'_>, view: View<'_>) -> bool {
-        let is_in = |resources: &Resources, if_unresolved| {
-            let matches = |resource: &Written<ArnPattern>| {
-                resource.meaning.matches(request.resource, view, if_unresolved)
-            };
+        let is_in = |resources: &Resources, otherwise| {
+            let matches =
+                |resource: &Written<ArnPattern>| resource.meaning.matches(request.resource, view, otherwise);
             resources.iter().any(matches)
         };
         match &self.resources {
             None => true,
             // An Allow must not be the wider for a variable without a value.
-            Some(Selector::AllBut(resources)) => !is_in(resources, self.effect == Effect::Allow),
-            Some(Selector::Only(resources)) => is_in(resources, false),
+            Some(Selector::AllBut(resources)) => {
+                let otherwise = self.otherwise(Effect::Allow);
+                !is_in(resources, Otherwise { if_unresolved: otherwise.if_exhausted, ..otherwise })
+            }
+            Some(Selector::Only(resources)) => is_in(resources, self.otherwise(Effect::Deny)),
         }
+    }
+
+    /// That a list of this statement has something in it which would take too long to compare, if this is its effect.
+    fn otherwise(&self, effect: Effect) -> Otherwise {
+        Otherwise { if_unresolved: false, if_exhausted: self.effect == effect }
     }
 }
 

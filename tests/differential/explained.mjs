@@ -36,6 +36,19 @@ const operators = (one, change) => statements(one, (statement) => {
   return { ...statement, Condition: Object.fromEntries(Object.entries(statement.Condition).map(([operator, keys]) => [operator, change(operator, keys)])) }
 })
 
+/** Exchanges each operator of each condition of a Deny, with its keys, for others. */
+const denials = (one, change) => statements(one, (statement) => {
+  if (statement.Effect !== 'Deny' || statement.Condition === undefined) return statement
+  const Condition = {}
+  for (const [operator, keys] of Object.entries(statement.Condition).flatMap(([operator, keys]) => change(operator, keys))) {
+    if (Object.keys(keys).length > 0) Condition[operator] = { ...Condition[operator], ...keys }
+  }
+  return { ...statement, Condition }
+})
+
+const MULTIVALUED = new Set(['aws:calledvia', 'aws:principalorgpaths', 'aws:principalservicenameslist', 'aws:resourceorgpaths', 'aws:sourceorgpaths',
+  'aws:tagkeys', 'kms:encryptioncontextkeys', 'kms:grantoperations', 'kms:resourcealiases'])
+
 const listOf = (value) => (Array.isArray(value) ? value : [value])
 const eachValue = (keys, change) => Object.fromEntries(Object.entries(keys).map(([key, values]) => [key, listOf(values).map(change)]))
 const isEpoch = (value) => /^-?\d{5,}(\.\d+)?$/.test(String(value))
@@ -158,6 +171,32 @@ export const EXPLAINED = [
         identityPolicies: [...(one.identityPolicies ?? []), { name: 'everything', policy: everything }],
       }
     },
+  },
+  {
+    name: 'a key with several values, under a plain operator in a Deny',
+    page: 'IAM User Guide, Set operators for multivalued context keys',
+    phrase: 'require a condition set operator',
+    text: 'A plain operator on a key with several values is not defined. In an Allow it never holds, as with the other tool; in a Deny it holds if it does so for any of the values, so that a Deny is never the narrower for it.',
+    rewrite: (one) => denials(one, (operator, keys) => {
+      const isPlain = !/^For|^Null/i.test(operator)
+      const several = Object.keys(keys).filter((key) => isPlain && MULTIVALUED.has(key.toLowerCase()))
+      const rest = Object.fromEntries(Object.entries(keys).filter(([key]) => !several.includes(key)))
+      const quantified = Object.fromEntries(Object.entries(keys).filter(([key]) => several.includes(key)))
+      return [[operator, rest], [`ForAnyValue:${operator}`, quantified]]
+    }),
+  },
+  {
+    name: 'a pattern that is no whole ARN, in a Deny',
+    page: 'IAM User Guide, IAM JSON policy elements: Condition operators, ARN condition operators',
+    phrase: 'six colon-delimited components',
+    text: 'A pattern of fewer than six components is compared with nothing in an Allow, as with the other tool; in a Deny `*` is every ARN, and a component that ends in `*` is all that follow.',
+    rewrite: (one) => denials(one, (operator, keys) => {
+      const whole = (value) => {
+        const parts = String(value).split(':')
+        return parts.length >= 6 || !String(value).endsWith('*') ? value : [...(value === '*' ? ['arn'] : parts), ...Array(6).fill('*')].slice(0, 6).join(':')
+      }
+      return [[operator, operator.includes('Arn') ? eachValue(keys, whole) : keys]]
+    }),
   },
   {
     name: 'a variable without a value in a Deny',

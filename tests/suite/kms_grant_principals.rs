@@ -191,7 +191,7 @@ fn retirable_grants_are_listed_for_principals_of_the_own_account_over_the_keys_o
         json!({"KeyId": key, "GranteePrincipal": user_arn("worker"), "Operations": ["Encrypt"],
             "RetiringPrincipal": retirer})
     };
-    let mut made = vec![
+    let mut made = [
         site.kms("CreateGrant", &request(&json!(own))).text("GrantId"),
         site.kms_as(&OTHER_ACCOUNT, "CreateGrant", &request(&other)).text("GrantId"),
         site.kms("CreateGrant", &request(&json!(own))).text("GrantId"),

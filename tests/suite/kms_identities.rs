@@ -66,7 +66,7 @@ fn a_user_may_do_what_its_policies_allow_from_when_the_command_returns() {
         (
             DENIED,
             "User: arn:aws:iam::123456789012:user/alice is not authorized \
-        to perform: kms:CreateKey because no identity-based policy allows the kms:CreateKey action"
+        to perform: kms:CreateKey on resource: * because no identity-based policy allows the kms:CreateKey action"
         )
     );
     site.put_policy("user", "alice", &allow("kms:*"));

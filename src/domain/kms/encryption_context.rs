@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Of a length before a text.
+const LENGTH_BYTES: usize = 4;
+
 /// Non-secret pairs of text, in the order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
@@ -27,15 +30,23 @@ impl EncryptionContext {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// How long it is in canonical form.
+    pub fn canonical_bytes(&self) -> usize {
+        self.0.iter().map(|(key, value)| LENGTH_BYTES * 2 + key.len() + value.len()).sum()
+    }
+
     /// Bytes that no other context has: each text with its length before it, in the order of the keys. None if it
     /// is longer than `bytes_max`.
     pub fn canonical(&self, bytes_max: usize) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(64);
+        if self.canonical_bytes() > bytes_max {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(self.canonical_bytes());
         for text in self.0.iter().flat_map(|(key, value)| [key, value]) {
             bytes.extend_from_slice(&u32::try_from(text.len()).ok()?.to_be_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }
-        (bytes.len() <= bytes_max).then_some(bytes)
+        Some(bytes)
     }
 }
 
@@ -62,6 +73,7 @@ mod tests {
         assert_ne!(canonical(&[("a", "b"), ("c", "d")]), canonical(&[("a", "bcd")]));
         assert_eq!(canonical(&[("a", "1"), ("b", "2")]), canonical(&[("b", "2"), ("a", "1")]));
         assert_eq!(canonical(&[("a", "1")]).unwrap().len(), 10);
+        assert_eq!(context(&[("a", "1"), ("bc", "")]).canonical_bytes(), 20);
         assert_eq!(context(&[("a", "1")]).canonical(9), None);
     }
 

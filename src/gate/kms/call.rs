@@ -10,9 +10,9 @@ use tokio::sync::OnceCell;
 use crate::authorizer::evaluation::{Denial, Evaluation, Layer, Verdict};
 use crate::authorizer::kms::{Question, Service, evaluation};
 use crate::domain::kms::{
-    AccountAction, AliasName, ConditionKey, CrossAccount, EncryptionContext, GrantConstraints,
-    GrantOperation, Key, KeyAction, KeyId, KeyPlace, KeyReference, Permission, Region, Scope, UnixMillis,
-    Uuid, check,
+    AccountAction, AliasName, ConditionKey, CrossAccount, ENCRYPTION_CONTEXT_BYTES_MAX, EncryptionContext,
+    GrantConstraints, GrantOperation, Key, KeyAction, KeyId, KeyPlace, KeyReference, Permission, Region,
+    Scope, UnixMillis, Uuid, check,
 };
 use crate::gate::kms::facts::{Conditions, RequestFacts};
 use crate::gate::kms::key_cache::CachedKey;
@@ -276,6 +276,11 @@ impl<'a> Call<'a> {
         alias: Option<&AliasName>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
+        // Before policies look at it: comparing takes time, and it would be refused anyway.
+        let context_bytes = usage.encryption_context.map_or(0, EncryptionContext::canonical_bytes);
+        if context_bytes > ENCRYPTION_CONTEXT_BYTES_MAX {
+            return Err(Refused::ContextTooLong);
+        }
         self.touched().note_key(action, &key);
         let evaluation = self.evaluate((&key, alias), action, usage, |context| context);
         if let Verdict::Denied(denial) = evaluation.verdict(None) {

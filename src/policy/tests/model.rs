@@ -54,7 +54,11 @@ fn applies(statement: &Value, request: &ModelRequest) -> bool {
     let is_in = |arn: &str| glob(arn, request.resource);
     let principal = &statement["Principal"];
     let holds = |operator: &String, keys: &Value| {
-        keys.as_object().unwrap().iter().all(|(key, wanted)| condition(operator, key, wanted, request))
+        let denies = statement["Effect"] == "Deny";
+        keys.as_object()
+            .unwrap()
+            .iter()
+            .all(|(key, wanted)| condition(operator, (key, wanted), request, denies))
     };
     (principal.is_null() || any(if principal.is_string() { principal } else { &principal["AWS"] }, names))
         && (statement["Action"].is_null() || any(&statement["Action"], acts))
@@ -66,7 +70,7 @@ fn applies(statement: &Value, request: &ModelRequest) -> bool {
             .is_none_or(|all| all.iter().all(|(name, keys)| holds(name, keys)))
 }
 
-fn condition(operator: &str, key: &str, wanted: &Value, request: &ModelRequest) -> bool {
+fn condition(operator: &str, (key, wanted): (&str, &Value), request: &ModelRequest, denies: bool) -> bool {
     let (set, operator) = operator.split_once(':').unwrap_or(("", operator));
     let (base, if_exists) = operator.strip_suffix("IfExists").map_or((operator, false), |base| (base, true));
     let plain = base.replacen("Not", "", 1);
@@ -89,7 +93,7 @@ fn condition(operator: &str, key: &str, wanted: &Value, request: &ModelRequest) 
         "ForAllValues" => values.iter().all(|value| matched(value) != negated),
         "ForAnyValue" => values.iter().any(|value| matched(value) != negated),
         _ if values.is_empty() => negated || if_exists,
-        _ if values.len() > 1 => false,
-        _ => values.iter().any(matched) != negated,
+        _ if values.len() > 1 && !denies => false,
+        _ => values.iter().any(|value| matched(value) != negated),
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_json::json;
 
+use crate::policy::tests::applies;
 use crate::policy::tests::holds;
 
 const KEY: &str = "x:key";
@@ -226,6 +227,22 @@ fn a_key_that_can_have_several_values_needs_a_set_operator() {
 }
 
 #[test]
+fn no_deny_is_the_narrower_for_an_operator_that_does_not_fit() {
+    let denies = |operator: &str, key: &str, wanted: Value, entries: &[(&str, &str)]| {
+        let condition = json!({ operator: { key: wanted } });
+        applies(&json!({ "Effect": "Deny", "Action": "*", "Condition": condition }), entries)
+    };
+    let several = [("aws:TagKeys", "a"), ("aws:TagKeys", "b")];
+    assert!(denies("StringEquals", "aws:TagKeys", json!("b"), &several));
+    assert!(denies("StringNotEquals", "aws:TagKeys", json!("b"), &several));
+    assert!(!denies("StringEquals", "aws:TagKeys", json!("c"), &several));
+    let arn = [(KEY, "arn:aws:s3:::bucket")];
+    for (wanted, is_denied) in [("*", true), ("arn:aws:s3*", true), ("arn:aws:kms*", false)] {
+        assert_eq!(denies("ArnLike", KEY, json!(wanted), &arn), is_denied, "{wanted}");
+    }
+}
+
+#[test]
 fn an_arn_is_compared_with_whole_arns_only() {
     let arn = [(KEY, "arn:aws:s3:::bucket")];
     for (wanted, is_like, is_not_like) in [
@@ -263,7 +280,7 @@ fn keys_ignore_case_and_all_of_them_must_hold() {
         "StringNotEquals": { "x:c": "1" },
     });
     let statement = json!({ "Effect": "Allow", "Action": "*", "Condition": condition });
-    let applies = |entries: &[(&str, &str)]| crate::policy::tests::applies(&statement, entries);
+    let applies = |entries: &[(&str, &str)]| applies(&statement, entries);
     assert!(applies(&[("x:a", "1"), ("x:b", "2")]));
     assert!(!applies(&[("x:a", "1"), ("x:b", "3")]));
     assert!(!applies(&[("x:a", "1")]));

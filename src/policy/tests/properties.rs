@@ -245,6 +245,24 @@ proptest! {
 }
 
 #[test]
+fn a_policy_that_is_made_to_be_slow_denies_in_milliseconds() {
+    let text = "a".repeat(8_000);
+    let slow = format!("*{}b", "?".repeat(7_000));
+    let all: Vec<_> = (0..4).map(|number| format!("{slow}{number}")).collect();
+    for (effect, operator) in [
+        ("Allow", "StringLike"),
+        ("Allow", "StringNotLike"),
+        ("Deny", "StringLike"),
+        ("Deny", "StringNotLike"),
+    ] {
+        let statement =
+            json!({ "Effect": effect, "Action": "*", "Condition": { operator: { "x:a": all } } });
+        let is_held = crate::policy::tests::applies(&statement, &[("x:a", &text)]);
+        assert_eq!(is_held, effect == "Deny", "{effect} {operator}");
+    }
+}
+
+#[test]
 fn wildcards_do_not_blow_up() {
     let text = "a".repeat(20_000);
     for pattern in

@@ -48,14 +48,11 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::RotationPeriodInDays => "365",
         ConditionKey::ScheduleKeyDeletionPendingWindowInDays => "30",
         ConditionKey::TagKeys => NEW_TAG.0,
-        // The grantee and who may retire are users, and no resource is demanded.
-        ConditionKey::GrantConstraintSourceArn
-        | ConditionKey::GranteeServicePrincipal
-        | ConditionKey::RetiringServicePrincipal => return None,
         // The examples are about single-Region keys, nobody attests anything, and users call by themselves.
         ConditionKey::MultiRegionKeyType | ConditionKey::RecipientAttestation | ConditionKey::ViaService => {
             return None;
         }
+        // The grantee and who may retire are users, and no resource is demanded.
         ConditionKey::GrantConstraintSourceArn
         | ConditionKey::GranteeServicePrincipal
         | ConditionKey::RetiringServicePrincipal => return None,
