@@ -174,7 +174,7 @@ export const EXPLAINED = [
   },
   {
     name: 'a key with several values, under a plain operator in a Deny',
-    page: 'IAM User Guide, Set operators for multivalued context keys',
+    page: 'IAM User Guide, Single-valued vs. multivalued context keys',
     phrase: 'require a condition set operator',
     text: 'A plain operator on a key with several values is not defined. In an Allow it never holds, as with the other tool; in a Deny it holds if it does so for any of the values, so that a Deny is never the narrower for it.',
     rewrite: (one) => denials(one, (operator, keys) => {
