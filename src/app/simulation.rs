@@ -6,10 +6,13 @@ use std::time::Duration;
 use crate::app::kms::KmsFace;
 use crate::authorizer::facts::RequestFacts;
 use crate::clock::Clock;
-use crate::domain::kms::{AccountAction, AccountId, AliasName, KeyAction, KeyReference, Region, Scope};
+use crate::domain::kms::{
+    AccountAction, AccountId, AliasName, ConditionKey, GrantId, KeyAction, KeyReference, Region, Scope,
+};
 use crate::gate::kms::{Kms, Refused, Simulated, SimulatedOn};
 use crate::identity::kms::{Caller, Directory};
 use crate::kms::OperationName;
+use crate::kms::default_conditions::default_conditions;
 use crate::kms::permissions::{Check, checks};
 use crate::simulation::{Answer, Asked, SimulationRequest};
 
@@ -17,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The name of the session of a role that is asked about.
 const SESSION_NAME: &str = "simulation";
 const KEYLESS: &str = "say which key: by id, ARN or alias";
+const GRANTLESS: &str = "its grant decides about RetireGrant: say which one, by its id, with `--grant`";
 
 impl KmsFace {
     /// JSON of a [`SimulationRequest`] there, of a list of [`Answer`] back.
@@ -66,15 +70,18 @@ impl<'a> Simulation<'a> {
 
     async fn answers(&self) -> Result<Vec<Answer>, String> {
         let mut answers = Vec::new();
-        for on in self.asked()? {
+        for check in self.checks()? {
+            let on = self.on(check)?;
             let simulated = Simulated {
                 on: on.as_simulated(),
                 encryption_context: self.request.encryption_context.as_ref(),
+                conditions: &default_conditions(check, |key| self.given(key)),
+                other_key: self.other_key(check),
                 context: &self.context,
             };
             let deadline = self.clock.instant() + TIMEOUT;
             let answer = self.kms.simulate(&self.caller, self.facts(), (simulated, deadline)).await;
-            answers.push(answer.map_err(explain)?);
+            answers.push(answer.map_err(explain)?.ok_or("the key has no such grant")?);
         }
         Ok(answers)
     }
@@ -90,7 +97,23 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn asked(&self) -> Result<Vec<On>, String> {
+    /// What the command says of a condition key.
+    fn given(&self, key: ConditionKey) -> Option<&str> {
+        let (_, values) = self.context.iter().find(|(name, _)| ConditionKey::of_name(name) == Some(key))?;
+        values.first().map(String::as_str)
+    }
+
+    /// The key on the other side of a ReEncrypt.
+    fn other_key(&self, check: Check) -> Option<&str> {
+        let (key, second) = (self.request.key.as_deref(), self.request.destination_key.as_deref());
+        match check {
+            Check::Key(KeyAction::ReEncryptFrom) => second.or(key),
+            Check::Key(KeyAction::ReEncryptTo) => key,
+            Check::Account(_) | Check::AccountIfTagged(_) | Check::Alias(_) | Check::Key(_) => None,
+        }
+    }
+
+    fn checks(&self) -> Result<Vec<Check>, String> {
         match &self.request.ask {
             Asked::Action(action) => Ok(vec![self.action(action)?]),
             Asked::Operation(name) => {
@@ -98,30 +121,37 @@ impl<'a> Simulation<'a> {
                     OperationName::parse(name).ok_or_else(|| format!("there is no operation `{name}`"))?;
                 let has_tags = self.request.context.keys().any(|key| key.starts_with("aws:RequestTag/"));
                 let is_needed = |check: &&Check| has_tags || !matches!(check, Check::AccountIfTagged(_));
-                checks(operation).iter().filter(is_needed).map(|check| self.check(*check)).collect()
+                Ok(checks(operation).iter().filter(is_needed).copied().collect())
             }
         }
     }
 
-    fn action(&self, action: &str) -> Result<On, String> {
+    fn action(&self, action: &str) -> Result<Check, String> {
         let name = action.strip_prefix("kms:").unwrap_or(action);
         let on_key = KeyAction::parse(name);
         match (on_key, AccountAction::parse(name)) {
-            (Some(action), _) if self.request.key.is_some() => self.check(Check::Key(action)),
-            (Some(action), _) if self.alias.is_some() => self.check(Check::Alias(action)),
-            (_, Some(action)) => self.check(Check::Account(action)),
+            // The key only narrows the list.
+            (_, Some(action @ AccountAction::ListAliases)) => Ok(Check::Account(action)),
+            (Some(action), _) if self.request.key.is_some() => Ok(Check::Key(action)),
+            (Some(action), _) if self.alias.is_some() => Ok(Check::Alias(action)),
+            (_, Some(action)) => Ok(Check::Account(action)),
             (Some(_), None) => Err(KEYLESS.to_owned()),
             (None, None) => Err(format!("there is no action `{action}`")),
         }
     }
 
-    fn check(&self, check: Check) -> Result<On, String> {
+    fn on(&self, check: Check) -> Result<On, String> {
         let alias = || self.alias.clone().ok_or_else(|| "say which alias: `alias/…`".to_owned());
         match check {
             Check::Account(action) | Check::AccountIfTagged(action) => Ok(On::Account(action)),
             Check::Alias(action) => Ok(On::Alias(action, alias()?)),
             Check::Key(KeyAction::UpdateAliasFrom) => {
                 Ok(On::Key(KeyAction::UpdateAliasFrom, alias()?.as_str().to_owned()))
+            }
+            Check::Key(KeyAction::RetireGrant) => {
+                let id = self.request.grant.clone().ok_or(GRANTLESS)?;
+                let key = self.request.key.as_ref().ok_or(KEYLESS)?;
+                Ok(On::Grant(GrantId(id), self.in_account(key)?))
             }
             Check::Key(action) => {
                 let second =
@@ -150,6 +180,7 @@ enum On {
     Account(AccountAction),
     Alias(KeyAction, AliasName),
     Key(KeyAction, String),
+    Grant(GrantId, String),
 }
 
 impl On {
@@ -158,6 +189,7 @@ impl On {
             Self::Account(action) => SimulatedOn::Account(action.required_permission()),
             Self::Alias(action, name) => SimulatedOn::Alias(*action, name),
             Self::Key(action, key) => SimulatedOn::Key(*action, key),
+            Self::Grant(id, key) => SimulatedOn::Grant(id, key),
         }
     }
 }

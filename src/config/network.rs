@@ -19,8 +19,10 @@ pub struct Network {
     pub endpoint_policy_file: Option<PathBuf>,
     /// What is in that file; read with the other files.
     pub endpoint_policy: Option<String>,
-    /// Reverse proxies whose headers about their clients are believed.
+    /// Reverse proxies that are believed by which addresses they were called.
     pub trusted_proxies: Vec<AddressRange>,
+    /// Whether they are believed through which VPC endpoint, too: only those that replace these headers may be.
+    pub trusted_vpc_headers: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub(super) fn network(review: &mut Review<'_>, table: &str, raw: &schema::KmsLis
     review.require(has_account, table, "`vpc_endpoint_account` must be twelve digits");
     let is_whole = vpc_endpoint.is_some() || (vpc.is_none() && vpc_endpoint_account.is_none());
     review.require(is_whole, table, "`vpc` and `vpc_endpoint_account` go with `vpc_endpoint`");
+    let has_proxies = !raw.trusted_vpc_headers || !raw.trusted_proxies.is_empty();
+    review.require(has_proxies, table, "`trusted_vpc_headers` goes with `trusted_proxies`");
     Network {
         vpc_endpoint: vpc_endpoint.clone().map(|id| VpcEndpoint {
             id,
@@ -92,6 +96,7 @@ pub(super) fn network(review: &mut Review<'_>, table: &str, raw: &schema::KmsLis
             .map(|path| review.path(table, "endpoint_policy_file", path)),
         endpoint_policy: None,
         trusted_proxies: trusted_proxies(review, table, &raw.trusted_proxies),
+        trusted_vpc_headers: raw.trusted_vpc_headers,
     }
 }
 

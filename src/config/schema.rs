@@ -245,6 +245,8 @@ pub(super) struct KmsListener {
     pub(super) endpoint_policy_file: Option<PathBuf>,
     #[serde(default)]
     pub(super) trusted_proxies: Vec<String>,
+    #[serde(default)]
+    pub(super) trusted_vpc_headers: bool,
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@ mod alias;
 mod audit;
 mod authentication;
 mod blob;
+pub mod default_conditions;
 mod encryption_algorithm;
 mod endpoint;
 mod error;

@@ -72,7 +72,8 @@ impl Principals {
         match self {
             Self::Everyone => Some(Naming::WithOthers),
             Self::Listed(types) => {
-                types.iter().flat_map(|(_, entries)| entries).filter_map(|entry| entry.name(caller)).max()
+                let meant = types.iter().filter(|(principal_type, _)| principal_type.may_mean(caller));
+                meant.flat_map(|(_, entries)| entries).filter_map(|entry| entry.name(caller)).max()
             }
         }
     }
@@ -112,6 +113,17 @@ impl PrincipalType {
 
     fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|principal_type| principal_type.name() == name)
+    }
+
+    /// Whether the caller is of this type: an entry that reads like its name but is of another type means somebody
+    /// else. `*` among the AWS principals means everyone.
+    fn may_mean(self, caller: &Principal<'_>) -> bool {
+        match self {
+            Self::Aws => true,
+            // Nobody calls as a federated principal, only as a session of a role.
+            Self::Federated => false,
+            Self::Service => caller.arn().is_none(),
+        }
     }
 
     fn read(self, text: &str) -> Result<Named, PolicyError> {

@@ -136,11 +136,11 @@ impl<'a> Context<'a> {
         self.entries.iter().map(|entry| &*entry.key)
     }
 
-    /// With these values of a key in place of those that it has.
+    /// Without the values of a key.
     #[must_use]
-    pub fn replacing(mut self, key: &'a str, values: &'a [String]) -> Self {
+    pub fn without(mut self, key: &str) -> Self {
         self.entries.retain(|entry| !entry.key.eq_ignore_ascii_case(key));
-        values.iter().fold(self, |context, value| context.with(key, value.as_str()))
+        self
     }
 
     fn and(mut self, key: Cow<'a, str>, value: Cow<'a, str>, is_for_identities_only: bool) -> Self {

@@ -18,6 +18,8 @@ pub struct SimulationRequest {
     /// Of ReEncrypt.
     pub destination_key: Option<String>,
     pub alias: Option<String>,
+    /// Of RetireGrant, the id of the grant.
+    pub grant: Option<String>,
     #[serde(default)]
     pub context: BTreeMap<String, Vec<String>>,
     pub encryption_context: Option<EncryptionContext>,

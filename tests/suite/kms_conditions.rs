@@ -245,14 +245,16 @@ fn a_device_is_made_by_command_shown_once_and_deleted() {
 
 #[test]
 fn addresses_endpoints_and_transport_are_those_of_the_listener_and_of_trusted_proxies() {
-    let [plain, proxied, endpoint, closed] = free_ports();
+    let [plain, proxied, addresses, endpoint, closed] = free_ports();
     let listeners = [
         listener(plain, "plain", ""),
-        listener(proxied, "proxied", "trusted_proxies = [\"127.0.0.0/8\"]"),
+        listener(proxied, "proxied", "trusted_proxies = [\"127.0.0.0/8\"]\ntrusted_vpc_headers = true"),
+        listener(addresses, "addresses", "trusted_proxies = [\"127.0.0.0/8\"]"),
         listener(
             endpoint,
             "endpoint",
-            "vpc_endpoint = \"vpce-1a2b3c4d\"\nvpc = \"vpc-1a2b3c4d\"\nvpc_endpoint_account = \"123456789012\"",
+            "vpc_endpoint = \"vpce-1a2b3c4d\"\nvpc = \"vpc-1a2b3c4d\"\nvpc_endpoint_account = \"123456789012\"
+            trusted_proxies = [\"127.0.0.0/8\"]\ntrusted_vpc_headers = true",
         ),
         listener(
             closed,
@@ -277,6 +279,7 @@ fn addresses_endpoints_and_transport_are_those_of_the_listener_and_of_trusted_pr
     let address = Doors::new(&site, &json!({"IpAddress": {"aws:SourceIp": "198.51.100.0/24"}}));
     address.assert(false, |key| by(plain, &forwarded, key));
     address.assert(true, |key| by(proxied, &forwarded, key));
+    address.assert(true, |key| by(addresses, &named, key));
     address.assert(false, |key| by(proxied, &[], key));
     // Through an endpoint the address says nothing.
     address.assert(false, |key| by(proxied, &named, key));
@@ -291,7 +294,11 @@ fn addresses_endpoints_and_transport_are_those_of_the_listener_and_of_trusted_pr
     vpc("aws:SourceVpce", "vpce-1a2b3c4d").assert(false, |key| by(plain, &named, key));
     vpc("aws:SourceVpce", "vpce-proxy").assert(true, |key| by(proxied, &named, key));
     vpc("aws:SourceVpc", "vpc-proxy").assert(true, |key| by(proxied, &named, key));
-    vpc("aws:SourceVpce", "vpce-proxy").assert(false, |key| by(plain, &named, key));
+    for port in [plain, addresses, endpoint] {
+        vpc("aws:SourceVpce", "vpce-proxy").assert(false, |key| by(port, &named, key));
+        vpc("aws:SourceVpc", "vpc-proxy").assert(false, |key| by(port, &named, key));
+    }
+    vpc("aws:SourceVpc", "vpc-proxy").assert(false, |key| by(proxied, &named[1..2], key));
     let private = Doors::new(&site, &json!({"IpAddress": {"aws:VpcSourceIp": "198.51.100.0/24"}}));
     private.assert(true, |key| by(proxied, &named, key));
     private.assert(false, |key| by(proxied, &forwarded, key));

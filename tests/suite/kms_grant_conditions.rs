@@ -68,16 +68,27 @@ fn principals_and_operations_of_a_new_grant_can_be_a_condition() {
     maker.assert(&by_retirer, &[&retired("retirer")], &[&none, &retired("other")]);
     let to_grantee = json!({"StringEquals": {"kms:GranteePrincipal": user_arn("grantee")}});
     maker.assert(&to_grantee, &[&none], &[&json!({"GranteePrincipal": user_arn("other")})]);
+}
 
-    let source = "arn:aws:s3:us-east-1:123456789012:bucket";
-    let service = json!({"GranteePrincipal": null, "GranteeServicePrincipal": "s3.amazonaws.com",
-        "RetiringServicePrincipal": "s3.amazonaws.com", "Constraints": {"SourceArn": source}});
-    for (key, value) in [
-        ("kms:GranteeServicePrincipal", "s3.amazonaws.com"),
-        ("kms:RetiringServicePrincipal", "s3.amazonaws.com"),
-        ("kms:GrantConstraintSourceArn", source),
+#[test]
+fn a_grant_to_a_service_can_be_a_condition() {
+    let maker = Maker::new();
+    let (none, retired) = (json!({}), json!({"RetiringPrincipal": user_arn("retirer")}));
+    let bucket = |name: &str| format!("arn:aws:s3:us-east-1:123456789012:{name}");
+    let to_service = |grantee: &str, retiring: &str, source: &str| {
+        json!({"GranteePrincipal": null, "GranteeServicePrincipal": grantee,
+            "RetiringServicePrincipal": retiring, "Constraints": {"SourceArn": bucket(source)}})
+    };
+    let (s3, sqs) = ("s3.amazonaws.com", "sqs.amazonaws.com");
+    let usual = to_service(s3, s3, "bucket");
+    for (key, value, other) in [
+        ("kms:GranteeServicePrincipal", s3.to_owned(), to_service(sqs, s3, "bucket")),
+        ("kms:RetiringServicePrincipal", s3.to_owned(), to_service(s3, sqs, "bucket")),
+        ("kms:GrantConstraintSourceArn", bucket("bucket"), to_service(s3, s3, "other")),
     ] {
         let condition = json!({"StringEquals": {key: value}});
-        maker.assert(&condition, &[&service], &[&none, &retired("retirer")]);
+        maker.assert(&condition, &[&usual], &[&other, &none, &retired]);
+        let absent = json!({"Null": {key: "true"}});
+        maker.assert(&absent, &[&none, &retired], &[&usual, &other]);
     }
 }

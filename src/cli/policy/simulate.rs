@@ -42,6 +42,9 @@ pub(super) struct Arguments {
     /// The alias that the operation is about
     #[arg(long, value_name = "alias/NAME")]
     alias: Option<String>,
+    /// The id of the grant that RetireGrant is about
+    #[arg(long, value_name = "ID")]
+    grant: Option<String>,
     /// A condition key of the request, in place of what it would be; a key may be repeated to have several values
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     context: Vec<(String, String)>,
@@ -112,6 +115,7 @@ fn request(arguments: &Arguments) -> SimulationRequest {
         key: arguments.key.clone(),
         destination_key: arguments.destination_key.clone(),
         alias: arguments.alias.clone(),
+        grant: arguments.grant.clone(),
         context,
         encryption_context: (!pairs.is_empty()).then(|| pairs.iter().cloned().collect()),
         source_ip: arguments.source_ip.clone(),

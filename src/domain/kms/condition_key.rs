@@ -66,6 +66,15 @@ impl ConditionKey {
         }
     }
 
+    /// Which one has this name, or whose family has a key of this name, without regard to case.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|key| {
+            let own = key.as_str();
+            let length = if own.ends_with([':', '/']) { own.len() } else { name.len() };
+            name.get(..length).is_some_and(|start| start.eq_ignore_ascii_case(own))
+        })
+    }
+
     /// Whether it has this name, or its family has a key of this name.
     pub fn covers(self, name: &str) -> bool {
         let own = self.as_str();

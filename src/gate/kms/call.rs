@@ -135,14 +135,19 @@ impl<'a> Call<'a> {
             if permission.has(ConditionKey::RequestAlias) { Accepts::AliasesToo } else { Accepts::KeysOnly };
         let resolved = self.resolve(reference, accepts).await;
         let (scope, id, alias) = resolved.map_err(|refused| self.veiled(action, reference, refused))?;
-        let is_own = scope.account == self.request.caller.account;
-        if !is_own && permission.cross_account != CrossAccount::Yes {
+        if !self.can_be_permitted(action, &scope) {
             return Err(self.missing(action, &scope, &id));
         }
         match self.kms.find(&scope, &id).await? {
             Some(key) => self.admit(key, action, alias.as_ref(), usage).await,
             None => Err(self.missing(action, &scope, &id)),
         }
+    }
+
+    /// Whether any policy or grant could permit the caller this on a key that is there.
+    pub(super) fn can_be_permitted(&self, action: KeyAction, scope: &Scope) -> bool {
+        scope.account == self.request.caller.account
+            || action.required_permission().cross_account == CrossAccount::Yes
     }
 
     /// Opens the key that made a ciphertext. A key that is not there, or that the caller may not know of, looks
@@ -276,11 +281,7 @@ impl<'a> Call<'a> {
         alias: Option<&AliasName>,
         usage: Use<'_>,
     ) -> Result<OpenKey<'a>, Refused> {
-        // Before policies look at it: comparing takes time, and it would be refused anyway.
-        let context_bytes = usage.encryption_context.map_or(0, EncryptionContext::canonical_bytes);
-        if context_bytes > ENCRYPTION_CONTEXT_BYTES_MAX {
-            return Err(Refused::ContextTooLong);
-        }
+        check_context(usage)?;
         self.touched().note_key(action, &key);
         let evaluation = self.evaluate((&key, alias), action, usage, |context| context);
         if let Verdict::Denied(denial) = evaluation.verdict(None) {
@@ -375,6 +376,12 @@ impl<'a> Call<'a> {
             denial,
         })
     }
+}
+
+/// Before policies look at it: comparing takes time, and it would be refused anyway.
+pub(super) fn check_context(usage: Use<'_>) -> Result<(), Refused> {
+    let context_bytes = usage.encryption_context.map_or(0, EncryptionContext::canonical_bytes);
+    if context_bytes > ENCRYPTION_CONTEXT_BYTES_MAX { Err(Refused::ContextTooLong) } else { Ok(()) }
 }
 
 impl RequestId {

@@ -1,12 +1,13 @@
 //! Who may retire a grant: the grant says it, and neither a key policy nor a permission alone.
 
-use crate::authorizer::evaluation::{Denial, Layer, Verdict};
+use crate::authorizer::evaluation::{Denial, Evaluation, Layer, Verdict};
 use crate::authorizer::kms::{Question, Service, evaluation};
 use crate::domain::kms::{Grant, GrantId, KeyAction, check};
 use crate::gate::kms::call::Accepts;
 use crate::gate::kms::granted::{naming, requester};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::{Call, OpenKey, Refused, Use};
+use crate::policy::Context;
 
 const ACTION: KeyAction = KeyAction::RetireGrant;
 
@@ -41,9 +42,29 @@ impl<'a> Call<'a> {
         Ok(Some(open))
     }
 
-    /// AWS KMS Developer Guide, Retiring and revoking grants: whom the grant names need no permission, whom their
-    /// account is named for need that of identity policies, and an explicit deny is final. The key policy has no say.
     fn check_retirement(&self, key: &CachedKey, grant: &Grant) -> Result<(), Refused> {
+        let evaluation = self.evaluate_retirement(key, |context| context);
+        match self.retirement(&evaluation, grant) {
+            Verdict::Allowed(_) => Ok(()),
+            Verdict::Denied(denial) => Err(self.forbidden(ACTION.permission(), Some(&key.arn), denial)),
+        }
+    }
+
+    /// AWS KMS Developer Guide, Retiring and revoking grants: whom the grant names need no permission, whom their
+    /// account is named for need that of identity policies, and an explicit deny is final.
+    pub(super) fn retirement<'k>(&self, evaluation: &'k Evaluation<'_>, grant: &Grant) -> Verdict<'k> {
+        match grant.retired_by(requester(self.caller())) {
+            None => Verdict::Denied(Denial::implicit(Layer::Resource)),
+            Some(to) => evaluation.verdict(Some(naming(to))),
+        }
+    }
+
+    /// What the policies say, of which that of the key is none, in a context that may be adjusted.
+    pub(super) fn evaluate_retirement<'k>(
+        &'k self,
+        key: &'k CachedKey,
+        adjust: impl FnOnce(Context<'k>) -> Context<'k>,
+    ) -> Evaluation<'k> {
         let caller = self.caller();
         let permission = ACTION.required_permission();
         let question = Question {
@@ -57,15 +78,8 @@ impl<'a> Call<'a> {
         };
         let context = || {
             let conditions = self.conditions(permission, Use::default());
-            conditions.with_key(&key.key, self.quotas().aliases_per_key).into_context()
+            adjust(conditions.with_key(&key.key, self.quotas().aliases_per_key).into_context())
         };
-        let denial = match grant.retired_by(requester(caller)) {
-            None => Denial::implicit(Layer::Resource),
-            Some(to) => match evaluation(question, context).verdict(Some(naming(to))) {
-                Verdict::Allowed(_) => return Ok(()),
-                Verdict::Denied(denial) => denial,
-            },
-        };
-        Err(self.forbidden(permission.name, Some(&key.arn), denial))
+        evaluation(question, context)
     }
 }

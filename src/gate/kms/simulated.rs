@@ -1,14 +1,18 @@
 //! What would be decided about a request that nobody makes: by the same evaluation, without use of a key.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::audit::Record;
-use crate::authorizer::evaluation::Verdict;
+use crate::authorizer::evaluation::{Denial, Layer, Verdict};
 use crate::domain::kms::{
-    AliasName, ConditionKey, EncryptionContext, KeyAction, KeyReference, Permission, Scope, Uuid,
+    AliasName, ConditionKey, EncryptionContext, GrantId, KeyAction, KeyId, KeyReference, Permission, Scope,
+    TestedBy, Uuid,
 };
-use crate::gate::kms::call::Accepts;
+use crate::gate::kms::call::{Accepts, check_context};
 use crate::gate::kms::granted::naming;
+use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::{Call, Kms, Refused, Request, RequestFacts, RequestId, Touched, Use, Witness};
 use crate::identity::kms::Caller;
 use crate::policy::Context;
@@ -19,6 +23,10 @@ use crate::simulation::Answer;
 pub struct Simulated<'a> {
     pub on: SimulatedOn<'a>,
     pub encryption_context: Option<&'a EncryptionContext>,
+    /// What the parameters of the request say to policies.
+    pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// Of ReEncrypt, the other of its two keys.
+    pub other_key: Option<&'a str>,
     /// Condition keys that are added, or have other values than they would.
     pub context: &'a [(String, Vec<String>)],
 }
@@ -31,6 +39,8 @@ pub enum SimulatedOn<'a> {
     Alias(KeyAction, &'a AliasName),
     /// By id, ARN or alias.
     Key(KeyAction, &'a str),
+    /// Retiring this grant of a key.
+    Grant(&'a GrantId, &'a str),
 }
 
 /// Nothing is done, so that nothing is recorded.
@@ -50,13 +60,13 @@ impl Witness for Nobody {
 }
 
 impl Kms {
-    /// What would be decided about this caller.
+    /// What would be decided about this caller. Absent if the key has no such grant.
     pub async fn simulate(
         &self,
         caller: &Caller,
         facts: RequestFacts<'_>,
         (asked, deadline): (Simulated<'_>, Instant),
-    ) -> Result<Answer, Refused> {
+    ) -> Result<Option<Answer>, Refused> {
         let nobody = Nobody::default();
         let request = Request { caller, facts, id: RequestId([0; 16]), deadline, witness: &nobody };
         Call::new(self, request).simulate(asked).await
@@ -64,14 +74,18 @@ impl Kms {
 }
 
 impl Call<'_> {
-    async fn simulate(&self, asked: Simulated<'_>) -> Result<Answer, Refused> {
+    async fn simulate(&self, asked: Simulated<'_>) -> Result<Option<Answer>, Refused> {
+        check_context(asked.usage())?;
         match asked.on {
-            SimulatedOn::Account(permission) => Ok(self.simulate_account(permission, None, asked)),
+            SimulatedOn::Account(permission) => Ok(Some(self.simulate_account(permission, None, asked))),
             SimulatedOn::Alias(action, name) => {
                 let arn = self.caller().scope().arn(name.as_str());
-                Ok(self.simulate_account(action.permission_on_alias(), Some(&arn), asked))
+                Ok(Some(self.simulate_account(action.permission_on_alias(), Some(&arn), asked)))
             }
-            SimulatedOn::Key(action, reference) => self.simulate_key(action, reference, asked).await,
+            SimulatedOn::Key(action, reference) => {
+                self.simulate_key(action, reference, asked).await.map(Some)
+            }
+            SimulatedOn::Grant(id, reference) => self.simulate_retirement(id, reference, asked).await,
         }
     }
 
@@ -92,15 +106,19 @@ impl Call<'_> {
         reference: &str,
         asked: Simulated<'_>,
     ) -> Result<Answer, Refused> {
-        // Whoever asks about an alias is told which key it means, whatever the operation takes.
-        let (scope, id, alias) = self.resolve(reference, Accepts::AliasesToo).await?;
-        let named = action.required_permission().has(ConditionKey::RequestAlias);
-        let key = self.kms.find(&scope, &id).await?;
-        let key = key.ok_or_else(|| Refused::KeyMissing { arn: arn(&scope, reference, id.to_string()) })?;
-        let usage = asked.usage();
-        let alias = alias.as_ref().filter(|_| named);
-        let evaluation = self.evaluate((&key, alias), action, usage, |it| asked.adjust(it));
+        let (key, scope, alias) = self.named(reference).await?;
         let name = format!("kms:{}", action.permission());
+        if !self.can_be_permitted(action, &scope) {
+            let verdict = Verdict::Denied(Denial::implicit(Layer::Resource));
+            return Ok(Answer::new(verdict, &name, &key.arn, None));
+        }
+        let mut conditions = asked.conditions.to_vec();
+        if let Some(other) = asked.other_key {
+            conditions.push(self.same_key_condition(self.key_named(other).await, reference).await);
+        }
+        let usage = Use { conditions: &conditions, ..asked.usage() };
+        let alias = alias.as_ref().filter(|_| action.required_permission().has(ConditionKey::RequestAlias));
+        let evaluation = self.evaluate((&key, alias), action, usage, |it| asked.adjust(it));
         let verdict = evaluation.verdict(None);
         let Verdict::Denied(denial) = verdict else { return Ok(Answer::new(verdict, &name, &key.arn, None)) };
         match self.granted(&evaluation, denial, &key.key, (action, usage)).await? {
@@ -110,6 +128,37 @@ impl Call<'_> {
             }
             Err(denial) => Ok(Answer::new(Verdict::Denied(denial), &name, &key.arn, None)),
         }
+    }
+
+    async fn simulate_retirement(
+        &self,
+        grant: &GrantId,
+        reference: &str,
+        asked: Simulated<'_>,
+    ) -> Result<Option<Answer>, Refused> {
+        let (key, scope, _) = self.named(reference).await?;
+        let Some(grant) = self.kms.store.grant(&scope, &key.key.id, grant).await? else { return Ok(None) };
+        let evaluation = self.evaluate_retirement(&key, |it| asked.adjust(it));
+        let name = format!("kms:{}", KeyAction::RetireGrant.permission());
+        Ok(Some(Answer::new(self.retirement(&evaluation, &grant), &name, &key.arn, Some(&grant.id.0))))
+    }
+
+    /// Whoever asks about an alias is told which key it means, whatever the operation takes.
+    async fn named(&self, reference: &str) -> Result<(Arc<CachedKey>, Scope, Option<AliasName>), Refused> {
+        let (scope, id, alias) = self.resolve(reference, Accepts::AliasesToo).await?;
+        let key = self.kms.find(&scope, &id).await?;
+        let key = key.ok_or_else(|| Refused::KeyMissing { arn: arn(&scope, reference, id.to_string()) })?;
+        Ok((key, scope, alias))
+    }
+
+    /// Of ReEncrypt: whether it goes from a key to the same key, however the two are named.
+    pub async fn same_key_condition(
+        &self,
+        source: Option<(Scope, KeyId)>,
+        destination: &str,
+    ) -> (Cow<'static, str>, Cow<'static, str>) {
+        let is_same = source.is_some() && source == self.key_named(destination).await;
+        (ConditionKey::ReEncryptOnSameKey.as_str().into(), if is_same { "true" } else { "false" }.into())
     }
 }
 
@@ -122,10 +171,17 @@ fn arn(scope: &Scope, reference: &str, id: String) -> String {
 
 impl<'a> Simulated<'a> {
     fn usage(&self) -> Use<'a> {
-        Use { encryption_context: self.encryption_context, ..Use::default() }
+        Use { encryption_context: self.encryption_context, conditions: self.conditions, ..Use::default() }
     }
 
+    /// Which policies see a condition key does not depend on who says what it is.
     fn adjust(&self, context: Context<'a>) -> Context<'a> {
-        self.context.iter().fold(context, |context, (key, values)| context.replacing(key, values))
+        self.context.iter().fold(context, |context, (key, values)| {
+            let tested_by = ConditionKey::of_name(key).map_or(TestedBy::AnyPolicy, ConditionKey::tested_by);
+            values.iter().fold(context.without(key), |context, value| match tested_by {
+                TestedBy::AnyPolicy => context.with(key, value),
+                TestedBy::IdentityPolicies => context.with_for_identities(key, value),
+            })
+        })
     }
 }

@@ -12,7 +12,7 @@ use crate::identity::kms::named_policy::NamedPolicy;
 use crate::identity::kms::rules;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Names the VPC endpoint that a client of a trusted proxy came through.
+/// Names the VPC endpoint that a client of a proxy came through, if the proxy is trusted in this, too.
 const X_VPC_ENDPOINT: HeaderName = HeaderName::from_static("x-holdfast-vpc-endpoint");
 const X_VPC: HeaderName = HeaderName::from_static("x-holdfast-vpc");
 /// What a header may say; a longer id is none.
@@ -86,7 +86,7 @@ impl Network {
         self.endpoint_policy.as_deref()
     }
 
-    /// Headers of anybody but a trusted proxy say nothing.
+    /// Headers of anybody but a trusted proxy say nothing, nor do those about an endpoint where the listener is one.
     pub fn origin<'a>(&'a self, peer: IpAddr, headers: &'a HeaderMap) -> Origin<'a> {
         let peer = peer.to_canonical();
         let declared = self.settings.vpc_endpoint.as_ref().map(|endpoint| VpcEndpoint {
@@ -97,12 +97,14 @@ impl Network {
         if !self.trusts(peer) {
             return Origin { source_ip: peer, vpc: declared };
         }
-        let named = id(headers, &X_VPC_ENDPOINT).map(|id_of_endpoint| VpcEndpoint {
-            id: id_of_endpoint,
-            vpc: id(headers, &X_VPC),
-            account: None,
-        });
-        Origin { source_ip: self.client(peer, headers), vpc: declared.or(named) }
+        Origin { source_ip: self.client(peer, headers), vpc: declared.or_else(|| self.named(headers)) }
+    }
+
+    /// The endpoint that a trusted proxy names. A proxy that does not know of these headers passes on what its client
+    /// wrote, so that trusting its addresses is not enough.
+    fn named<'a>(&self, headers: &'a HeaderMap) -> Option<VpcEndpoint<'a>> {
+        let endpoint = id(headers, &X_VPC_ENDPOINT).filter(|_| self.settings.trusted_vpc_headers)?;
+        Some(VpcEndpoint { id: endpoint, vpc: id(headers, &X_VPC), account: None })
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -161,6 +163,13 @@ mod tests {
         Network::new(&settings).unwrap()
     }
 
+    /// One whose proxies replace the headers about VPC endpoints.
+    fn trusting(endpoint: Option<&str>, proxies: &[&str]) -> Network {
+        let mut network = network(endpoint, proxies);
+        network.settings.trusted_vpc_headers = true;
+        network
+    }
+
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
@@ -200,10 +209,13 @@ mod tests {
         let named = VpcEndpoint { id: "vpce-9", vpc: Some("vpc-9"), account: None };
         let own = VpcEndpoint { id: "vpce-1", vpc: Some("vpc-1"), account: Some("111122223333") };
         for (network, peer, expected) in [
-            (network(None, &["10.0.0.1"]), "10.0.0.1", Some(named)),
-            (network(None, &["10.0.0.1"]), "10.0.0.2", None),
-            (network(None, &[]), "10.0.0.1", None),
+            (trusting(None, &["10.0.0.1"]), "10.0.0.1", Some(named)),
+            (trusting(None, &["10.0.0.1"]), "10.0.0.2", None),
+            (trusting(None, &[]), "10.0.0.1", None),
+            // Trusted with addresses only.
+            (network(None, &["10.0.0.1"]), "10.0.0.1", None),
             (network(Some("vpce-1"), &[]), "10.0.0.1", Some(own)),
+            (trusting(Some("vpce-1"), &["10.0.0.1"]), "10.0.0.1", Some(own)),
         ] {
             assert_eq!(network.origin(peer.parse().unwrap(), &headers).vpc, expected);
         }
@@ -211,7 +223,7 @@ mod tests {
 
     #[test]
     fn of_several_headers_the_one_of_the_proxy_counts_and_a_vpc_without_endpoint_is_none() {
-        let network = network(None, &["10.0.0.1"]);
+        let network = trusting(None, &["10.0.0.1"]);
         let peer = "10.0.0.1".parse().unwrap();
         let forged =
             headers(&[("x-holdfast-vpc-endpoint", "vpce-forged"), ("x-holdfast-vpc-endpoint", "vpce-9")]);

@@ -17,6 +17,11 @@ use crate::kms::tags;
 use crate::kms::tags::TagEntry;
 use crate::store::StoreError;
 
+/// Of a request that does not say what key it is to be.
+pub(in crate::kms) const SPEC_DEFAULT: KeySpec = KeySpec::SymmetricDefault;
+pub(in crate::kms) const USAGE_DEFAULT: KeyUsage = KeyUsage::EncryptDecrypt;
+pub(in crate::kms) const ORIGIN_DEFAULT: Origin = Origin::AwsKms;
+
 pub(super) struct CreateKey;
 
 #[derive(Deserialize)]
@@ -51,7 +56,7 @@ impl<'b> Operation<'b> for CreateKey {
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let (spec, usage) = request.kind()?;
         let (origin, multi_region) =
-            (request.origin.unwrap_or(Origin::AwsKms), request.multi_region.unwrap_or_default());
+            (request.origin.unwrap_or(ORIGIN_DEFAULT), request.multi_region.unwrap_or_default());
         let place = request.place(origin)?;
         refuse_in_custom_key_store(&place, spec, multi_region)?;
         let bypass = request.bypass_policy_lockout_safety_check;
@@ -100,11 +105,11 @@ impl Request<'_> {
                 ));
             }
             (Some(spec), None) | (None, Some(spec)) => spec,
-            (None, None) => KeySpec::SymmetricDefault,
+            (None, None) => SPEC_DEFAULT,
         };
         let usage = match self.key_usage {
             Some(usage) => usage,
-            None if spec == KeySpec::SymmetricDefault => KeyUsage::EncryptDecrypt,
+            None if spec == KeySpec::SymmetricDefault => USAGE_DEFAULT,
             None => {
                 return Err(Error::validation(
                     "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
@@ -145,7 +150,7 @@ impl Request<'_> {
 }
 
 /// What policies can ask of the key to come. The older names are honoured too.
-fn conditions_of_kind<'c>(
+pub(in crate::kms) fn conditions_of_kind<'c>(
     (spec, usage): (KeySpec, KeyUsage),
     origin: Origin,
     multi_region: bool,

@@ -10,7 +10,7 @@ use crate::kms::error::Error;
 use crate::kms::operations::Operation;
 
 /// AWS KMS Developer Guide, Rotation period.
-const PERIOD_DAYS_DEFAULT: u16 = 365;
+pub(in crate::kms) const PERIOD_DAYS_DEFAULT: u16 = 365;
 
 pub(super) struct EnableKeyRotation;
 
@@ -22,14 +22,17 @@ pub(super) struct Request<'b> {
     rotation_period_in_days: Option<u16>,
 }
 
+pub(in crate::kms) fn condition(period_days: u16) -> (Cow<'static, str>, Cow<'static, str>) {
+    ("kms:RotationPeriodInDays".into(), period_days.to_string().into())
+}
+
 impl<'b> Operation<'b> for EnableKeyRotation {
     type Request = Request<'b>;
     type Response = ();
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<(), Error> {
         let period_days = request.rotation_period_in_days.unwrap_or(PERIOD_DAYS_DEFAULT);
-        let condition = ("kms:RotationPeriodInDays".into(), period_days.to_string().into());
-        let usage = Use { conditions: &[condition], ..Use::default() };
+        let usage = Use { conditions: &[condition(period_days)], ..Use::default() };
         let key = call.open(KeyAction::EnableKeyRotation, &request.key_id, usage).await?;
         if key.key().rotation.is_some_and(|rotation| rotation.period_days == period_days) {
             return Ok(());

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{Ciphertext, ConditionKey, EncryptionContext, KeyAction};
+use crate::domain::kms::{Ciphertext, EncryptionContext, KeyAction};
 use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm::EncryptionAlgorithm;
@@ -128,6 +128,5 @@ async fn same_key_condition(
             Some((header.scope, header.key_id))
         }),
     };
-    let is_same = source.is_some() && source == call.key_named(destination_key_id).await;
-    (ConditionKey::ReEncryptOnSameKey.as_str().into(), if is_same { "true" } else { "false" }.into())
+    call.same_key_condition(source, destination_key_id).await
 }

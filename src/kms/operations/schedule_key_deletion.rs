@@ -12,7 +12,7 @@ use crate::kms::operations::Operation;
 
 /// AWS KMS Developer Guide, Deleting AWS KMS keys.
 const WINDOW_DAYS: RangeInclusive<u16> = 7..=30;
-const WINDOW_DAYS_DEFAULT: u16 = 30;
+pub(in crate::kms) const WINDOW_DAYS_DEFAULT: u16 = 30;
 
 pub(super) struct ScheduleKeyDeletion;
 
@@ -33,14 +33,17 @@ pub(super) struct Response {
     pending_window_in_days: u16,
 }
 
+pub(in crate::kms) fn condition(window_days: u16) -> (Cow<'static, str>, Cow<'static, str>) {
+    ("kms:ScheduleKeyDeletionPendingWindowInDays".into(), window_days.to_string().into())
+}
+
 impl<'b> Operation<'b> for ScheduleKeyDeletion {
     type Request = Request<'b>;
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let window_days = request.pending_window_in_days.unwrap_or(WINDOW_DAYS_DEFAULT);
-        let condition = ("kms:ScheduleKeyDeletionPendingWindowInDays".into(), window_days.to_string().into());
-        let usage = Use { conditions: &[condition], ..Use::default() };
+        let usage = Use { conditions: &[condition(window_days)], ..Use::default() };
         let key = call.open(KeyAction::ScheduleKeyDeletion, &request.key_id, usage).await?;
         if !WINDOW_DAYS.contains(&window_days) {
             return Err(Error::validation("PendingWindowInDays must be between 7 and 30 (inclusive)."));

@@ -50,7 +50,7 @@ fn a_principal_names_its_callers() {
         (json!({ "AWS": [ops, ALICE] }), ALICE, true),
         (json!({ "Service": "ec2.amazonaws.com" }), "ec2.amazonaws.com", true),
         (json!({ "Service": "ec2.amazonaws.com" }), "rds.amazonaws.com", false),
-        (json!({ "Federated": "accounts.example" }), "accounts.example", true),
+        (json!({ "Federated": "accounts.example" }), "accounts.example", false),
         (json!({ "Service": "ec2.amazonaws.com", "AWS": ALICE }), ALICE, true),
     ] {
         let policy = policy(json!({ "Effect": "Allow", "Principal": principal, "Action": "*" }));
@@ -59,6 +59,31 @@ fn a_principal_names_its_callers() {
             expected,
             "{principal} {caller}"
         );
+    }
+}
+
+#[test]
+fn an_entry_means_only_callers_of_its_type() {
+    let service = "ec2.amazonaws.com";
+    for (principal, caller, expected) in [
+        (json!({ "Federated": ALICE }), ALICE, false),
+        (json!({ "Federated": "111122223333" }), ALICE, false),
+        (json!({ "Federated": service }), service, false),
+        (json!({ "Service": service }), service, true),
+        (json!({ "Service": service }), ALICE, false),
+        (json!({ "Federated": ALICE, "Service": service, "AWS": "111122223333" }), service, true),
+        (json!({ "Federated": ALICE, "AWS": ALICE }), ALICE, true),
+        (json!({ "AWS": "*" }), service, true),
+    ] {
+        let allow = policy(json!({ "Effect": "Allow", "Principal": principal, "Action": "*" }));
+        assert_eq!(
+            is_allowed(&request(caller, "kms:Encrypt", KEY), &allow),
+            expected,
+            "{principal} {caller}"
+        );
+        let deny = policy(json!({ "Effect": "Deny", "NotPrincipal": principal, "Action": "*" }));
+        let finding = decide(&request(caller, "kms:Encrypt", KEY), &deny);
+        assert_eq!(finding == Finding::Silent, expected, "{principal} {caller}");
     }
 }
 

@@ -255,8 +255,7 @@ fn a_policy_that_is_made_to_be_slow_denies_in_milliseconds() {
         ("Deny", "StringLike"),
         ("Deny", "StringNotLike"),
     ] {
-        let statement =
-            json!({ "Effect": effect, "Action": "*", "Condition": { operator: { "x:a": all } } });
+        let statement = json!({ "Effect": effect, "Action": "*", "Condition": { operator: { "x:a": all } } });
         let is_held = crate::policy::tests::applies(&statement, &[("x:a", &text)]);
         assert_eq!(is_held, effect == "Deny", "{effect} {operator}");
     }
