@@ -33,6 +33,8 @@ pub(super) struct Recovered {
     pub(super) intents: BTreeMap<u64, Intent>,
     /// A newer file that has none: the daemon was stopped while it made it.
     pub(super) empty: Option<u64>,
+    /// The line that the store knows is before all that are there, and its file is gone.
+    pub(super) lacks_known: bool,
 }
 
 /// A call that was begun.
@@ -61,6 +63,9 @@ pub(super) fn recover(folder: &Path, expected: Option<&Expected>) -> Result<Opti
         match (found, empty) {
             (Some(mut recovered), _) => {
                 recovered.empty = empty;
+                if let Some(expected) = expected.filter(|expected| expected.sequence < recovered.first) {
+                    recovered.lacks_known = !holds(folder, &files, expected)?;
+                }
                 return Ok(Some(recovered));
             }
             (None, None) => empty = Some(first),
@@ -70,6 +75,30 @@ pub(super) fn recover(folder: &Path, expected: Option<&Expected>) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// Whether one of these files has the line that the store knows.
+fn holds(folder: &Path, files: &[u64], expected: &Expected) -> Result<bool, OpenError> {
+    let Some(first) = files.iter().rev().find(|first| **first <= expected.sequence) else { return Ok(false) };
+    let path = folder.join(file_name(*first));
+    let io = |error| OpenError::Io(path.clone(), error);
+    let file = BufReader::with_capacity(BUFFER_BYTES, File::open(&path).map_err(io)?);
+    let (mut lines, mut line) = (Lines::new(file), Vec::new());
+    while matches!(lines.next(&mut line).map_err(io)?, Next::Line) {
+        let Some(parsed) = Line::parse(&line).filter(|parsed| parsed.sequence == expected.sequence) else {
+            continue;
+        };
+        let link = Link { sequence: parsed.sequence, hash: chain::hash_of(&line) };
+        if expected.contradicts(link) {
+            return Err(broken(
+                path,
+                lines.number,
+                "it is not the line that the store knows under this sequence",
+            ));
+        }
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 fn broken(file: PathBuf, line: u64, reason: &str) -> OpenError {
@@ -132,6 +161,7 @@ impl<'a> Reading<'a> {
             key: self.key,
             intents: self.intents,
             empty: None,
+            lacks_known: false,
         })))
     }
 
@@ -159,6 +189,12 @@ impl<'a> Reading<'a> {
         let head = FileHead::parse(object).ok_or("it is not the head of a file")?;
         if head.format != FORMAT {
             return Err("it has another format than this version writes");
+        }
+        if self.expected.is_some_and(|expected| expected.trail_id != head.trail_id) {
+            return Err("the file is not of the trail that the store knows");
+        }
+        if self.expected.is_some_and(|expected| !expected.may_precede(line)) {
+            return Err("it does not follow from the line before it that the store knows");
         }
         if head.first_sequence != self.first || line.sequence != self.first {
             return Err("the file has the name of another");

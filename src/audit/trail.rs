@@ -202,7 +202,7 @@ fn note(
     details: &mut Details,
 ) -> Vec<Record> {
     let dir = dir.display();
-    let last = found.map_or(0, |found| found.last.sequence);
+    let last = found.map_or(0, |found| if found.lacks_known { 0 } else { found.last.sequence });
     if let Some(expected) = expected.filter(|expected| expected.sequence > last) {
         let missing = Missing { from: last + 1, to: expected.sequence };
         tracing::error!(

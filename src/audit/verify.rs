@@ -47,6 +47,11 @@ impl Expected {
         Some(Self { trail_id, sequence, hash: chain::parse_hash(hash.as_bytes())? })
     }
 
+    /// Whether a line does not claim to follow this one, or does.
+    pub(super) fn may_precede(&self, line: &Line<'_>) -> bool {
+        line.sequence != self.sequence + 1 || line.previous == self.hash
+    }
+
     pub(super) fn contradicts(&self, link: Link) -> bool {
         link.sequence == self.sequence && link.hash != self.hash
     }
@@ -109,10 +114,19 @@ struct Recent {
     records: u64,
 }
 
-/// Reads the whole trail in a folder. With a key only its signatures count, else those of the keys that the trail names.
+/// Reads the whole trail in a folder. With a key only its signatures count, and there has to be one; else those of the
+/// keys that the trail names.
 pub fn verify(folder: &Path, key: Option<&str>, expected: Option<&Expected>) -> io::Result<Report> {
+    walk(folder, Walk { must_be_signed: key.is_some(), ..Walk::new(key, expected) })
+}
+
+/// The same of a trail that the key has perhaps not signed yet.
+pub fn verify_young(folder: &Path, key: Option<&str>) -> io::Result<Report> {
+    walk(folder, Walk::new(key, None))
+}
+
+fn walk(folder: &Path, mut walk: Walk<'_>) -> io::Result<Report> {
     let files = disk::files(folder)?;
-    let mut walk = Walk::new(key, expected);
     for (place, first) in files.iter().enumerate() {
         let file = BufReader::with_capacity(BUFFER_BYTES, File::open(folder.join(file_name(*first)))?);
         walk.file(*first, file, place + 1 == files.len())?;
@@ -144,6 +158,10 @@ struct Walk<'a> {
     suspect: Option<Break>,
     recent: VecDeque<Recent>,
     signed_records: u64,
+    /// Whether a trail without a signature of the key is broken.
+    must_be_signed: bool,
+    /// The last line here that a right signature is of, or zero.
+    signed_to: u64,
     last_record: Vec<u8>,
 }
 
@@ -162,6 +180,8 @@ impl<'a> Walk<'a> {
             suspect: None,
             recent: VecDeque::new(),
             signed_records: 0,
+            must_be_signed: false,
+            signed_to: 0,
             last_record: Vec::new(),
         }
     }
@@ -218,6 +238,9 @@ impl<'a> Walk<'a> {
         self.last = Some((line.sequence, Some(hash)));
         if self.report.first_sequence == 0 {
             self.report.first_sequence = line.sequence;
+            if self.expected.is_some_and(|expected| !expected.may_precede(line)) {
+                self.report_here(bytes, "it does not follow from the line before it that the store knows");
+            }
         }
         self.report.last_sequence = line.sequence;
         if self.expected.is_some_and(|expected| expected.contradicts(link)) {
@@ -343,11 +366,30 @@ impl<'a> Walk<'a> {
                 return self.report_here(bytes, &reason);
             }
             self.signed_records = recent.records;
+            self.signed_to = self.signed_to.max(checkpoint.sequence);
         } else if checkpoint.sequence >= self.report.first_sequence && self.report.is_whole() {
             return self.report_here(bytes, "it signs a line that is not before it");
         }
         self.report.checkpoints += 1;
         self.report.last_checkpoint = Some(checkpoint);
+    }
+
+    /// Nothing in the files themselves says that they are ours, but the signatures and what the store knows.
+    fn check_signed(&mut self) {
+        if self.must_be_signed && self.signed_to == 0 && self.report.records > 0 {
+            let reason = "no line is signed by this key";
+            self.tell(self.break_at(&self.last_place, &self.last_line, reason));
+        }
+        let (first, signed_to) = (self.report.first_sequence, self.signed_to);
+        let is_lost = |expected: &&Expected| first > expected.sequence && signed_to < expected.sequence;
+        if let Some(expected) = self.expected.filter(is_lost) {
+            let reason = format!(
+                "the lines up to {}, which the store knows, are missing before the line {first}, and nothing behind \
+                 them is signed",
+                expected.sequence
+            );
+            self.tell(self.break_at(&self.last_place, &self.last_line, &reason));
+        }
     }
 
     fn clear_suspicion(&mut self) {
@@ -386,6 +428,7 @@ impl<'a> Walk<'a> {
             let reason = format!("the end is missing: the store knows of lines up to {}", expected.sequence);
             self.tell(self.break_at(&self.last_place, &self.last_line, &reason));
         }
+        self.check_signed();
         self.report.last_time = EventName::of(&self.last_record).event_time;
         self.report.records_behind_last_checkpoint = self.report.records.saturating_sub(self.signed_records);
         self.report
