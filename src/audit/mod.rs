@@ -29,7 +29,7 @@ pub use entry::{Checkpoint, PublicKey};
 pub use off::Off;
 pub use sinks::{Sinks, SyslogSink};
 pub use trail::{OpenError, Trail, TrailParts};
-pub use verify::{Break, Expected, Report, verify, verify_text, verify_young};
+pub use verify::{Break, Expected, Known, Report, verify, verify_text, verify_with};
 
 pub type Kept<'a> = Pin<Box<dyn Future<Output = Result<(), Unkept>> + Send + 'a>>;
 

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::audit::chain::{self, Line, Link};
 use crate::audit::disk::{self, file_name};
-use crate::audit::entry::{self, EventName, FORMAT, FileHead, Kind, PublicKey};
+use crate::audit::entry::{self, EventName, FORMAT, FileHead, Kind, PublicKey, Range, Removal};
 use crate::audit::lines::{Lines, Next};
 use crate::audit::trail::OpenError;
 use crate::audit::verify::Expected;
@@ -29,6 +29,8 @@ pub(super) struct Recovered {
     /// When it was begun, in days since the Unix epoch.
     pub(super) day: u64,
     pub(super) key: Option<PublicKey>,
+    /// Lines whose files were removed.
+    pub(super) removed: Option<Range>,
     /// Records of intents without an end, by the line they are in.
     pub(super) intents: BTreeMap<u64, Intent>,
     /// A newer file that has none: the daemon was stopped while it made it.
@@ -119,6 +121,7 @@ struct Reading<'a> {
     last: Option<Link>,
     head: Option<FileHead>,
     key: Option<PublicKey>,
+    removed: Option<Range>,
     intents: BTreeMap<u64, Intent>,
 }
 
@@ -133,6 +136,7 @@ impl<'a> Reading<'a> {
             last: None,
             head: None,
             key: None,
+            removed: None,
             intents: BTreeMap::new(),
         })
     }
@@ -159,6 +163,7 @@ impl<'a> Reading<'a> {
             day: day(&head.created),
             head,
             key: self.key,
+            removed: self.removed,
             intents: self.intents,
             empty: None,
             lacks_known: false,
@@ -205,6 +210,7 @@ impl<'a> Reading<'a> {
             self.intents.insert(place.min(self.first - 1), Intent::new(intent.get().as_bytes()));
         }
         self.key.clone_from(&head.key);
+        self.removed = head.removed;
         self.head = Some(head);
         Ok(Link { sequence: self.first - 1, hash: line.previous })
     }
@@ -215,6 +221,9 @@ impl<'a> Reading<'a> {
                 self.intents.extend(entry::intended(object).map(|record| (sequence, Intent::new(record))));
             }
             Kind::Key => self.key = PublicKey::parse(object).or(self.key.take()),
+            Kind::Removal => {
+                self.removed = Removal::parse(object).map(|removal| removal.lines).or(self.removed);
+            }
             Kind::Record if !self.intents.is_empty() => {
                 if let Some(id) = EventName::of(object).event_id {
                     self.intents.retain(|_, intent| intent.event_id.as_ref() != Some(&id));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::chain::{self, Hash, Line, Link};
 use crate::audit::disk::{self, file_name};
-use crate::audit::entry::{Checkpoint, EventName, FORMAT, FileHead, Kind, PublicKey};
+use crate::audit::entry::{Checkpoint, EventName, FORMAT, FileHead, Kind, PublicKey, Range, Removal};
 use crate::audit::lines::{Lines, Next};
 
 const BUFFER_BYTES: usize = 1 << 18;
@@ -114,15 +114,27 @@ struct Recent {
     records: u64,
 }
 
-/// Reads the whole trail in a folder. With a key only its signatures count, and there has to be one; else those of the
-/// keys that the trail names.
-pub fn verify(folder: &Path, key: Option<&str>, expected: Option<&Expected>) -> io::Result<Report> {
-    walk(folder, Walk { must_be_signed: key.is_some(), ..Walk::new(key, expected) })
+/// What the files of a trail do not say of themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// In DER and Base64. Only its signatures count then, else those of the keys that the trail names.
+    pub key: Option<&'a str>,
+    pub end: Option<&'a Expected>,
+    /// Whether a trail that the key has signed nothing of is broken.
+    pub must_be_signed: bool,
+    /// The first line, if whoever took earlier files away knows it.
+    pub begins_at: u64,
 }
 
-/// The same of a trail that the key has perhaps not signed yet.
-pub fn verify_young(folder: &Path, key: Option<&str>) -> io::Result<Report> {
-    walk(folder, Walk::new(key, None))
+/// Reads the whole trail in a folder.
+pub fn verify_with(folder: &Path, known: &Known<'_>) -> io::Result<Report> {
+    let Known { key, end, must_be_signed, begins_at } = *known;
+    walk(folder, Walk { must_be_signed, begins_at: begins_at.max(1), ..Walk::new(key, end) })
+}
+
+/// The same of a trail from its first line on. With a key there has to be a signature of it.
+pub fn verify(folder: &Path, key: Option<&str>, end: Option<&Expected>) -> io::Result<Report> {
+    verify_with(folder, &Known { key, end, must_be_signed: key.is_some(), begins_at: 1 })
 }
 
 fn walk(folder: &Path, mut walk: Walk<'_>) -> io::Result<Report> {
@@ -147,6 +159,7 @@ struct Walk<'a> {
     pinned: Option<&'a str>,
     expected: Option<&'a Expected>,
     key: Option<PublicKey>,
+    first_file: String,
     /// The file's name says so; nothing behind its first line.
     first: Option<u64>,
     place: Place,
@@ -162,6 +175,10 @@ struct Walk<'a> {
     must_be_signed: bool,
     /// The last line here that a right signature is of, or zero.
     signed_to: u64,
+    /// Lines whose files were removed, as the daemon says.
+    removed: Option<Range>,
+    /// Whoever took earlier files away knows that the trail begins here.
+    begins_at: u64,
     last_record: Vec<u8>,
 }
 
@@ -172,6 +189,7 @@ impl<'a> Walk<'a> {
             pinned,
             expected,
             key: None,
+            first_file: String::new(),
             first: None,
             place: Place::default(),
             last: None,
@@ -182,6 +200,8 @@ impl<'a> Walk<'a> {
             signed_records: 0,
             must_be_signed: false,
             signed_to: 0,
+            removed: None,
+            begins_at: 1,
             last_record: Vec::new(),
         }
     }
@@ -190,6 +210,9 @@ impl<'a> Walk<'a> {
         self.report.files += 1;
         self.first = Some(first);
         self.place.file = file_name(first);
+        if self.first_file.is_empty() {
+            self.first_file.clone_from(&self.place.file);
+        }
         let (mut lines, mut line) = (Lines::new(file), Vec::new());
         loop {
             match lines.next(&mut line)? {
@@ -322,6 +345,10 @@ impl<'a> Walk<'a> {
                 self.last_record.clear();
                 self.last_record.extend_from_slice(bytes);
             }
+            Kind::Removal => match Removal::parse(&line.object()) {
+                Some(removal) => self.removed = Some(removal.lines),
+                None => self.report_here(bytes, "it does not say what was removed"),
+            },
             Kind::Gap | Kind::Intent => {}
         }
     }
@@ -338,6 +365,7 @@ impl<'a> Walk<'a> {
         }
         self.report.trail_id = Some(head.trail_id);
         self.key = head.key.or(self.key.take());
+        self.removed = head.removed.or(self.removed);
     }
 
     fn checkpoint(&mut self, object: &[u8], bytes: &[u8]) {
@@ -392,6 +420,19 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The daemon says so before it removes the oldest files.
+    fn check_beginning(&mut self) {
+        let (first, begins_at) = (self.report.first_sequence, self.begins_at);
+        let is_covered =
+            |removed: Range| removed.first_sequence <= begins_at && removed.last_sequence + 1 >= first;
+        if first > begins_at && !self.removed.is_some_and(is_covered) {
+            let reason =
+                format!("files with the lines {begins_at} to {} are missing at the beginning", first - 1);
+            let place = Place { file: self.first_file.clone(), line: 1, sequence: Some(first) };
+            self.tell(self.break_at(&place, &[], &reason));
+        }
+    }
+
     fn clear_suspicion(&mut self) {
         if let Some(found) = self.suspect.take() {
             self.tell(found);
@@ -429,6 +470,7 @@ impl<'a> Walk<'a> {
             self.tell(self.break_at(&self.last_place, &self.last_line, &reason));
         }
         self.check_signed();
+        self.check_beginning();
         self.report.last_time = EventName::of(&self.last_record).event_time;
         self.report.records_behind_last_checkpoint = self.report.records.saturating_sub(self.signed_records);
         self.report

@@ -11,7 +11,8 @@ use crate::audit::chain::{Line, ORIGIN, push_line};
 use crate::audit::disk::{self, file_name};
 use crate::audit::tests::{PATIENCE, REASON, Signer, expected, limits, parts, record, run, text};
 use crate::audit::{
-    AuditLog, Expected, Limits, Link, OpenError, PublicKey, Report, Trail, TrailParts, verify, verify_young,
+    AuditLog, Expected, Known, Limits, Link, OpenError, PublicKey, Report, Trail, TrailParts, verify,
+    verify_with,
 };
 
 /// Files by their names, and what the store knows.
@@ -159,13 +160,54 @@ proptest! {
 }
 
 #[test]
-fn a_missing_file_is_found_unless_it_is_the_oldest() {
+fn a_missing_file_is_found_also_if_it_is_the_oldest() {
     for missing in 0..3 {
         let files = WRITTEN.files.iter().enumerate().filter(|(place, _)| *place != missing);
         let report = verify_files(files.map(|(_, (name, bytes))| (name, bytes.clone())));
-        // What is behind the oldest file was removed for its age, perhaps.
-        assert_eq!(report.is_whole(), missing == 0, "{missing} {report:#?}");
+        assert!(!report.is_whole(), "{missing} {report:#?}");
+        let is_told = report.breaks.iter().any(|found| found.reason.contains("missing at the beginning"));
+        assert_eq!(is_told, missing == 0, "{report:#?}");
     }
+}
+
+#[test]
+fn files_that_were_removed_for_their_age_are_told_from_those_that_others_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Limits { file_bytes_max: 2000, keep_files: 3, ..limits() };
+    let mut number = 0;
+    // Restarts know of what was removed before.
+    for _ in 0..3 {
+        let trail = Trail::open(parts(dir.path(), small.clone()), REASON).unwrap();
+        for _ in 0..30 {
+            trail.append(record(number));
+            run(trail.sync()).unwrap();
+            number += 1;
+        }
+        assert!(trail.end(PATIENCE));
+        let report = verify(dir.path(), None, None).unwrap();
+        assert!(report.is_whole() && report.first_sequence > 1, "{report:#?}");
+    }
+    assert!(text(dir.path()).contains(r#"{"removed":{"time":""#));
+    let files = disk::files(dir.path()).unwrap();
+    fs::remove_file(dir.path().join(file_name(files[0]))).unwrap();
+    let report = verify(dir.path(), None, None).unwrap();
+    assert_eq!(report.break_count, 1, "{report:#?}");
+    let missing = format!("files with the lines 1 to {} are missing at the beginning", files[1] - 1);
+    assert_eq!(
+        (report.breaks[0].reason.as_str(), report.breaks[0].sequence),
+        (missing.as_str(), Some(files[1]))
+    );
+    let moved = Known { key: None, end: None, must_be_signed: false, begins_at: files[1] };
+    assert!(verify_with(dir.path(), &moved).unwrap().is_whole());
+    // What others removed, the daemon does not say that it removed it.
+    let trail = Trail::open(parts(dir.path(), small), REASON).unwrap();
+    for number in 0..60 {
+        trail.append(record(number));
+        run(trail.sync()).unwrap();
+    }
+    assert!(trail.end(PATIENCE));
+    assert!(!verify(dir.path(), None, None).unwrap().is_whole());
+    assert!(verify_with(dir.path(), &moved).unwrap().is_whole());
 }
 
 #[test]
@@ -219,7 +261,8 @@ fn a_trail_whose_signatures_were_left_out_is_broken_for_whoever_has_the_key() {
     assert_eq!(report.breaks[0].reason, "no line is signed by this key");
     assert!(!verify(dir.path(), key, Some(&WRITTEN.known)).unwrap().is_whole());
     // A daemon that has just been started has not signed anything.
-    assert!(verify_young(dir.path(), key).unwrap().is_whole());
+    let young = Known { key, end: None, must_be_signed: false, begins_at: 1 };
+    assert!(verify_with(dir.path(), &young).unwrap().is_whole());
     let whole = tempfile::tempdir().unwrap();
     for (name, bytes) in &WRITTEN.files {
         fs::write(whole.path().join(name), bytes).unwrap();
