@@ -37,6 +37,8 @@ const SERVICE: &str = "kms";
 const BODY_BYTES_MAX: usize = 512 * 1024;
 /// Longer bodies are read only of who names an access key that there is: every connection could hold one.
 const BODY_BYTES_OF_STRANGERS_MAX: usize = 16 * 1024;
+/// How long the record of a change may take to be written, whatever the deadline.
+const SETTLE_TIME_MIN: Duration = Duration::from_millis(100);
 /// What an operation reads where there was no body.
 const NO_MEMBERS: &[u8] = b"{}";
 
@@ -248,8 +250,12 @@ impl Responder for Server {
         accounting.finish(&result);
         drop(accounting);
         if call.is_announced() {
-            // What was changed is answered once its record has left this process. If that fails, there is the intent.
-            let _settled: Result<(), Unkept> = self.parts.audit.settle().await;
+            // What was changed is answered once its record has left this process. If that fails, or takes too long,
+            // there is the intent.
+            let soon = self.parts.clock.instant() + SETTLE_TIME_MIN;
+            let deadline = soon.max(received_at + self.parts.request_deadline);
+            let settled = tokio::time::timeout_at(deadline.into(), self.parts.audit.settle());
+            let _settled: Result<Result<(), Unkept>, _> = settled.await;
         }
         response::of(result.as_ref().cloned(), arrival.id)
     }
