@@ -10,6 +10,7 @@ mod off;
 mod queue;
 mod recovery;
 mod sinks;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -28,6 +29,7 @@ pub use chain::{Hash, Line, Link, hexadecimal, parse_hash};
 pub use entry::{Checkpoint, PublicKey};
 pub use off::Off;
 pub use sinks::{Sinks, SyslogSink};
+pub use strangers::Strangers;
 pub use trail::{OpenError, Trail, TrailParts};
 pub use verify::{Break, Expected, Known, Report, verify, verify_text, verify_with};
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
 
+use crate::audit::Strangers;
 use crate::cloudtrail::RecordError;
 use crate::domain::kms::{CustomKeyStoreId, KeyPlace, XksKeyId};
 use crate::gate::kms::RequestId;
-use crate::kms::audit::{CallRecord, Strangers};
+use crate::kms::audit::CallRecord;
 use crate::kms::error::Error;
 use crate::kms::operation::OperationName;
 use crate::kms::server::ServerParts;
