@@ -114,7 +114,7 @@ impl Disk for Folder {
         let size = file.metadata()?.len();
         let mut end = vec![0; usize::try_from(size.min(LINE_BYTES_MAX)).unwrap_or_default()];
         file.read_exact_at(&mut end, size.saturating_sub(LINE_BYTES_MAX))?;
-        last_sequence(&end).ok_or_else(|| io::Error::other("its last line is not whole"))
+        last_sequence(&end).ok_or_else(|| io::Error::other("its last line cannot be read"))
     }
 
     fn remove(&mut self, first: u64) -> io::Result<()> {
@@ -141,9 +141,10 @@ impl LiveFile for File {
     }
 }
 
-/// Of the last line in these bytes.
+/// Of the last whole line in these bytes.
 pub(super) fn last_sequence(end: &[u8]) -> Option<u64> {
-    let line = end.strip_suffix(b"\n")?.rsplit(|byte| *byte == b'\n').next()?;
+    // What is behind the last newline is nothing, or torn.
+    let line = end.rsplit(|byte| *byte == b'\n').nth(1)?;
     Line::parse(line).map(|line| line.sequence)
 }
 

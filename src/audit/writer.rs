@@ -342,17 +342,12 @@ impl Writer {
     fn announce_removal(&mut self, old: &[u64]) -> bool {
         let mut files = Vec::new();
         for first in old {
-            match self.disk.last_sequence(*first) {
-                Ok(last) => files.push(RemovedFile {
-                    name: file_name(*first),
-                    first_sequence: *first,
-                    last_sequence: last,
-                }),
-                Err(error) => {
-                    tracing::warn!(reason = %error, "an old file of the audit trail cannot be read: {error}");
-                    return false;
-                }
-            }
+            // What cannot be read is missing from then on, and told so.
+            let last_sequence = self.disk.last_sequence(*first).unwrap_or_else(|error| {
+                tracing::warn!(reason = %error, "an old file of the audit trail cannot be read: {error}");
+                *first
+            });
+            files.push(RemovedFile { name: file_name(*first), first_sequence: *first, last_sequence });
         }
         let ranges = files
             .iter()
