@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 
 use crate::admin::Development;
 use crate::app::counters::ListenerCounters;
-use crate::app::kms::{KmsFace, Surroundings, load_proxy_trust, read_identities, request_quotas};
+use crate::app::declared_change::read_identities;
+use crate::app::kms::{KmsFace, Surroundings, load_proxy_trust, request_quotas};
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};

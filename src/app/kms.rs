@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 use crate::admin::{Developed, Development};
 use crate::app::administration::{LocalChange, audited};
 use crate::app::build::{Parts, Starter};
+use crate::app::declared_change::{Declarations, declared_directory, declared_networks};
 use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Strangers};
 use crate::clock::{AdvancedClock, Clock};
 use crate::config;
 use crate::events::Receiver;
@@ -58,6 +59,8 @@ pub(super) struct KmsFace {
     registry: Registry,
     /// The identities file, and the files that it names.
     declared_files: Mutex<Vec<PathBuf>>,
+    /// What the audit trail knows of what is declared.
+    declarations: Mutex<Declarations>,
     store: Arc<dyn Store>,
     backing_keys: Arc<dyn BackingKeys>,
     clock: Arc<dyn Clock>,
@@ -136,7 +139,7 @@ impl KmsFace {
         };
         let kms = Arc::new(Kms::new(parts));
         let event_receiver = Mutex::new(event_receiver(settings, &metrics)?);
-        let (directory, declared_files) = declared_directory(settings).map_err(StartError)?;
+        let (directory, declared_files, declarations) = declared_directory(settings).map_err(StartError)?;
         let networks = declared_networks(settings).map_err(StartError)?;
         let endpoint = endpoint(
             settings,
@@ -149,6 +152,7 @@ impl KmsFace {
             registry: registry(&directory, &store, &backing_keys, &clock),
             key_store_health_interval: settings.external_key_stores.health_interval,
             event_receiver,
+            declarations,
             declared_files,
             endpoint: Arc::new(endpoint),
             kms,
@@ -226,20 +230,37 @@ impl KmsFace {
         self.event_receiver.lock().take()
     }
 
-    /// Puts another reading of the identities file in force.
-    pub(super) fn declare(&self, declared: Option<Declared>) -> Result<(), String> {
+    /// Puts another reading of the identities file in force, and from where requests come. If anything is different,
+    /// the audit trail says so.
+    pub(super) async fn declare(
+        &self,
+        declared: Option<Declared>,
+        settings: &config::Kms,
+        networks: BTreeMap<String, Network>,
+    ) -> Result<(), String> {
         let declared = declared.unwrap_or_default();
-        *self.declared_files.lock() = declared.files().to_vec();
-        self.directory.declare(declared)
+        let after = Declarations::new(declared.files(), &settings.networks);
+        let change = self.declarations.lock().change_to(&after);
+        let put_in_force = async {
+            let files = declared.files().to_vec();
+            self.directory.declare(declared)?;
+            *self.declared_files.lock() = files;
+            self.networks.declare(networks);
+            Ok(())
+        };
+        match change {
+            Some(change) => {
+                let audit = self.audit.log();
+                change.recorded((&*audit, &*self.clock), put_in_force, |()| None).await?;
+            }
+            None => put_in_force.await?,
+        }
+        *self.declarations.lock() = after;
+        Ok(())
     }
 
     pub(super) fn declared_files(&self) -> Vec<PathBuf> {
         self.declared_files.lock().clone()
-    }
-
-    /// From where requests come, from now on.
-    pub(super) fn set_networks(&self, networks: BTreeMap<String, Network>) {
-        self.networks.declare(networks);
     }
 
     /// Reaches proxies by these TLS settings from now on.
@@ -397,21 +418,6 @@ pub(super) fn key_store_settings(config: &config::ExternalKeyStores) -> KeyStore
     }
 }
 
-/// What the identities file declares, in force, and the files to watch.
-fn declared_directory(settings: &config::Kms) -> Result<(Arc<Directory>, Mutex<Vec<PathBuf>>), String> {
-    let directory = Arc::new(Directory::default());
-    let declared = read_identities(settings)?.unwrap_or_default();
-    let declared_files = Mutex::new(declared.files().to_vec());
-    directory.declare(declared)?;
-    Ok((directory, declared_files))
-}
-
-fn declared_networks(settings: &config::Kms) -> Result<Arc<Networks>, String> {
-    let networks = Arc::new(Networks::default());
-    networks.declare(Networks::read(&settings.networks)?);
-    Ok(networks)
-}
-
 /// The KMS API and STS, which share the port.
 fn endpoint(
     settings: &config::Kms,
@@ -419,12 +425,14 @@ fn endpoint(
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
     (audit, request_log): (Arc<dyn AuditLog>, Option<LogSink>),
 ) -> Result<kms::Endpoint<sts::Endpoint>, StartError> {
+    let strangers = Arc::new(Strangers::new(metrics));
     let server = kms::Server::new(kms::ServerParts {
         kms: Arc::clone(kms),
         directory: Arc::clone(directory),
         networks: Arc::clone(networks),
         clock: Arc::clone(clock),
         audit: Arc::clone(&audit),
+        strangers: Arc::clone(&strangers),
         metrics: Arc::clone(metrics),
         request_log: request_log.clone(),
         request_deadline: settings.request_deadline,
@@ -436,16 +444,11 @@ fn endpoint(
         clock: Arc::clone(clock),
         metrics: Arc::clone(metrics),
         audit,
+        strangers,
         request_log,
     };
     let query = sts::Endpoint::new(Arc::clone(directory), sts_parts);
     Ok(kms::Endpoint { kms: server.map_err(StartError)?, query })
-}
-
-/// Reads what the identities file declares.
-pub(super) fn read_identities(settings: &config::Kms) -> Result<Option<Declared>, String> {
-    let read = |path| Declared::load(path).map_err(|error| error.to_string());
-    settings.identities_file.as_ref().map(|path| read(path)).transpose()
 }
 
 pub(super) fn request_quotas(config: &config::RequestQuotas) -> Result<RequestQuotas, String> {

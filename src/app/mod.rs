@@ -3,6 +3,7 @@
 mod administration;
 mod build;
 mod counters;
+mod declared_change;
 mod kms;
 pub mod process;
 mod reload;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::app::build::{App, load_tls};
-use crate::app::kms::{key_store_settings, load_proxy_trust, read_identities};
+use crate::app::declared_change::read_identities;
+use crate::app::kms::{key_store_settings, load_proxy_trust};
 use crate::config::Config;
 use crate::identity::kms::Networks;
 
@@ -48,16 +50,14 @@ impl App {
             (Some(face), Some(after), Some(before)) => face.audit.other_sinks(&after.audit, &before.audit)?,
             _ => None,
         };
-        if let Some(face) = self.kms() {
-            face.declare(identities)?;
-        }
         self.kill_switch.reload().map_err(|error| error.to_string())?;
+        if let (Some(face), Some(kms), Some(networks)) = (self.kms(), &config.kms, networks) {
+            // The record of it is on the disk first.
+            Handle::current().block_on(face.declare(identities, kms, networks))?;
+        }
 
         if let Some((face, trust)) = self.kms().zip(proxy_trust) {
             face.trust_proxies(trust);
-        }
-        if let Some((face, networks)) = self.kms().zip(networks) {
-            face.set_networks(networks);
         }
         if let Some((face, kms)) = self.kms().zip(config.kms.as_ref()) {
             face.kms.set_key_store_settings(key_store_settings(&kms.external_key_stores));

@@ -167,8 +167,9 @@ impl Audit {
         (signer, may_make_key): (&mut Signer, bool),
         timeout: Duration,
     ) -> Result<(), String> {
-        let last = trail.sync().await.map_err(|unkept| unkept.to_string())?;
+        let mut last = trail.sync().await.map_err(|unkept| unkept.to_string())?;
         if last.sequence <= signer.signed {
+            self.note_signed();
             return Ok(());
         }
         let key = match &signer.key {
@@ -176,6 +177,7 @@ impl Audit {
             None if may_make_key => {
                 let key = self.find_or_make_key(timeout).await?;
                 trail.set_key(public_key(&key));
+                last = trail.sync().await.map_err(|unkept| unkept.to_string())?;
                 signer.key.insert(key).clone()
             }
             None => return Err("there is no key for it yet".to_owned()),
@@ -188,12 +190,17 @@ impl Audit {
         let signature = signature.map_err(|error| error.to_string())?;
         trail.append_checkpoint(&checkpoint.with_signature(&signature));
         let end = trail.sync().await.map_err(|unkept| unkept.to_string())?;
-        // What came in between is to be signed next time.
-        let is_quiet = end.sequence <= last.sequence + 2;
+        // What came in between is to be signed next time: without it, the signature is the only new line.
+        let is_quiet = end.sequence == last.sequence + 1;
         signer.signed = if is_quiet { end.sequence } else { last.sequence };
+        self.note_signed();
+        self.remember(trail.id(), end).await
+    }
+
+    /// There is nothing now that is to be signed.
+    fn note_signed(&self) {
         let now = i64::try_from(self.parts.clock.unix_seconds()).unwrap_or(i64::MAX);
         self.parts.metrics.checkpoint_timestamp.set(now);
-        self.remember(trail.id(), end).await
     }
 
     /// Whoever cuts the end of the trail off has to change the store too.

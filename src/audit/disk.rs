@@ -9,13 +9,15 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, fdatasync, flock, fsync, statvfs};
 use rustix::io::Errno;
 
-use crate::audit::chain::SEQUENCE_MAX;
+use crate::audit::chain::{Line, SEQUENCE_MAX};
 
 const PREFIX: &str = "trail-";
 const SUFFIX: &str = ".jsonl";
 /// As many as the greatest sequence has.
 const DIGITS: usize = 20;
 const LOCK: &str = "lock";
+/// Longer than any line.
+const LINE_BYTES_MAX: u64 = 4 << 20;
 const LIVE_MODE: u32 = 0o640;
 /// What is finished nobody writes to any more.
 const FINISHED_MODE: u32 = 0o440;
@@ -41,6 +43,9 @@ pub(super) trait Disk: Send {
 
     /// The files there are, and when each was written last, the oldest first.
     fn files(&self) -> io::Result<Vec<(u64, SystemTime)>>;
+
+    /// The sequence of the last line of a file that is finished.
+    fn last_sequence(&self, first: u64) -> io::Result<u64>;
 
     fn remove(&mut self, first: u64) -> io::Result<()>;
 
@@ -104,6 +109,14 @@ impl Disk for Folder {
         files(&self.path)?.into_iter().map(time).collect()
     }
 
+    fn last_sequence(&self, first: u64) -> io::Result<u64> {
+        let file = File::open(self.file(first))?;
+        let size = file.metadata()?.len();
+        let mut end = vec![0; usize::try_from(size.min(LINE_BYTES_MAX)).unwrap_or_default()];
+        file.read_exact_at(&mut end, size.saturating_sub(LINE_BYTES_MAX))?;
+        last_sequence(&end).ok_or_else(|| io::Error::other("its last line cannot be read"))
+    }
+
     fn remove(&mut self, first: u64) -> io::Result<()> {
         fs::remove_file(self.file(first))
     }
@@ -126,6 +139,13 @@ impl LiveFile for File {
     fn sync(&mut self) -> io::Result<()> {
         Ok(fdatasync(self)?)
     }
+}
+
+/// Of the last whole line in these bytes.
+pub(super) fn last_sequence(end: &[u8]) -> Option<u64> {
+    // What is behind the last newline is nothing, or torn.
+    let line = end.rsplit(|byte| *byte == b'\n').nth(1)?;
+    Line::parse(line).map(|line| line.sequence)
 }
 
 /// The name of the file whose first line has this sequence.

@@ -27,16 +27,18 @@ pub(super) enum Kind {
     Intent,
     Key,
     Record,
+    Removal,
 }
 
 impl Kind {
     pub(super) fn of(body: &[u8]) -> Self {
-        let kinds: [(&[u8], Self); 5] = [
+        let kinds: [(&[u8], Self); 6] = [
             (b"{\"checkpoint\":{", Self::Checkpoint),
             (b"{\"gap\":{", Self::Gap),
             (b"{\"trail\":{", Self::Head),
             (b"{\"intent\":{", Self::Intent),
             (b"{\"key\":{", Self::Key),
+            (b"{\"removed\":{", Self::Removal),
         ];
         kinds.iter().find(|(start, _)| body.starts_with(start)).map_or(Self::Record, |(_, kind)| *kind)
     }
@@ -54,6 +56,9 @@ pub(super) struct FileHead {
     /// Absent before the HSM made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PublicKey>,
+    /// Absent: no file was ever removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Range>,
     /// Intents of earlier files whose end is not written yet.
     pub open_intents: Vec<Box<RawValue>>,
 }
@@ -88,6 +93,32 @@ pub(super) struct Gap {
     pub dropped_records: u64,
 }
 
+/// Lines, from one to another, both included.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Range {
+    pub first_sequence: u64,
+    pub last_sequence: u64,
+}
+
+/// Says that a file is going to be removed for its age.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Removal {
+    pub time: String,
+    pub files: Vec<RemovedFile>,
+    /// The lines that were removed so until now, without a gap between them.
+    pub lines: Range,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RemovedFile {
+    pub name: String,
+    pub first_sequence: u64,
+    pub last_sequence: u64,
+}
+
 #[derive(Deserialize, Serialize)]
 struct Trail<T> {
     trail: T,
@@ -106,6 +137,11 @@ struct Checkpointed<T> {
 #[derive(Deserialize, Serialize)]
 struct Keyed<T> {
     key: T,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Removing<T> {
+    removed: T,
 }
 
 #[derive(Serialize)]
@@ -130,7 +166,7 @@ impl EventName {
             Kind::Intent => {
                 serde_json::from_slice::<Intent<Self>>(object).map(|intent| intent.intent).unwrap_or_default()
             }
-            Kind::Checkpoint | Kind::Gap | Kind::Head | Kind::Key | Kind::Record => {
+            Kind::Checkpoint | Kind::Gap | Kind::Head | Kind::Key | Kind::Record | Kind::Removal => {
                 serde_json::from_slice(object).unwrap_or_default()
             }
         }
@@ -242,6 +278,30 @@ impl Checkpoint {
 impl Gap {
     pub(super) fn to_object(&self) -> Vec<u8> {
         object(&Gapped { gap: self })
+    }
+}
+
+impl Range {
+    /// With lines that were removed, too. What does not join them is not known any more.
+    pub(super) fn and(before: Option<Self>, more: Self) -> Self {
+        match before {
+            Some(before) if more.first_sequence > before.last_sequence + 1 => more,
+            Some(before) => Self {
+                first_sequence: before.first_sequence.min(more.first_sequence),
+                last_sequence: before.last_sequence.max(more.last_sequence),
+            },
+            None => more,
+        }
+    }
+}
+
+impl Removal {
+    pub(super) fn to_object(&self) -> Vec<u8> {
+        object(&Removing { removed: self })
+    }
+
+    pub(super) fn parse(object: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Removing<Self>>(object).ok().map(|line| line.removed)
     }
 }
 

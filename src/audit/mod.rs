@@ -10,6 +10,7 @@ mod off;
 mod queue;
 mod recovery;
 mod sinks;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -28,8 +29,9 @@ pub use chain::{Hash, Line, Link, hexadecimal, parse_hash};
 pub use entry::{Checkpoint, PublicKey};
 pub use off::Off;
 pub use sinks::{Sinks, SyslogSink};
+pub use strangers::Strangers;
 pub use trail::{OpenError, Trail, TrailParts};
-pub use verify::{Break, Expected, Report, verify, verify_text};
+pub use verify::{Break, Expected, Known, Report, verify, verify_text, verify_with};
 
 pub type Kept<'a> = Pin<Box<dyn Future<Output = Result<(), Unkept>> + Send + 'a>>;
 

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::audit::chain::{self, Line, Link};
 use crate::audit::disk::{self, file_name};
-use crate::audit::entry::{self, EventName, FORMAT, FileHead, Kind, PublicKey};
+use crate::audit::entry::{self, EventName, FORMAT, FileHead, Kind, PublicKey, Range, Removal};
 use crate::audit::lines::{Lines, Next};
 use crate::audit::trail::OpenError;
 use crate::audit::verify::Expected;
@@ -29,10 +29,14 @@ pub(super) struct Recovered {
     /// When it was begun, in days since the Unix epoch.
     pub(super) day: u64,
     pub(super) key: Option<PublicKey>,
+    /// Lines whose files were removed.
+    pub(super) removed: Option<Range>,
     /// Records of intents without an end, by the line they are in.
     pub(super) intents: BTreeMap<u64, Intent>,
     /// A newer file that has none: the daemon was stopped while it made it.
     pub(super) empty: Option<u64>,
+    /// The line that the store knows is before all that are there, and its file is gone.
+    pub(super) lacks_known: bool,
 }
 
 /// A call that was begun.
@@ -61,6 +65,9 @@ pub(super) fn recover(folder: &Path, expected: Option<&Expected>) -> Result<Opti
         match (found, empty) {
             (Some(mut recovered), _) => {
                 recovered.empty = empty;
+                if let Some(expected) = expected.filter(|expected| expected.sequence < recovered.first) {
+                    recovered.lacks_known = !holds(folder, &files, expected)?;
+                }
                 return Ok(Some(recovered));
             }
             (None, None) => empty = Some(first),
@@ -70,6 +77,30 @@ pub(super) fn recover(folder: &Path, expected: Option<&Expected>) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// Whether one of these files has the line that the store knows.
+fn holds(folder: &Path, files: &[u64], expected: &Expected) -> Result<bool, OpenError> {
+    let Some(first) = files.iter().rev().find(|first| **first <= expected.sequence) else { return Ok(false) };
+    let path = folder.join(file_name(*first));
+    let io = |error| OpenError::Io(path.clone(), error);
+    let file = BufReader::with_capacity(BUFFER_BYTES, File::open(&path).map_err(io)?);
+    let (mut lines, mut line) = (Lines::new(file), Vec::new());
+    while matches!(lines.next(&mut line).map_err(io)?, Next::Line) {
+        let Some(parsed) = Line::parse(&line).filter(|parsed| parsed.sequence == expected.sequence) else {
+            continue;
+        };
+        let link = Link { sequence: parsed.sequence, hash: chain::hash_of(&line) };
+        if expected.contradicts(link) {
+            return Err(broken(
+                path,
+                lines.number,
+                "it is not the line that the store knows under this sequence",
+            ));
+        }
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 fn broken(file: PathBuf, line: u64, reason: &str) -> OpenError {
@@ -90,6 +121,7 @@ struct Reading<'a> {
     last: Option<Link>,
     head: Option<FileHead>,
     key: Option<PublicKey>,
+    removed: Option<Range>,
     intents: BTreeMap<u64, Intent>,
 }
 
@@ -104,6 +136,7 @@ impl<'a> Reading<'a> {
             last: None,
             head: None,
             key: None,
+            removed: None,
             intents: BTreeMap::new(),
         })
     }
@@ -130,8 +163,10 @@ impl<'a> Reading<'a> {
             day: day(&head.created),
             head,
             key: self.key,
+            removed: self.removed,
             intents: self.intents,
             empty: None,
+            lacks_known: false,
         })))
     }
 
@@ -160,6 +195,12 @@ impl<'a> Reading<'a> {
         if head.format != FORMAT {
             return Err("it has another format than this version writes");
         }
+        if self.expected.is_some_and(|expected| expected.trail_id != head.trail_id) {
+            return Err("the file is not of the trail that the store knows");
+        }
+        if self.expected.is_some_and(|expected| !expected.may_precede(line)) {
+            return Err("it does not follow from the line before it that the store knows");
+        }
         if head.first_sequence != self.first || line.sequence != self.first {
             return Err("the file has the name of another");
         }
@@ -169,6 +210,7 @@ impl<'a> Reading<'a> {
             self.intents.insert(place.min(self.first - 1), Intent::new(intent.get().as_bytes()));
         }
         self.key.clone_from(&head.key);
+        self.removed = head.removed;
         self.head = Some(head);
         Ok(Link { sequence: self.first - 1, hash: line.previous })
     }
@@ -179,6 +221,9 @@ impl<'a> Reading<'a> {
                 self.intents.extend(entry::intended(object).map(|record| (sequence, Intent::new(record))));
             }
             Kind::Key => self.key = PublicKey::parse(object).or(self.key.take()),
+            Kind::Removal => {
+                self.removed = Removal::parse(object).map(|removal| removal.lines).or(self.removed);
+            }
             Kind::Record if !self.intents.is_empty() => {
                 if let Some(id) = EventName::of(object).event_id {
                     self.intents.retain(|_, intent| intent.event_id.as_ref() != Some(&id));

@@ -202,7 +202,7 @@ fn note(
     details: &mut Details,
 ) -> Vec<Record> {
     let dir = dir.display();
-    let last = found.map_or(0, |found| found.last.sequence);
+    let last = found.map_or(0, |found| if found.lacks_known { 0 } else { found.last.sequence });
     if let Some(expected) = expected.filter(|expected| expected.sequence > last) {
         let missing = Missing { from: last + 1, to: expected.sequence };
         tracing::error!(
@@ -256,8 +256,8 @@ fn continue_from(
         && let Some(live) = reopen(folder, found)?
     {
         let day = found.day;
-        let (key, trail_id) = (found.key.clone(), found.head.trail_id.clone());
-        return Ok(State { live, last, trail_id, key, intents, day });
+        let (key, removed, trail_id) = (found.key.clone(), found.removed, found.head.trail_id.clone());
+        return Ok(State { live, last, trail_id, key, removed, intents, day });
     }
     // What is missing stays missing: nothing takes its numbers.
     let last =
@@ -271,7 +271,8 @@ fn continue_from(
     let first = last.sequence + 1;
     let live = Live::new(folder.create(first)?, first, 0);
     let trail_id = trail_id.unwrap_or_else(|| event::random_id().to_string());
-    let mut state = State { live, last, trail_id, key, intents, day: days(clock.now()) };
+    let removed = found.as_ref().and_then(|found| found.removed);
+    let mut state = State { live, last, trail_id, key, removed, intents, day: days(clock.now()) };
     let head = state.file_head(clock.now()).to_object();
     state.last = state.live.push(&head, state.last);
     Ok(state)

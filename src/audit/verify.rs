@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::chain::{self, Hash, Line, Link};
 use crate::audit::disk::{self, file_name};
-use crate::audit::entry::{Checkpoint, EventName, FORMAT, FileHead, Kind, PublicKey};
+use crate::audit::entry::{Checkpoint, EventName, FORMAT, FileHead, Kind, PublicKey, Range, Removal};
 use crate::audit::lines::{Lines, Next};
 
 const BUFFER_BYTES: usize = 1 << 18;
@@ -45,6 +45,11 @@ impl Expected {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let ExpectedText { trail_id, sequence, hash } = serde_json::from_slice(bytes).ok()?;
         Some(Self { trail_id, sequence, hash: chain::parse_hash(hash.as_bytes())? })
+    }
+
+    /// Whether a line does not claim to follow this one, or does.
+    pub(super) fn may_precede(&self, line: &Line<'_>) -> bool {
+        line.sequence != self.sequence + 1 || line.previous == self.hash
     }
 
     pub(super) fn contradicts(&self, link: Link) -> bool {
@@ -109,10 +114,31 @@ struct Recent {
     records: u64,
 }
 
-/// Reads the whole trail in a folder. With a key only its signatures count, else those of the keys that the trail names.
-pub fn verify(folder: &Path, key: Option<&str>, expected: Option<&Expected>) -> io::Result<Report> {
+/// What the files of a trail do not say of themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// In DER and Base64. Only its signatures count then, else those of the keys that the trail names.
+    pub key: Option<&'a str>,
+    pub end: Option<&'a Expected>,
+    /// Whether a trail that the key has signed nothing of is broken.
+    pub must_be_signed: bool,
+    /// The first line, if whoever took earlier files away knows it.
+    pub begins_at: u64,
+}
+
+/// Reads the whole trail in a folder.
+pub fn verify_with(folder: &Path, known: &Known<'_>) -> io::Result<Report> {
+    let Known { key, end, must_be_signed, begins_at } = *known;
+    walk(folder, Walk { must_be_signed, begins_at: begins_at.max(1), ..Walk::new(key, end) })
+}
+
+/// The same of a trail from its first line on. With a key there has to be a signature of it.
+pub fn verify(folder: &Path, key: Option<&str>, end: Option<&Expected>) -> io::Result<Report> {
+    verify_with(folder, &Known { key, end, must_be_signed: key.is_some(), begins_at: 1 })
+}
+
+fn walk(folder: &Path, mut walk: Walk<'_>) -> io::Result<Report> {
     let files = disk::files(folder)?;
-    let mut walk = Walk::new(key, expected);
     for (place, first) in files.iter().enumerate() {
         let file = BufReader::with_capacity(BUFFER_BYTES, File::open(folder.join(file_name(*first)))?);
         walk.file(*first, file, place + 1 == files.len())?;
@@ -133,6 +159,7 @@ struct Walk<'a> {
     pinned: Option<&'a str>,
     expected: Option<&'a Expected>,
     key: Option<PublicKey>,
+    first_file: String,
     /// The file's name says so; nothing behind its first line.
     first: Option<u64>,
     place: Place,
@@ -144,6 +171,14 @@ struct Walk<'a> {
     suspect: Option<Break>,
     recent: VecDeque<Recent>,
     signed_records: u64,
+    /// Whether a trail without a signature of the key is broken.
+    must_be_signed: bool,
+    /// The last line here that a right signature is of, or zero.
+    signed_to: u64,
+    /// Lines whose files were removed, as the daemon says.
+    removed: Option<Range>,
+    /// Whoever took earlier files away knows that the trail begins here.
+    begins_at: u64,
     last_record: Vec<u8>,
 }
 
@@ -154,6 +189,7 @@ impl<'a> Walk<'a> {
             pinned,
             expected,
             key: None,
+            first_file: String::new(),
             first: None,
             place: Place::default(),
             last: None,
@@ -162,6 +198,10 @@ impl<'a> Walk<'a> {
             suspect: None,
             recent: VecDeque::new(),
             signed_records: 0,
+            must_be_signed: false,
+            signed_to: 0,
+            removed: None,
+            begins_at: 1,
             last_record: Vec::new(),
         }
     }
@@ -170,6 +210,9 @@ impl<'a> Walk<'a> {
         self.report.files += 1;
         self.first = Some(first);
         self.place.file = file_name(first);
+        if self.first_file.is_empty() {
+            self.first_file.clone_from(&self.place.file);
+        }
         let (mut lines, mut line) = (Lines::new(file), Vec::new());
         loop {
             match lines.next(&mut line)? {
@@ -218,6 +261,9 @@ impl<'a> Walk<'a> {
         self.last = Some((line.sequence, Some(hash)));
         if self.report.first_sequence == 0 {
             self.report.first_sequence = line.sequence;
+            if self.expected.is_some_and(|expected| !expected.may_precede(line)) {
+                self.report_here(bytes, "it does not follow from the line before it that the store knows");
+            }
         }
         self.report.last_sequence = line.sequence;
         if self.expected.is_some_and(|expected| expected.contradicts(link)) {
@@ -299,6 +345,10 @@ impl<'a> Walk<'a> {
                 self.last_record.clear();
                 self.last_record.extend_from_slice(bytes);
             }
+            Kind::Removal => match Removal::parse(&line.object()) {
+                Some(removal) => self.removed = Some(removal.lines),
+                None => self.report_here(bytes, "it does not say what was removed"),
+            },
             Kind::Gap | Kind::Intent => {}
         }
     }
@@ -315,6 +365,7 @@ impl<'a> Walk<'a> {
         }
         self.report.trail_id = Some(head.trail_id);
         self.key = head.key.or(self.key.take());
+        self.removed = head.removed.or(self.removed);
     }
 
     fn checkpoint(&mut self, object: &[u8], bytes: &[u8]) {
@@ -343,11 +394,43 @@ impl<'a> Walk<'a> {
                 return self.report_here(bytes, &reason);
             }
             self.signed_records = recent.records;
+            self.signed_to = self.signed_to.max(checkpoint.sequence);
         } else if checkpoint.sequence >= self.report.first_sequence && self.report.is_whole() {
             return self.report_here(bytes, "it signs a line that is not before it");
         }
         self.report.checkpoints += 1;
         self.report.last_checkpoint = Some(checkpoint);
+    }
+
+    /// Nothing in the files themselves says that they are ours, but the signatures and what the store knows.
+    fn check_signed(&mut self) {
+        if self.must_be_signed && self.signed_to == 0 && self.report.records > 0 {
+            let reason = "no line is signed by this key";
+            self.tell(self.break_at(&self.last_place, &self.last_line, reason));
+        }
+        let (first, signed_to) = (self.report.first_sequence, self.signed_to);
+        let is_lost = |expected: &&Expected| first > expected.sequence && signed_to < expected.sequence;
+        if let Some(expected) = self.expected.filter(is_lost) {
+            let reason = format!(
+                "the lines up to {}, which the store knows, are missing before the line {first}, and nothing behind \
+                 them is signed",
+                expected.sequence
+            );
+            self.tell(self.break_at(&self.last_place, &self.last_line, &reason));
+        }
+    }
+
+    /// The daemon says so before it removes the oldest files.
+    fn check_beginning(&mut self) {
+        let (first, begins_at) = (self.report.first_sequence, self.begins_at);
+        let is_covered =
+            |removed: Range| removed.first_sequence <= begins_at && removed.last_sequence + 1 >= first;
+        if first > begins_at && !self.removed.is_some_and(is_covered) {
+            let reason =
+                format!("files with the lines {begins_at} to {} are missing at the beginning", first - 1);
+            let place = Place { file: self.first_file.clone(), line: 1, sequence: Some(first) };
+            self.tell(self.break_at(&place, &[], &reason));
+        }
     }
 
     fn clear_suspicion(&mut self) {
@@ -386,6 +469,8 @@ impl<'a> Walk<'a> {
             let reason = format!("the end is missing: the store knows of lines up to {}", expected.sequence);
             self.tell(self.break_at(&self.last_place, &self.last_line, &reason));
         }
+        self.check_signed();
+        self.check_beginning();
         self.report.last_time = EventName::of(&self.last_record).event_time;
         self.report.records_behind_last_checkpoint = self.report.records.saturating_sub(self.signed_records);
         self.report

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::value::RawValue;
 
 use crate::audit::chain::{self, Link};
-use crate::audit::disk::Disk;
-use crate::audit::entry::{self, FORMAT, FileHead, Gap, PublicKey};
+use crate::audit::disk::{Disk, file_name};
+use crate::audit::entry::{self, FORMAT, FileHead, Gap, PublicKey, Range, Removal, RemovedFile};
 use crate::audit::live::Live;
 use crate::audit::queue::{Batch, Item, Shared, Waiting};
 use crate::audit::sinks::Sinks;
@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) last: Link,
     pub(super) trail_id: String,
     pub(super) key: Option<PublicKey>,
+    /// Lines whose files were removed.
+    pub(super) removed: Option<Range>,
     /// Without an end: the line that each is in, and its record.
     pub(super) intents: HashMap<Uuid, (u64, Vec<u8>)>,
     /// When the file was begun, in days since the Unix epoch.
@@ -319,8 +321,13 @@ impl Writer {
             let age = now.duration_since(written).unwrap_or_default();
             keep_days > 0 && age.as_secs() > u64::from(keep_days) * SECONDS_PER_DAY
         };
-        let removed = files.iter().enumerate().filter(|(place, (_, at))| *place < too_many || is_old(*at));
-        for (first, _) in removed.map(|(_, file)| file) {
+        // The oldest ones, without a gap between them.
+        let old = files.iter().enumerate().take_while(|(place, (_, at))| *place < too_many || is_old(*at));
+        let old: Vec<_> = old.map(|(_, (first, _))| *first).collect();
+        if !self.announce_removal(&old) {
+            return;
+        }
+        for first in &old {
             match self.disk.remove(*first) {
                 Ok(()) => tracing::info!(first, "an old file of the audit trail was removed"),
                 Err(error) => tracing::warn!(
@@ -329,6 +336,28 @@ impl Writer {
                 ),
             }
         }
+    }
+
+    /// Whether the trail says so on the disk: what is missing and is not said to be removed, others removed.
+    fn announce_removal(&mut self, old: &[u64]) -> bool {
+        let mut files = Vec::new();
+        for first in old {
+            // What cannot be read is missing from then on, and told so.
+            let last_sequence = self.disk.last_sequence(*first).unwrap_or_else(|error| {
+                tracing::warn!(reason = %error, "an old file of the audit trail cannot be read: {error}");
+                *first
+            });
+            files.push(RemovedFile { name: file_name(*first), first_sequence: *first, last_sequence });
+        }
+        let ranges = files
+            .iter()
+            .map(|file| Range { first_sequence: file.first_sequence, last_sequence: file.last_sequence });
+        let lines = ranges.fold(self.state.removed, |removed, file| Some(Range::and(removed, file)));
+        let Some(lines) = lines.filter(|_| !files.is_empty()) else { return false };
+        self.state.removed = Some(lines);
+        let time = logging::timestamp(self.shared.clock.now());
+        self.push(&Removal { time, files, lines }.to_object());
+        self.write().and_then(|()| self.sync()).is_ok()
     }
 
     fn limits(&self) -> Limits {
@@ -371,6 +400,7 @@ impl State {
             first_sequence: self.last.sequence + 1,
             previous: chain::hexadecimal(&self.last.hash),
             key: self.key.clone(),
+            removed: self.removed,
             open_intents: open_intents.collect(),
         }
     }

@@ -43,6 +43,9 @@ struct Verify {
     /// --dir what the trail says itself
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// The first line that must be there, if you moved earlier files away
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 1)]
+    begins_at: u64,
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
@@ -96,7 +99,15 @@ impl Verify {
             Some(path) => Some(read_key(path)?),
             None => known.key.map(|key| PublicKey::new(String::new(), &key.public_key).public_key),
         };
-        let report = audit::verify(&known.dir, key.as_deref(), known.end.as_ref())
+        // The daemon that made its key signs soon, and the database knows of it from then on.
+        let must_be_signed = self.public_key.is_some() || (key.is_some() && known.end.is_some());
+        let given = audit::Known {
+            key: key.as_deref(),
+            end: known.end.as_ref(),
+            must_be_signed,
+            begins_at: self.begins_at,
+        };
+        let report = audit::verify_with(&known.dir, &given)
             .map_err(|error| format!("{}: {error}", known.dir.display()))?;
         if report.files == 0 && known.end.is_none() {
             return Err(format!("{}: there is no audit trail", known.dir.display()).into());

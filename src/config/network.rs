@@ -1,5 +1,6 @@
 //! From where the requests of a `[[kms.listener]]` come: VPC endpoints, and proxies that are believed.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -57,6 +58,12 @@ impl AddressRange {
         let host_bits = width.saturating_sub(self.prefix_bits);
         // Shifting out all 128 bits is no shift at all for the processor, hence the check.
         width == address_width && (base ^ address).checked_shr(host_bits).unwrap_or(0) == 0
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix_bits)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Counts and logs every request when it ends, also one whose client went away before the answer.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use prometheus::{Histogram, IntCounter};
 use serde::Serialize;
 
+use crate::audit::Strangers;
 use crate::cloudtrail::RecordError;
 use crate::domain::kms::{CustomKeyStoreId, KeyPlace, XksKeyId};
 use crate::gate::kms::RequestId;
-use crate::kms::audit::{CallRecord, Strangers};
+use crate::kms::audit::CallRecord;
 use crate::kms::error::Error;
 use crate::kms::operation::OperationName;
 use crate::kms::server::ServerParts;
@@ -20,6 +22,8 @@ use crate::metrics::Metrics;
 const UNKNOWN: &str = "unknown";
 const CLIENT_GONE: &str = "ClientGone";
 const CLIENT_GONE_REASON: &str = "the client went away before the answer";
+/// Of a change that was begun and whose end nobody saw, the record says this, too.
+const MAY_BE_DONE: &str = "; the change was begun: whether it was made is not known";
 const CLIENT_GONE_STATUS: u16 = 499;
 /// Of the reason of a refusal, which repeats what was sent, this much goes into the log.
 const REASON_CHARS_MAX: usize = 512;
@@ -116,6 +120,15 @@ impl<'a> Accounting<'a> {
         };
     }
 
+    /// What the record says of an error.
+    fn recorded<'m>(&self, message: &'m str, is_end_unknown: bool) -> Cow<'m, str> {
+        if is_end_unknown && self.call.is_announced() {
+            Cow::Owned([message, MAY_BE_DONE].concat())
+        } else {
+            Cow::Borrowed(message)
+        }
+    }
+
     fn count(&self, duration: Duration, error_name: Option<&str>) {
         let operation = self.arrival.operation;
         let known = operation.and_then(|operation| self.metrics.known.get(operation as usize));
@@ -172,13 +185,14 @@ impl Drop for Accounting<'_> {
         let trail = (&*parts.audit, self.strangers);
         let (status, error_name, reason) = match ending {
             Ending::ClientGone => {
-                let told = RecordError { code: CLIENT_GONE, message: CLIENT_GONE_REASON };
-                self.call.end(trail, Some(told));
+                let message = self.recorded(CLIENT_GONE_REASON, true);
+                self.call.end(trail, Some(RecordError { code: CLIENT_GONE, message: &message }));
                 (CLIENT_GONE_STATUS, Some(CLIENT_GONE), Some(CLIENT_GONE_REASON.to_owned()))
             }
             Ending::Failed(error) => {
                 let wire = error.wire();
-                self.call.end(trail, Some(RecordError { code: wire.name, message: &wire.message }));
+                let message = self.recorded(&wire.message, matches!(error, Error::TimedOut));
+                self.call.end(trail, Some(RecordError { code: wire.name, message: &message }));
                 let reason = error.reason().chars().take(REASON_CHARS_MAX).collect();
                 (wire.status.as_u16(), Some(wire.name), Some(reason))
             }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
 use proxy_api::sigv4;
 
-use crate::audit::{Act, AuditLog, Unkept};
+use crate::audit::{Act, AuditLog, Strangers, Unkept};
 use crate::clock::Clock;
 use crate::cloudtrail::{Origin, Tls};
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
@@ -16,7 +16,7 @@ use crate::http::{Body, Connection, Incoming, Responder, Response};
 use crate::identity::kms::{Caller, Directory, Network, Networks};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
 use crate::kms::audit;
-use crate::kms::audit::{CallRecord, Received, Strangers};
+use crate::kms::audit::{CallRecord, Received};
 use crate::kms::authentication::Presented;
 use crate::kms::error::Error;
 use crate::kms::model::{Document, EndpointPorts, Model};
@@ -37,6 +37,8 @@ const SERVICE: &str = "kms";
 const BODY_BYTES_MAX: usize = 512 * 1024;
 /// Longer bodies are read only of who names an access key that there is: every connection could hold one.
 const BODY_BYTES_OF_STRANGERS_MAX: usize = 16 * 1024;
+/// How long the record of a change may take to be written, whatever the deadline.
+const SETTLE_TIME_MIN: Duration = Duration::from_millis(100);
 /// What an operation reads where there was no body.
 const NO_MEMBERS: &[u8] = b"{}";
 
@@ -47,7 +49,6 @@ pub struct Server {
     quota: RequestQuota,
     metrics: OperationMetrics,
     request_ids: RequestIds,
-    strangers: Strangers,
     /// Whether calls are refused because they could not be recorded, and that was logged.
     refusing: AtomicBool,
 }
@@ -60,6 +61,8 @@ pub struct ServerParts {
     /// The clock that signatures are checked by; what keys go by is in `kms`.
     pub clock: Arc<dyn Clock>,
     pub audit: Arc<dyn AuditLog>,
+    /// Shared with STS.
+    pub strangers: Arc<Strangers>,
     pub metrics: Arc<Metrics>,
     /// Absent: no line a request.
     pub request_log: Option<LogSink>,
@@ -98,9 +101,8 @@ impl Server {
         let model = Model::new(parts.endpoint_ports)?;
         let quota = RequestQuota::new(&parts.request_quotas);
         let metrics = OperationMetrics::new(&parts.metrics);
-        let strangers = Strangers::new(&parts.metrics);
         let (request_ids, refusing) = (RequestIds::default(), AtomicBool::new(false));
-        Ok(Self { parts, model, quota, metrics, request_ids, strangers, refusing })
+        Ok(Self { parts, model, quota, metrics, request_ids, refusing })
     }
 
     /// What is cheaper to refuse comes first. Nobody learns what a request lacks before it is known who asks.
@@ -243,13 +245,18 @@ impl Responder for Server {
             ids: &self.request_ids,
         });
         let head = Head { method: &method, uri: &uri, headers: &headers, arrival, facts, call: &call };
-        let mut accounting = Accounting::new((&self.parts, &self.metrics), arrival, (&call, &self.strangers));
+        let mut accounting =
+            Accounting::new((&self.parts, &self.metrics), arrival, (&call, &self.parts.strangers));
         let result = self.serve(&head, operation, (body, &mut accounting.record)).await;
         accounting.finish(&result);
         drop(accounting);
         if call.is_announced() {
-            // What was changed is answered once its record has left this process. If that fails, there is the intent.
-            let _settled: Result<(), Unkept> = self.parts.audit.settle().await;
+            // What was changed is answered once its record has left this process. If that fails, or takes too long,
+            // there is the intent.
+            let soon = self.parts.clock.instant() + SETTLE_TIME_MIN;
+            let deadline = soon.max(received_at + self.parts.request_deadline);
+            let settled = tokio::time::timeout_at(deadline.into(), self.parts.audit.settle());
+            let _settled: Result<Result<(), Unkept>, _> = settled.await;
         }
         response::of(result.as_ref().cloned(), arrival.id)
     }

@@ -47,7 +47,7 @@ impl AuditMetrics {
             is_failing: make.gauge("audit_failing", "1 while the audit trail cannot be written.")?,
             checkpoint_timestamp: make.gauge(
                 "audit_checkpoint_timestamp_seconds",
-                "When the newest line of the audit trail was signed.",
+                "When the audit trail was signed up to its end last.",
             )?,
             sync_duration: make.keep(Histogram::with_opts(sync.buckets(LATENCY_BUCKETS_SECONDS.to_vec())))?,
         })

@@ -9,7 +9,7 @@ use http::{HeaderMap, Uri, header};
 use proxy_api::sigv4::Request;
 use serde::Serialize;
 
-use crate::audit::{Act, AuditLog};
+use crate::audit::{Act, AuditLog, Strangers};
 use crate::authorizer::facts::RequestFacts;
 use crate::clock::Clock;
 use crate::cloudtrail::{Origin, RecordError, Tls};
@@ -19,7 +19,7 @@ use crate::identity::kms::{Directory, Networks};
 use crate::logging::{LogSink, timestamp};
 use crate::metrics::Metrics;
 use crate::sts::error::Error;
-use crate::sts::record::{Ended, records};
+use crate::sts::record::{Ended, Strange, record_of_stranger, records};
 use crate::sts::service::{Served, Service};
 
 /// A session policy, fifty tags and the rest, each character as `%XX`.
@@ -38,6 +38,8 @@ pub struct EndpointParts {
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub audit: Arc<dyn AuditLog>,
+    /// Shared with the KMS API.
+    pub strangers: Arc<Strangers>,
     /// Absent: no line a request.
     pub request_log: Option<LogSink>,
 }
@@ -112,29 +114,30 @@ impl Endpoint {
         (uri, headers, connection): (&Uri, &HeaderMap, &Connection),
         (facts, request_id): (&RequestFacts<'_>, Uuid),
     ) {
-        let Some((operation, caller)) = served.operation.zip(served.caller.as_ref()) else { return };
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
         let seconds = i64::try_from(facts.unix_seconds).unwrap_or(i64::MAX);
         let wire = served.error.as_ref().map(Error::wire);
-        let ended = Ended {
-            operation,
-            caller,
-            at: UnixMillis(seconds.saturating_mul(1000)),
-            origin: Origin {
-                source_ip: Some(facts.source_ip),
-                user_agent: facts.user_agent,
-                vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
-                tls: connection.tls.as_ref().map(|tls| Tls {
-                    version: tls.version,
-                    cipher_suite: tls.cipher_suite,
-                    key_exchange_group: tls.key_exchange_group,
-                    host: host.or_else(|| uri.authority().map(http::uri::Authority::as_str)),
-                }),
-            },
-            request_id,
-            recorded: &served.recorded,
-            error: wire.as_ref().map(|wire| RecordError { code: wire.code, message: &wire.message }),
+        let error = wire.as_ref().map(|wire| RecordError { code: wire.code, message: &wire.message });
+        let at = UnixMillis(seconds.saturating_mul(1000));
+        let origin = Origin {
+            source_ip: Some(facts.source_ip),
+            user_agent: facts.user_agent,
+            vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
+            tls: connection.tls.as_ref().map(|tls| Tls {
+                version: tls.version,
+                cipher_suite: tls.cipher_suite,
+                key_exchange_group: tls.key_exchange_group,
+                host: host.or_else(|| uri.authority().map(http::uri::Authority::as_str)),
+            }),
         };
+        if let Some((operation, claim)) = &served.stranger
+            && self.parts.strangers.admit()
+        {
+            let strange = Strange { operation, claim, at, origin, request_id, error };
+            self.parts.audit.append(record_of_stranger(&strange, fresh_id()));
+        }
+        let Some((operation, caller)) = served.operation.zip(served.caller.as_ref()) else { return };
+        let ended = Ended { operation, caller, at, origin, request_id, recorded: &served.recorded, error };
         records(&ended, fresh_id).into_iter().for_each(|record| self.parts.audit.append(record));
     }
 }

@@ -4,8 +4,8 @@ use crate::audit::Record;
 use crate::cloudtrail::{
     Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity, push_array, push_text,
 };
-use crate::domain::kms::{AccountId, UnixMillis, Uuid};
-use crate::identity::kms::Caller;
+use crate::domain::kms::{AccountId, Region, UnixMillis, Uuid};
+use crate::identity::kms::{Caller, Claim};
 use crate::sts::parameters::Parameters;
 
 const EVENT_SOURCE: &str = "sts.amazonaws.com";
@@ -111,6 +111,41 @@ pub(super) fn records(ended: &Ended<'_>, fresh_id: impl Fn() -> Uuid) -> Vec<Rec
         ..event
     });
     std::iter::once(event).chain(foreign).map(|event| event.to_record()).collect()
+}
+
+/// A call of nobody knows whom.
+pub(super) struct Strange<'a> {
+    pub(super) operation: &'static str,
+    pub(super) claim: &'a Claim,
+    pub(super) at: UnixMillis,
+    pub(super) origin: Origin<'a>,
+    pub(super) request_id: Uuid,
+    pub(super) error: Option<RecordError<'a>>,
+}
+
+pub(super) fn record_of_stranger(strange: &Strange<'_>, event_id: Uuid) -> Record {
+    let Strange { operation, claim, at, origin, request_id, error } = strange;
+    let event = Event {
+        user_identity: UserIdentity::Unknown { access_key_id: claim.access_key_id.as_deref() },
+        at: *at,
+        source: EVENT_SOURCE,
+        name: operation,
+        region: claim.region.as_ref().map(Region::as_str),
+        origin: *origin,
+        error: *error,
+        request_parameters: None,
+        response_elements: None,
+        additional: None,
+        request_id: Some(*request_id),
+        event_id,
+        read_only: true,
+        resources: Resources::Absent,
+        event_type: EventType::AwsApiCall,
+        service_event_details: None,
+        recipient: None,
+        shared_event_id: None,
+    };
+    event.to_record()
 }
 
 /// Whose role it is.

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::authorizer::facts::RequestFacts;
 use crate::http::Response;
-use crate::identity::kms::{Caller, Directory, SessionCredentials};
+use crate::identity::kms::{Caller, Claim, Directory, SessionCredentials};
 use crate::sts::assume_role::{self, write_credentials};
 use crate::sts::error::Error;
 use crate::sts::get_session_token;
@@ -37,6 +37,8 @@ pub struct Served {
     pub response: Response,
     pub operation: Option<&'static str>,
     pub caller: Option<Caller>,
+    /// Of a request that names an operation, and whose signature does not verify.
+    pub(super) stranger: Option<(&'static str, Claim)>,
     pub error: Option<Error>,
     pub(super) recorded: Recorded,
 }
@@ -70,6 +72,12 @@ impl Operation {
             Self::GetCallerIdentity => "GetCallerIdentity",
             Self::GetSessionToken => "GetSessionToken",
         }
+    }
+
+    /// Whatever else is wrong.
+    fn named_in(form: &[u8]) -> Option<Self> {
+        let (_, action) = form_urlencoded::parse(form).find(|(name, _)| name == "Action")?;
+        Self::ALL.into_iter().find(|operation| operation.name() == action)
     }
 
     fn parse(parameters: &Parameters) -> Result<Self, Error> {
@@ -116,13 +124,13 @@ impl Service {
         facts: &RequestFacts<'_>,
         served: &mut Served,
     ) -> Result<Written, Error> {
-        let caller = self.directory.authenticate(request, SERVICE, facts.unix_seconds)?;
+        let authenticated = self.directory.authenticate(request, SERVICE, facts.unix_seconds);
+        let caller = authenticated.inspect_err(|_| {
+            served.stranger =
+                Operation::named_in(form(request)).map(|named| (named.name(), Claim::of(request)));
+        })?;
         let caller = &*served.caller.insert(caller);
-        let form = match request.method {
-            "GET" => request.query.unwrap_or_default().as_bytes(),
-            _ => request.body,
-        };
-        let parameters = Parameters::parse(form)?;
+        let parameters = Parameters::parse(form(request))?;
         let operation = Operation::parse(&parameters)?;
         served.operation = Some(operation.name());
         served.recorded = Recorded::of(&parameters);
@@ -145,6 +153,14 @@ impl Service {
             )?)),
         };
         Ok(Written { operation, fields })
+    }
+}
+
+/// Where the parameters are.
+fn form<'a>(request: &Request<'a>) -> &'a [u8] {
+    match request.method {
+        "GET" => request.query.unwrap_or_default().as_bytes(),
+        _ => request.body,
     }
 }
 

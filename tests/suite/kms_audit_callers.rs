@@ -5,8 +5,11 @@ use std::time::Duration;
 use proxy_api::client::Connection;
 use serde_json::{Value, json};
 
+use crate::support::changes::Reload;
 use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT, signed};
+use crate::support::kms_callers::Credentials;
 use crate::support::kms_stories::{PLAINTEXT, delegating_policy, key_arn, policy};
+use crate::support::pki::write_private;
 use crate::support::records::{assert_members, of_key, request_id, resource};
 use crate::support::{Setup, Site};
 
@@ -60,6 +63,16 @@ fn strangers_are_recorded_by_what_they_claim_and_not_without_end() {
     });
     assert_members(&record, &expected);
     assert_eq!(record.get("recipientAccountId"), None);
+    let forger = Credentials { secret_access_key: "wrong".to_owned(), ..ACCOUNT.credentials() };
+    site.sts_by(&forger, "GetCallerIdentity", &[]).assert_error(403, "SignatureDoesNotMatch");
+    let is_sts = |record: &Value| record["eventSource"] == "sts.amazonaws.com";
+    let records = site.records_with("a record of the stranger at STS", is_sts);
+    let record = records.iter().find(|record| is_sts(record)).unwrap();
+    let expected = json!({
+        "userIdentity": {"type": "Unknown", "accessKeyId": ACCOUNT.access_key_id}, "eventName": "GetCallerIdentity",
+        "errorCode": "SignatureDoesNotMatch", "requestParameters": null, "awsRegion": "us-east-1",
+    });
+    assert_members(record, &expected);
     // A burst of a hundred, and ten a second; the rest is counted.
     for _ in 0..300 {
         client.send(&forged).unwrap();
@@ -72,6 +85,24 @@ fn strangers_are_recorded_by_what_they_claim_and_not_without_end() {
     site.record_of(&last);
     let id = request_id(&unknown_operation);
     assert!(site.records().iter().all(|record| record["requestID"] != json!(id)));
+}
+
+#[test]
+fn a_reload_that_changes_who_may_call_is_recorded_and_no_other() {
+    let site = site();
+    let name = "UpdateDeclaredIdentities";
+    site.reload(Reload::Taken, || site.hang_up());
+    site.record_of(&site.kms("ListKeys", &json!({})));
+    assert!(site.records().iter().all(|record| record["eventName"] != name));
+    let path = site.path("accounts.toml");
+    let declared = std::fs::read_to_string(&path).unwrap();
+    site.reload(Reload::Taken, || write_private(&path, &(declared.clone() + "# another\n")));
+    let records = site.records_with("a record of the reload", |record| record["eventName"] == name);
+    let record = records.iter().find(|record| record["eventName"] == name).unwrap();
+    assert_members(record, &json!({"eventSource": "iam.amazonaws.com", "userAgent": "reload"}));
+    let files = record["requestParameters"]["files"].as_array().unwrap();
+    assert!(files[0]["path"].as_str().unwrap().ends_with("accounts.toml"), "{record}");
+    assert_eq!(files[0]["sha256"].as_str().map(str::len), Some(64));
 }
 
 #[test]

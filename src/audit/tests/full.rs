@@ -44,6 +44,9 @@ impl Disk for FakeDisk {
     fn files(&self) -> io::Result<Vec<(u64, SystemTime)>> {
         Ok(self.0.files.lock().keys().map(|first| (*first, SystemClock.now())).collect())
     }
+    fn last_sequence(&self, first: u64) -> io::Result<u64> {
+        Ok(crate::audit::disk::last_sequence(&self.0.files.lock()[&first]).unwrap())
+    }
     fn remove(&mut self, first: u64) -> io::Result<()> {
         self.0.files.lock().remove(&first);
         Ok(())
@@ -94,6 +97,7 @@ impl Running {
             last: ORIGIN,
             trail_id: "t".to_owned(),
             key: None,
+            removed: None,
             intents: std::collections::HashMap::new(),
             day: days(clock.now()),
         };

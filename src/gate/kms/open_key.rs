@@ -141,12 +141,11 @@ impl<'a> OpenKey<'a> {
     pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
         let next =
             self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
-        let announced = self.call.announce().await?;
+        // The call and the rotation have a record each.
+        self.call.announce().await?;
         let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
-        let rotated = self.call.kms.replace_rotated(next, announced).await;
-        if rotated.is_ok() {
-            event.end(&rotated);
-        }
+        let rotated = self.call.kms.replace_rotated(next, event.announce().await?).await;
+        event.end(&rotated);
         rotated
     }
 

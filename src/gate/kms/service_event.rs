@@ -1,5 +1,7 @@
 //! What KMS does by itself: said to the audit trail before, and recorded when it ended, in the name of KMS.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::audit::Record;
 use crate::cloudtrail::{Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity};
 use crate::domain::kms::{Key, RotationType, Uuid};
@@ -22,8 +24,12 @@ pub(super) struct ServiceEvent<'a> {
     arn: String,
     event_id: Uuid,
     additional: Option<Vec<u8>>,
+    /// It was announced and has not ended.
+    owes_end: AtomicBool,
 }
 
+const OUTCOME_UNKNOWN: RecordError<'_> =
+    RecordError { code: "KMSInternalException", message: "nobody waited for its end; it may have been done" };
 const NOT_DONE: RecordError<'_> = RecordError {
     code: "KMSInternalException",
     message: "it could not be done now and will be tried again, unless others have done it",
@@ -55,13 +61,22 @@ impl Kms {
         key: &'a Key,
     ) -> Result<ServiceEvent<'a>, Refused> {
         let event_id = Uuid::from_random(random()?);
-        Ok(ServiceEvent { kms: self, act, key, arn: key.arn(), event_id, additional: None })
+        Ok(ServiceEvent {
+            kms: self,
+            act,
+            key,
+            arn: key.arn(),
+            event_id,
+            additional: None,
+            owes_end: AtomicBool::new(false),
+        })
     }
 }
 
 impl ServiceEvent<'_> {
     /// Before anything is changed.
     pub(super) async fn announce(&self) -> Result<Announced, Refused> {
+        self.owes_end.store(true, Ordering::Relaxed);
         self.kms.audit.intend(self.record(None, false)).await.map_err(Refused::Unkept)?;
         Ok(Announced::as_service_event())
     }
@@ -72,6 +87,7 @@ impl ServiceEvent<'_> {
     }
 
     pub(super) fn end<T>(&self, result: &Result<T, Refused>) {
+        self.owes_end.store(false, Ordering::Relaxed);
         let error = if result.is_ok() { None } else { Some(NOT_DONE) };
         self.kms.audit.append(self.record(error, result.is_ok()));
     }
@@ -108,5 +124,14 @@ impl ServiceEvent<'_> {
             shared_event_id: None,
         };
         event.to_record()
+    }
+}
+
+impl Drop for ServiceEvent<'_> {
+    /// A rotation that a caller asked for ends with the caller's patience.
+    fn drop(&mut self) {
+        if self.owes_end.load(Ordering::Relaxed) {
+            self.kms.audit.append(self.record(Some(OUTCOME_UNKNOWN), false));
+        }
     }
 }

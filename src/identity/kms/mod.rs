@@ -3,6 +3,7 @@
 mod accounts;
 mod administration;
 mod caller;
+mod claim;
 mod declared;
 mod directory;
 mod managed;
@@ -27,6 +28,7 @@ pub use administration::{
     NewMfaDevice, Shown, ShownAccessKey, administer_json,
 };
 pub use caller::{Caller, Principal, ServiceCall, Session, TemporaryCredentials, Via};
+pub use claim::Claim;
 pub use declared::{Declared, DeclaredError};
 pub use directory::{Directory, MfaError, Unauthenticated};
 pub use mfa::MfaRefused;

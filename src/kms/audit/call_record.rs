@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use proxy_api::sigv4::{Authorization, Request};
+use proxy_api::sigv4::Request;
 
-use crate::audit::{AuditLog, Record};
+use crate::audit::{AuditLog, Record, Strangers};
 use crate::cloudtrail::{
     Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity, push_text,
 };
@@ -13,9 +13,8 @@ use crate::domain::kms::{AccountId, KeyPlace, Region, UnixMillis, Uuid};
 use crate::gate::kms::{
     RequestId, Things, Touched, TouchedKey, Witness, backing_key_text, backing_keys_text,
 };
-use crate::identity::kms::Caller;
+use crate::identity::kms::{Caller, Claim};
 use crate::kms::audit::parameters::{Parameter, recorded};
-use crate::kms::audit::strangers::Strangers;
 use crate::kms::audit::table::{Adds, Order, ResponseElements, Row, request_parameters, row};
 use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
@@ -25,8 +24,6 @@ const EVENT_SOURCE: &str = "kms.amazonaws.com";
 const KEY: &str = "AWS::KMS::Key";
 /// What the errors of authorization are called: whose key it is, hears nothing of it.
 const ACCESS_DENIED: &str = "AccessDeniedException";
-/// Longer than any access key id there is.
-const CLAIM_BYTES_MAX: usize = 128;
 
 /// How a call came in.
 #[derive(Clone, Copy)]
@@ -54,13 +51,6 @@ pub(in crate::kms) struct CallRecord<'a> {
     touched: Touched,
     /// The trail was asked to keep what is about to be changed.
     announced: AtomicBool,
-}
-
-/// Who somebody says to be.
-#[derive(Default)]
-struct Claim {
-    access_key_id: Option<String>,
-    region: Option<Region>,
 }
 
 impl<'a> CallRecord<'a> {
@@ -92,12 +82,7 @@ impl<'a> CallRecord<'a> {
 
     /// The signature does not verify, or was never looked at.
     pub(in crate::kms) fn note_stranger(&self, signed: &Request<'_>) {
-        let claimed = Authorization::of(signed).ok();
-        let is_legible =
-            |id: &str| id.len() <= CLAIM_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let access_key_id = claimed.as_ref().map(|claimed| claimed.access_key_id).filter(|id| is_legible(id));
-        let region = claimed.as_ref().and_then(|claimed| Region::parse(claimed.scope.region));
-        self.claim.get_or_init(|| Claim { access_key_id: access_key_id.map(str::to_owned), region });
+        self.claim.get_or_init(|| Claim::of(signed));
     }
 
     pub(in crate::kms) fn note_request(&self, document: &Document<'_>) {

@@ -2,13 +2,11 @@
 
 mod call_record;
 mod parameters;
-mod strangers;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use call_record::{CallRecord, Received};
-pub(super) use strangers::Strangers;
 pub use table::request_parameters;
 pub(super) use table::row;

@@ -8,7 +8,8 @@ use super::kms::{ACCOUNT, KmsReply};
 use super::site::Site;
 
 /// What a line begins with that is no record.
-const NO_RECORDS: [&str; 5] = ["{\"checkpoint\"", "{\"gap\"", "{\"intent\"", "{\"key\"", "{\"trail\""];
+const NO_RECORDS: [&str; 6] =
+    ["{\"checkpoint\"", "{\"gap\"", "{\"intent\"", "{\"key\"", "{\"removed\"", "{\"trail\""];
 
 impl Site {
     /// The lines of the trail, whole, as they were written.

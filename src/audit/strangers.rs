@@ -11,13 +11,13 @@ const RECORDS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const RECORDS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 
 /// Records of strangers: so many, and the rest is counted.
-pub(in crate::kms) struct Strangers {
+pub struct Strangers {
     bucket: DefaultDirectRateLimiter,
     dropped: IntCounter,
 }
 
 impl Strangers {
-    pub(in crate::kms) fn new(metrics: &Metrics) -> Self {
+    pub fn new(metrics: &Metrics) -> Self {
         let quota = Quota::per_second(RECORDS_PER_SECOND).allow_burst(RECORDS_AT_ONCE);
         Self {
             bucket: RateLimiter::direct(quota),
@@ -26,7 +26,7 @@ impl Strangers {
     }
 
     /// Whether there is room for one more.
-    pub(super) fn admit(&self) -> bool {
+    pub fn admit(&self) -> bool {
         let is_admitted = self.bucket.check().is_ok();
         if !is_admitted {
             self.dropped.inc();
