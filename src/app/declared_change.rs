@@ -20,8 +20,8 @@ pub(super) type Digests = BTreeMap<PathBuf, Option<String>>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Declarations {
     files: Digests,
-    /// By the names of listeners.
-    trusted_proxies: BTreeMap<String, Vec<AddressRange>>,
+    /// By the names of listeners: from where, and whether for what they say of VPC endpoints too.
+    trusted_proxies: BTreeMap<String, (Vec<AddressRange>, bool)>,
 }
 
 impl Declarations {
@@ -39,7 +39,9 @@ impl Declarations {
         Self {
             files: files.collect(),
             trusted_proxies: proxies
-                .map(|(name, network)| (name.clone(), network.trusted_proxies.clone()))
+                .map(|(name, network)| {
+                    (name.clone(), (network.trusted_proxies.clone(), network.trusted_vpc_headers))
+                })
                 .collect(),
         }
     }
@@ -62,14 +64,19 @@ impl Declarations {
         });
         if self.trusted_proxies != after.trusted_proxies {
             let listeners = after.trusted_proxies.iter();
-            push_array(parameters.member("trustedProxies"), listeners, |out, (name, ranges)| {
-                let mut listener = Object::begin(out);
-                listener.text("listener", name);
-                push_array(listener.member("addresses"), ranges, |out, range| {
-                    push_text(out, &range.to_string());
-                });
-                listener.end();
-            });
+            push_array(
+                parameters.member("trustedProxies"),
+                listeners,
+                |out, (name, (ranges, vpc_headers))| {
+                    let mut listener = Object::begin(out);
+                    listener.text("listener", name);
+                    push_array(listener.member("addresses"), ranges, |out, range| {
+                        push_text(out, &range.to_string());
+                    });
+                    listener.json("vpcHeaders", if *vpc_headers { b"true" } else { b"false" });
+                    listener.end();
+                },
+            );
         }
         parameters.end();
         Some(LocalChange {
@@ -131,6 +138,7 @@ mod tests {
             endpoint_policy_file: Some("policy.json".into()),
             endpoint_policy: Some("abc".to_owned()),
             trusted_proxies: vec![AddressRange::parse("10.0.0.0/8").unwrap()],
+            trusted_vpc_headers: true,
         };
         let networks = BTreeMap::from([("office".to_owned(), network)]);
         let after = Declarations::new(std::slice::from_ref(&path), &networks);
@@ -141,7 +149,8 @@ mod tests {
         let files = json["files"].as_array().unwrap();
         assert_eq!(files.len(), 2);
         assert!(files.iter().all(|file| file["sha256"] == hash), "{json}");
-        let proxies = serde_json::json!([{"listener": "office", "addresses": ["10.0.0.0/8"]}]);
+        let proxies =
+            serde_json::json!([{"listener": "office", "addresses": ["10.0.0.0/8"], "vpcHeaders": true}]);
         assert_eq!(json["trustedProxies"], proxies);
 
         let nothing = Declarations::default();
