@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use http::HeaderMap;
+use http::header::USER_AGENT;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::domain::kms::AccountId;
-use crate::identity::kms::{Caller, NamedPolicy, Organization, VpcEndpoint};
+use crate::identity::kms::{Caller, NamedPolicy, Network, Organization, VpcEndpoint};
 use crate::policy::Context;
 
 /// Room for the usual context, with those of a key.
@@ -25,6 +27,26 @@ pub struct RequestFacts<'a> {
     pub vpc: Option<VpcEndpoint<'a>>,
     /// What may pass that endpoint or listener at all; absent: everything.
     pub endpoint_policy: Option<&'a NamedPolicy>,
+}
+
+impl<'a> RequestFacts<'a> {
+    /// Of a request that came from this network.
+    pub fn of(
+        network: &'a Network,
+        headers: &'a HeaderMap,
+        (peer, secure_transport): (IpAddr, bool),
+        unix_seconds: u64,
+    ) -> Self {
+        let origin = network.origin(peer, headers);
+        Self {
+            source_ip: origin.source_ip,
+            secure_transport,
+            user_agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()),
+            unix_seconds,
+            vpc: origin.vpc,
+            endpoint_policy: network.endpoint_policy(),
+        }
+    }
 }
 
 /// IAM User Guide, AWS global condition context keys; `GLOBAL_KEYS` says when each is there.

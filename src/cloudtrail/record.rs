@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 
+use http::header::HOST;
+use http::{HeaderMap, Uri};
+
 use crate::audit::Record;
+use crate::authorizer::facts::RequestFacts;
 use crate::cloudtrail::date::push_event_time;
 use crate::cloudtrail::json::{Object, push_array, push_text};
 use crate::cloudtrail::tls::Tls;
 use crate::cloudtrail::user_identity::UserIdentity;
 use crate::domain::kms::{AccountId, UnixMillis, Uuid};
+use crate::http::TlsFacts;
 
 /// The first version with everything that is written here.
 const EVENT_VERSION: &str = "1.11";
@@ -57,6 +62,28 @@ pub struct Origin<'a> {
     pub vpc_endpoint_id: Option<&'a str>,
     /// Absent on a plain listener.
     pub tls: Option<Tls<'a>>,
+}
+
+impl<'a> Origin<'a> {
+    /// Of a request that came over the network.
+    pub fn of(
+        facts: &RequestFacts<'a>,
+        (uri, headers): (&'a Uri, &'a HeaderMap),
+        tls: Option<&'a TlsFacts>,
+    ) -> Self {
+        let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+        Self {
+            source_ip: Some(facts.source_ip),
+            user_agent: facts.user_agent,
+            vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
+            tls: tls.map(|tls| Tls {
+                version: tls.version,
+                cipher_suite: tls.cipher_suite,
+                key_exchange_group: tls.key_exchange_group,
+                host: host.or_else(|| uri.authority().map(http::uri::Authority::as_str)),
+            }),
+        }
+    }
 }
 
 /// What the caller was told.

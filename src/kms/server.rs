@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, Method, Uri};
 use proxy_api::sigv4;
 
 use crate::audit::{Act, AuditLog, Strangers, Unkept};
 use crate::clock::Clock;
-use crate::cloudtrail::{Origin, Tls};
+use crate::cloudtrail::Origin;
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
-use crate::http::{Body, Connection, Incoming, Responder, Response};
-use crate::identity::kms::{Caller, Directory, Network, Networks};
+use crate::http::{Body, Incoming, Responder, Response};
+use crate::identity::kms::{Caller, Directory, Networks};
 use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
 use crate::kms::audit;
 use crate::kms::audit::{CallRecord, Received};
@@ -167,23 +167,6 @@ impl Server {
         Ok((body, caller))
     }
 
-    /// What is known of a request before it is known who sent it.
-    fn facts<'h>(
-        &self,
-        (headers, connection): (&'h HeaderMap, &Connection),
-        network: &'h Network,
-    ) -> RequestFacts<'h> {
-        let origin = network.origin(connection.peer.ip(), headers);
-        RequestFacts {
-            source_ip: origin.source_ip,
-            secure_transport: connection.tls.is_some(),
-            user_agent: headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()),
-            unix_seconds: self.parts.clock.unix_seconds(),
-            vpc: origin.vpc,
-            endpoint_policy: network.endpoint_policy(),
-        }
-    }
-
     fn authenticate(&self, head: &Head<'_>, body: &[u8]) -> Result<Caller, Error> {
         let signed = head.signed(body);
         let now_unix_seconds = self.parts.clock.unix_seconds();
@@ -204,26 +187,6 @@ fn route(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<OperationNam
     name.and_then(OperationName::parse).ok_or(Error::UnknownOperation)
 }
 
-/// Where a request came from, for its record.
-fn origin<'h>(
-    facts: &RequestFacts<'h>,
-    (uri, headers, connection): (&'h Uri, &'h HeaderMap, &'h Connection),
-) -> Origin<'h> {
-    let authority = uri.authority().map(http::uri::Authority::as_str);
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    Origin {
-        source_ip: Some(facts.source_ip),
-        user_agent: facts.user_agent,
-        vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
-        tls: connection.tls.as_ref().map(|tls| Tls {
-            version: tls.version,
-            cipher_suite: tls.cipher_suite,
-            key_exchange_group: tls.key_exchange_group,
-            host: host.or(authority),
-        }),
-    }
-}
-
 impl Responder for Server {
     async fn respond(&self, incoming: Incoming) -> Response {
         let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
@@ -236,12 +199,13 @@ impl Responder for Server {
             listener: connection.listener(),
         };
         let network = self.parts.networks.of_listener(connection.listener());
-        let facts = self.facts((&headers, &connection), &network);
+        let came = (connection.peer.ip(), connection.tls.is_some());
+        let facts = RequestFacts::of(&network, &headers, came, self.parts.clock.unix_seconds());
         let call = CallRecord::new(Received {
             operation: arrival.operation,
             id: arrival.id,
             at: self.parts.kms.now(),
-            origin: origin(&facts, (&uri, &headers, &connection)),
+            origin: Origin::of(&facts, (&uri, &headers), connection.tls.as_ref()),
             ids: &self.request_ids,
         });
         let head = Head { method: &method, uri: &uri, headers: &headers, arrival, facts, call: &call };

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::rand;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, Uri};
 use proxy_api::sigv4::Request;
 use serde::Serialize;
 
 use crate::audit::{Act, AuditLog, Strangers};
 use crate::authorizer::facts::RequestFacts;
 use crate::clock::Clock;
-use crate::cloudtrail::{Origin, RecordError, Tls};
+use crate::cloudtrail::{Origin, RecordError};
 use crate::domain::kms::{UnixMillis, Uuid};
 use crate::http::{Connection, Incoming, Responder, Response};
 use crate::identity::kms::{Directory, Networks};
@@ -114,22 +114,11 @@ impl Endpoint {
         (uri, headers, connection): (&Uri, &HeaderMap, &Connection),
         (facts, request_id): (&RequestFacts<'_>, Uuid),
     ) {
-        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
         let seconds = i64::try_from(facts.unix_seconds).unwrap_or(i64::MAX);
         let wire = served.error.as_ref().map(Error::wire);
         let error = wire.as_ref().map(|wire| RecordError { code: wire.code, message: &wire.message });
         let at = UnixMillis(seconds.saturating_mul(1000));
-        let origin = Origin {
-            source_ip: Some(facts.source_ip),
-            user_agent: facts.user_agent,
-            vpc_endpoint_id: facts.vpc.map(|vpc| vpc.id),
-            tls: connection.tls.as_ref().map(|tls| Tls {
-                version: tls.version,
-                cipher_suite: tls.cipher_suite,
-                key_exchange_group: tls.key_exchange_group,
-                host: host.or_else(|| uri.authority().map(http::uri::Authority::as_str)),
-            }),
-        };
+        let origin = Origin::of(facts, (uri, headers), connection.tls.as_ref());
         if let Some((operation, claim)) = &served.stranger
             && self.parts.strangers.admit()
         {
@@ -148,17 +137,9 @@ impl Responder for Endpoint {
         let id = fresh_id();
         let request_id = id.as_str();
         let body = body.read(BODY_BYTES_MAX).await;
-        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let network = self.parts.networks.of_listener(connection.listener());
-        let origin = network.origin(connection.peer.ip(), &headers);
-        let facts = RequestFacts {
-            source_ip: origin.source_ip,
-            secure_transport: connection.tls.is_some(),
-            user_agent,
-            unix_seconds: self.parts.clock.unix_seconds(),
-            vpc: origin.vpc,
-            endpoint_policy: network.endpoint_policy(),
-        };
+        let came = (connection.peer.ip(), connection.tls.is_some());
+        let facts = RequestFacts::of(&network, &headers, came, self.parts.clock.unix_seconds());
         let served = match &body {
             Ok(_) if self.parts.audit.admits(Act::Use).is_err() => {
                 self.service.refuse(Error::ServiceUnavailable, request_id)
