@@ -27,6 +27,7 @@ pub mod logging;
 pub mod metrics;
 pub mod policy;
 pub mod provision;
+pub mod public_key;
 pub mod secret;
 pub mod simulation;
 pub mod store;

@@ -129,6 +129,8 @@ pub struct Done<T> {
 pub enum HsmError {
     /// The ciphertext, IV, AAD or tag is not what was made with this key.
     BadCiphertext,
+    /// What was to be imported is not key material of the kind wanted.
+    BadKeyMaterial,
     /// All sessions are busy and the queue is full.
     Busy,
     /// No answer in time; the HSM may still be working on it.
@@ -141,6 +143,8 @@ pub enum HsmError {
     TooLong,
     /// The HSM is out of service, for a reason known since the last probe.
     Unavailable(String),
+    /// Nothing here can do it; names what is lacking.
+    Unsupported(String),
     /// The key does not permit this operation.
     UsageRefused,
 }
@@ -149,9 +153,12 @@ impl fmt::Display for HsmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadCiphertext => f.write_str("the ciphertext does not match"),
+            Self::BadKeyMaterial => f.write_str("it is no key material of the kind wanted"),
             Self::Busy => f.write_str("all sessions are busy"),
             Self::DeadlineExceeded => f.write_str("no answer in time"),
-            Self::Device(reason) | Self::Unavailable(reason) => f.write_str(reason),
+            Self::Device(reason) | Self::Unavailable(reason) | Self::Unsupported(reason) => {
+                f.write_str(reason)
+            }
             Self::KeyMissing => f.write_str("the key is not in the HSM"),
             Self::TooLong => f.write_str("longer than the HSM takes in one call"),
             Self::UsageRefused => f.write_str("the HSM does not permit this use of the key"),

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::domain::kms::{AccountAction, ConditionKey, KeyAction, KeySpec, KeyUsage, Origin};
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::domain::kms::{
+    AccountAction, ConditionKey, EncryptionAlgorithm, KeyAction, KeySpec, KeyUsage, Origin,
+};
+use crate::kms::encryption_algorithm;
 use crate::kms::operations::{create_key, enable_key_rotation, schedule_key_deletion};
 use crate::kms::permissions::Check;
 
@@ -34,7 +36,7 @@ pub fn default_conditions<'g>(
             vec![schedule_key_deletion::condition(schedule_key_deletion::WINDOW_DAYS_DEFAULT)]
         }
         Check::Key(action) if action.required_permission().has(ConditionKey::EncryptionAlgorithm) => {
-            vec![EncryptionAlgorithm::default().condition()]
+            vec![encryption_algorithm::condition(EncryptionAlgorithm::default())]
         }
         Check::Key(_) => Vec::new(),
     }

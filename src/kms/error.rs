@@ -238,8 +238,10 @@ impl From<HsmError> for Error {
     fn from(error: HsmError) -> Self {
         match error {
             HsmError::BadCiphertext => Self::InvalidCiphertext,
+            HsmError::BadKeyMaterial => Self::Internal(error.to_string()),
             HsmError::Busy => Self::Throttling(THROTTLED.to_owned()),
             HsmError::DeadlineExceeded => Self::TimedOut,
+            HsmError::Unsupported(reason) => Self::UnsupportedOperation(reason),
             HsmError::TooLong => Self::validation("longer than the HSM takes in one call"),
             HsmError::Device(_)
             | HsmError::KeyMissing

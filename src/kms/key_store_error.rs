@@ -303,9 +303,11 @@ fn cluster(refused: ClusterRefused) -> Error {
             HsmError::Busy => Error::InternalWithText(CLUSTER_SESSIONS),
             HsmError::KeyMissing => Error::InvalidState(CLUSTER_KEY_MISSING.to_owned()),
             HsmError::TooLong => Error::validation("longer than the HSM takes in one call"),
-            HsmError::DeadlineExceeded
+            HsmError::BadKeyMaterial
+            | HsmError::DeadlineExceeded
             | HsmError::Device(_)
             | HsmError::Unavailable(_)
+            | HsmError::Unsupported(_)
             | HsmError::UsageRefused => Error::Caused {
                 error: Box::new(Error::InvalidState(CLUSTER_NOT_REACHED.to_owned())),
                 cause: error.to_string(),

@@ -142,6 +142,9 @@ const fn hsm_wire(error: &HsmError) -> (ErrorName, &'static str) {
         HsmError::KeyMissing => (ErrorName::KeyNotFound, "the external key is no longer in the HSM"),
         HsmError::TooLong => (ErrorName::UnsupportedOperation, "longer than the HSM takes in one call"),
         HsmError::Unavailable(_) => (ErrorName::Internal, "the HSM is not available"),
+        HsmError::BadKeyMaterial | HsmError::Unsupported(_) => {
+            (ErrorName::Internal, "the HSM did what nobody asked for")
+        }
         HsmError::UsageRefused => (ErrorName::InvalidKeyUsage, "the HSM does not permit this use of the key"),
     }
 }

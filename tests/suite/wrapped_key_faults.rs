@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::clock::{Clock, SystemClock};
-use holdfast::domain::kms::{KeySpec, WrappedKey};
-use holdfast::key_manager::backing_key::{BackingKey, BackingKeys};
+use holdfast::domain::kms::{KeptKey, WrappedKey};
+use holdfast::key_manager::backing_key::{BackingKey, BackingKeys, MadeKey};
 use holdfast::key_manager::{HealthState, HsmError};
 
 use crate::support::second_hsm::Behind;
-use crate::support::wrapped::{Keys, PLAINTEXT, deadline, site, story, to_encrypt};
+use crate::support::wrapped::{Keys, PLAINTEXT, aes, deadline, site, story, to_encrypt};
 use crate::support::{Setup, Site};
 
 #[track_caller]
@@ -20,8 +20,8 @@ fn assert_device<T: std::fmt::Debug>(result: Result<T, HsmError>, what: &str) {
     }
 }
 
-fn generate(keys: &Keys) -> Result<WrappedKey, HsmError> {
-    keys.runtime.block_on(keys.group.generate(KeySpec::SymmetricDefault, deadline())).result
+fn generate(keys: &Keys) -> Result<MadeKey, HsmError> {
+    keys.runtime.block_on(keys.group.generate(aes(0), deadline())).result
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn a_corrupted_wrapped_key_is_neither_bad_ciphertext_nor_a_broken_token() {
             let encrypted = keys.encrypt(&key, b"");
             keys.group.forget(&key.id);
             let with = |bytes: Vec<u8>, mechanism| {
-                let wrapped = Arc::new(WrappedKey { mechanism, bytes });
-                BackingKey { id: key.id, wrapped }
+                let kept = Arc::new(KeptKey::Wrapped(WrappedKey { mechanism, bytes }));
+                BackingKey { kept, ..key.clone() }
             };
-            let good = &key.wrapped;
+            let KeptKey::Wrapped(good) = &*key.kept else { panic!("{:?}", key.kept) };
             let mut flipped = good.bytes.clone();
             flipped[3] ^= 1;
             let short = good.bytes[..good.bytes.len() - 8].to_vec();

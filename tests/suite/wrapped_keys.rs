@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use holdfast::domain::kms::KeySpec;
+use holdfast::domain::kms::{KeyKind, KeySpec, KeyUsage};
 use holdfast::key_manager::backing_key::{BackingKeys, DataKeyUnder, ROOT_KEY_ID_BYTES, RootKeyId};
 use holdfast::key_manager::{HsmError, Lookup};
 use holdfast::secret::SecretBytes;
 
 use crate::support::faults::calls;
-use crate::support::wrapped::{Keys, PLAINTEXT, deadline, site, story, to_decrypt, to_encrypt};
+use crate::support::wrapped::{Keys, PLAINTEXT, aes, deadline, site, story, to_decrypt, to_encrypt};
 
 #[test]
 fn a_key_decrypts_what_it_encrypted_and_nothing_else() {
@@ -19,7 +19,7 @@ fn a_key_decrypts_what_it_encrypted_and_nothing_else() {
         |keys| {
             let id = keys.opened();
             let (key, other) = (keys.key(1), keys.key(2));
-            assert_ne!(key.wrapped, other.wrapped);
+            assert_ne!(key.kept, other.kept);
             let encrypted = keys.encrypt(&key, b"context");
             assert_eq!(keys.decrypt(&key, &encrypted, b"context").unwrap(), PLAINTEXT);
             assert_eq!(keys.decrypt(&other, &encrypted, b"context"), Err(HsmError::BadCiphertext));
@@ -64,7 +64,7 @@ fn nothing_works_before_the_root_key_is_open() {
         |keys| {
             let not_opened = HsmError::Unavailable("the root key has not been opened".to_owned());
             let group = &keys.group;
-            let made = keys.runtime.block_on(group.generate(KeySpec::SymmetricDefault, deadline())).result;
+            let made = keys.runtime.block_on(group.generate(aes(0), deadline())).result;
             assert_eq!(made, Err(not_opened.clone()));
             let random = keys.runtime.block_on(group.random(1, deadline())).result;
             assert_eq!(random, Err(not_opened.clone()));
@@ -182,9 +182,10 @@ fn what_is_not_implemented_is_refused_by_name() {
         || site(1, 100),
         |keys| {
             keys.opened();
-            assert_eq!(keys.group.supports(KeySpec::SymmetricDefault), Ok(()));
-            let refused = keys.group.supports(KeySpec::Rsa2048).unwrap_err();
-            assert!(refused.contains("RSA_2048"), "{refused}");
+            assert_eq!(keys.group.supports(KeyKind::SYMMETRIC), Ok(()));
+            let refused =
+                keys.group.supports(KeyKind { spec: KeySpec::Sm2, usage: KeyUsage::SignVerify }).unwrap_err();
+            assert!(refused.contains("SM2"), "{refused}");
         },
     );
 }
@@ -250,7 +251,7 @@ fn keys_are_made_and_unwrapped_while_the_token_is_searched() {
                     for step in 0..100 {
                         let key = &material[(step + task * 3) % material.len()];
                         group.encrypt(to_encrypt(key, b""), deadline()).await.result.unwrap();
-                        group.generate(KeySpec::SymmetricDefault, deadline()).await.result.unwrap();
+                        group.generate(aes(0), deadline()).await.result.unwrap();
                     }
                 };
                 tasks.spawn_on(work, keys.runtime.handle());

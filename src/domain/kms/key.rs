@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    AliasName, CustomKeyStoreId, KeyId, MaterialId, Scope, UnixMillis, XksKeyId, words,
+    AliasName, CustomKeyStoreId, KeyId, KeyKind, Material, MaterialId, RotationType, Scope, UnixMillis,
+    XksKeyId, words,
 };
 
 words! {
@@ -68,10 +69,11 @@ words! {
 }
 
 words! {
-    /// Why there is a further generation of key material.
-    pub enum RotationType {
-        Automatic = "AUTOMATIC",
-        OnDemand = "ON_DEMAND",
+    /// Which of related multi-Region keys it is.
+    pub enum MultiRegionKeyType {
+        /// The one that is replicated, and rotates for all.
+        Primary = "PRIMARY",
+        Replica = "REPLICA",
     }
 }
 
@@ -88,10 +90,11 @@ pub struct Key {
     pub usage: KeyUsage,
     pub origin: Origin,
     pub place: KeyPlace,
-    pub multi_region: bool,
+    /// Absent for a key of one Region.
+    pub multi_region: Option<MultiRegionKeyType>,
     /// Of a key in a custom key store, what it is while the store is connected.
     pub state: KeyState,
-    /// Present exactly while the state is `PendingDeletion`.
+    /// Present exactly while the state is `PendingDeletion` or `PendingReplicaDeletion`.
     pub deletion: Option<Deletion>,
     /// Present exactly while automatic rotation is enabled.
     pub rotation: Option<Rotation>,
@@ -101,7 +104,8 @@ pub struct Key {
     pub tags: Vec<Tag>,
     /// In the order of their names.
     pub aliases: Vec<AliasName>,
-    /// Every generation of key material, the current one last. Empty while the state is `PendingImport`.
+    /// Every generation of key material, in their order; what waits for its rotation last. Empty until material is
+    /// imported.
     pub materials: Vec<Material>,
 }
 
@@ -119,7 +123,8 @@ pub enum KeyPlace {
 /// A deletion to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    pub due: UnixMillis,
+    /// Absent while replicas are left: the window begins when the last one is deleted.
+    pub due: Option<UnixMillis>,
     pub window_days: u16,
 }
 
@@ -135,34 +140,6 @@ pub struct Rotation {
 pub struct Tag {
     pub key: String,
     pub value: String,
-}
-
-/// One generation of key material.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Material {
-    pub id: MaterialId,
-    pub created: UnixMillis,
-    /// Absent for the material that the key was made with.
-    pub rotation: Option<RotationType>,
-    /// Encryptions made with it (NIST SP 800-38D, section 8.3), as last written down.
-    pub encryptions: u64,
-    pub source: MaterialSource,
-}
-
-/// Where one generation of key material is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MaterialSource {
-    /// In the cluster of the key's custom key store.
-    ClusterObject,
-    Wrapped(Arc<WrappedKey>),
-}
-
-/// Key material as it leaves the HSM: under the HSM's root key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrappedKey {
-    /// The PKCS#11 mechanism that wrapped it and will unwrap it: numbers mean other things to other tokens.
-    pub mechanism: u64,
-    pub bytes: Vec<u8>,
 }
 
 impl KeyPlace {
@@ -190,7 +167,15 @@ impl Key {
 
     /// The material that encrypts.
     pub fn current_material(&self) -> Option<&Material> {
-        self.materials.last()
+        self.materials.iter().rev().find(|material| !material.is_pending_rotation())
+    }
+
+    pub const fn kind(&self) -> KeyKind {
+        KeyKind { spec: self.spec, usage: self.usage }
+    }
+
+    pub const fn is_replica(&self) -> bool {
+        matches!(self.multi_region, Some(MultiRegionKeyType::Replica))
     }
 
     pub fn material(&self, id: &MaterialId) -> Option<&Material> {

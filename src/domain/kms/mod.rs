@@ -1,6 +1,7 @@
 //! The words of the KMS API: keys, aliases, grants, their states, and the ciphertext format.
 
 mod action;
+mod algorithm;
 mod alias;
 mod capability;
 mod ciphertext;
@@ -15,6 +16,7 @@ mod hex;
 mod key;
 mod key_id;
 mod lifecycle_event;
+mod material;
 mod permission;
 mod reference;
 mod scope;
@@ -22,6 +24,10 @@ mod time;
 mod words;
 
 pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
+pub use algorithm::{
+    EncapsulationAlgorithm, EncryptionAlgorithm, Hash, KeyAgreementAlgorithm, KeyKind, MacAlgorithm,
+    MessageType, SigningAlgorithm, WrappingAlgorithm, WrappingKeySpec,
+};
 pub use alias::{Alias, AliasName};
 pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
 pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX, Layers};
@@ -41,11 +47,11 @@ pub use grant_index::{
 };
 pub use hex::Uuid;
 pub use key::{
-    Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialSource, Origin, Rotation,
-    RotationType, Tag, WrappedKey,
+    Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, MultiRegionKeyType, Origin, Rotation, Tag,
 };
 pub use key_id::{KEY_ID_BYTES, KeyId, MATERIAL_ID_BYTES, MaterialId};
 pub use lifecycle_event::{LifecycleEvent, LifecycleEventKind};
+pub use material::{Import, KeptKey, Material, MaterialSource, RotationType, WrappedKey};
 pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
 pub use scope::{AccountId, Region, Scope};

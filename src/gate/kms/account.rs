@@ -4,7 +4,7 @@ use crate::authorizer::evaluation::{Denial, Layer};
 use crate::authorizer::kms::{Question, Ruling, Service, rule};
 use crate::domain::kms::{
     AccountAction, Alias, AliasName, Connection, CustomKeyStoreId, Grant, GrantId, GrantPrincipal, KeyAction,
-    KeyId, KeySpec, Scope,
+    KeyId, KeyKind, Scope,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused};
@@ -37,8 +37,8 @@ impl<'a> Account<'a> {
     }
 
     /// Why this kind of key cannot be made, if it cannot.
-    pub fn supports(&self, spec: KeySpec) -> Result<(), String> {
-        self.call.kms.backing_keys.supports(spec)
+    pub fn supports(&self, kind: KeyKind) -> Result<(), String> {
+        self.call.kms.backing_keys.supports(kind)
     }
 
     pub async fn keys_page(&self, after: Option<&KeyId>, limit: usize) -> Result<Vec<KeyId>, Refused> {

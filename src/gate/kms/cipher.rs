@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    BlobStart, Ciphertext, CustomKeyStore, EncryptionContext, InnerLayer, KeyPlace, Layers, Material,
+    BlobStart, Ciphertext, CustomKeyStore, EncryptionContext, InnerLayer, Key, KeyPlace, Layers, Material,
     MaterialSource, OuterLayer, XksKeyId, inner_layer,
 };
 use crate::gate::kms::key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse};
@@ -47,7 +47,7 @@ impl OpenKey<'_> {
             let encrypted = cluster.encrypt(label, plaintext, &aad, deadline).await.result;
             return Ok(sealing.blob(&encrypted.map_err(|error| used(&*cluster, error))?));
         }
-        let request = EncryptUnder { key: backing_key(sealing.material)?, plaintext, aad };
+        let request = EncryptUnder { key: backing_key(self.key(), sealing.material)?, plaintext, aad };
         let encrypted = async { self.call().kms.backing_keys.encrypt(request, deadline).await.result };
         match &self.key().place {
             KeyPlace::External { xks_key_id, .. } => {
@@ -72,7 +72,7 @@ impl OpenKey<'_> {
             let data_key = data_key.map_err(|error| used(&*cluster, error))?;
             return Ok((data_key.plaintext, sealing.blob(&data_key.encrypted)));
         }
-        let request = DataKeyUnder { key: backing_key(sealing.material)?, bytes, aad };
+        let request = DataKeyUnder { key: backing_key(self.key(), sealing.material)?, bytes, aad };
         let data_key =
             async { self.call().kms.backing_keys.generate_data_key(request, deadline).await.result };
         match &self.key().place {
@@ -100,7 +100,7 @@ impl OpenKey<'_> {
         let aad = ciphertext.aad(context).ok_or(Refused::InvalidCiphertext)?;
         let deadline = self.call().deadline();
         let decrypt = async |iv: &[u8], ciphertext_and_tag: &[u8]| {
-            let key = backing_key(material)?;
+            let key = backing_key(self.key(), material)?;
             let (iv, ciphertext_and_tag) = (iv.to_vec(), ciphertext_and_tag.to_vec());
             let request = DecryptUnder { key, iv, ciphertext_and_tag, aad: aad.clone() };
             Ok::<_, Refused>(self.call().kms.backing_keys.decrypt(request, deadline).await.result?)
@@ -229,12 +229,14 @@ fn used(cluster: &dyn Cluster, error: HsmError) -> Refused {
     KeyStoreRefused::Cluster(refused).into()
 }
 
-fn backing_key(material: &Material) -> Result<BackingKey, Refused> {
+/// Key material as the HSM of the KMS API knows it.
+pub(super) fn backing_key(key: &Key, material: &Material) -> Result<BackingKey, Refused> {
+    let elsewhere = |what: &str| Err(Refused::KeyManager(HsmError::Device(what.to_owned())));
     match &material.source {
-        MaterialSource::ClusterObject => {
-            let what = "the material of the key is in a cluster".to_owned();
-            Err(Refused::KeyManager(HsmError::Device(what)))
+        MaterialSource::Absent => elsewhere("the material of the key is gone"),
+        MaterialSource::ClusterObject => elsewhere("the material of the key is in a cluster"),
+        MaterialSource::Kept(kept) => {
+            Ok(BackingKey { id: material.id, kind: key.kind(), kept: Arc::clone(kept) })
         }
-        MaterialSource::Wrapped(wrapped) => Ok(BackingKey { id: material.id, wrapped: Arc::clone(wrapped) }),
     }
 }

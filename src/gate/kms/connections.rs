@@ -340,9 +340,11 @@ const fn cluster_code(error: &ClusterError) -> ConnectionErrorCode {
         }
         ClusterError::Hsm(
             HsmError::BadCiphertext
+            | HsmError::BadKeyMaterial
             | HsmError::Busy
             | HsmError::KeyMissing
             | HsmError::TooLong
+            | HsmError::Unsupported(_)
             | HsmError::UsageRefused,
         ) => ConnectionErrorCode::InternalError,
         ClusterError::InvalidCredentials => ConnectionErrorCode::InvalidCredentials,

@@ -76,7 +76,7 @@ impl Kms {
         deadline: Instant,
     ) -> Result<bool, Refused> {
         let Some(key) = self.store.key(scope, id).await? else { return Ok(false) };
-        let is_due = |key: &Key| key.deletion.is_some_and(|deletion| deletion.due <= now);
+        let is_due = |key: &Key| key.deletion.and_then(|deletion| deletion.due).is_some_and(|due| due <= now);
         if key.state != KeyState::PendingDeletion || !is_due(&key) {
             return Ok(false);
         }

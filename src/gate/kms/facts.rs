@@ -91,9 +91,9 @@ impl<'a> Conditions<'a> {
             .with(ConditionKey::KeyOrigin, key.origin.as_str())
             .with(ConditionKey::KeySpec, key.spec.as_str())
             .with(ConditionKey::KeyUsage, key.usage.as_str())
-            .with(ConditionKey::MultiRegion, text_of(key.multi_region));
-        if key.multi_region {
-            conditions = conditions.with(ConditionKey::MultiRegionKeyType, PRIMARY);
+            .with(ConditionKey::MultiRegion, text_of(key.multi_region.is_some()));
+        if let Some(kind) = key.multi_region {
+            conditions = conditions.with(ConditionKey::MultiRegionKeyType, kind.as_str());
         }
         for tag in &key.tags {
             conditions = conditions.with_member(ConditionKey::ResourceTag, &tag.key, tag.value.as_str());
@@ -116,9 +116,6 @@ impl<'a> Conditions<'a> {
         self.context
     }
 }
-
-/// `kms:MultiRegionKeyType` of every multi-Region key: there are no replicas.
-const PRIMARY: &str = "PRIMARY";
 
 const fn text_of(value: bool) -> &'static str {
     if value { "true" } else { "false" }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::domain::kms::{
     Connection, CustomKeyStore, CustomKeyStoreId, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage,
-    MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, Origin, Tag, XksKeyId,
+    MATERIAL_ID_BYTES, Material, MaterialId, MaterialSource, MultiRegionKeyType, Origin, Tag, XksKeyId,
 };
 use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::custom_key_stores::{HSMS_MIN, explained, require_hsms};
@@ -72,11 +72,13 @@ impl Account<'_> {
                     rotation: None,
                     encryptions: 0,
                     source: MaterialSource::ClusterObject,
+                    public_key: None,
+                    import: None,
                 });
             }
             (KeyPlace::Default, Origin::External) => key.state = KeyState::PendingImport,
             (KeyPlace::Default | KeyPlace::External { .. }, _) => {
-                key.materials.push(kms.new_material(key.spec, now, deadline).await?);
+                key.materials.push(kms.new_material(key.kind(), now, deadline).await?);
             }
         }
         let key = Arc::new(key);
@@ -107,7 +109,7 @@ impl Account<'_> {
             usage: new.usage,
             origin: new.origin,
             place: new.place,
-            multi_region: new.multi_region,
+            multi_region: new.multi_region.then_some(MultiRegionKeyType::Primary),
             state: KeyState::Enabled,
             deletion: None,
             rotation: None,

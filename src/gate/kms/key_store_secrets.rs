@@ -63,12 +63,14 @@ impl Kms {
         // What we sealed ourselves and cannot open is damaged: not a ciphertext of the caller's.
         opened.map_err(|error| match error {
             HsmError::BadCiphertext => Refused::KeyManager(damaged(of)),
-            HsmError::Busy
+            HsmError::BadKeyMaterial
+            | HsmError::Busy
             | HsmError::DeadlineExceeded
             | HsmError::Device(_)
             | HsmError::KeyMissing
             | HsmError::TooLong
             | HsmError::Unavailable(_)
+            | HsmError::Unsupported(_)
             | HsmError::UsageRefused => Refused::KeyManager(error),
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::kms::{
-    AliasName, Key, KeyId, KeySpec, LifecycleEventKind, MATERIAL_ID_BYTES, Material, MaterialId,
+    AliasName, Key, KeyId, KeyKind, LifecycleEventKind, MATERIAL_ID_BYTES, Material, MaterialId,
     MaterialSource, Rotation, RotationType, Scope, UnixMillis,
 };
 use crate::gate::kms::changes::{Changes, to_the_end};
@@ -12,6 +12,7 @@ use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::witness::Announced;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::HsmError;
+use crate::key_manager::backing_key::KeyOrder;
 use crate::policy::PolicyDocument;
 use crate::store::StoreError;
 
@@ -79,17 +80,20 @@ impl Kms {
     /// Fresh material, generated in the HSM.
     pub(super) async fn new_material(
         &self,
-        spec: KeySpec,
+        kind: KeyKind,
         now: UnixMillis,
         deadline: Instant,
     ) -> Result<Material, Refused> {
-        let wrapped = self.backing_keys.generate(spec, deadline).await.result?;
+        let id = MaterialId::new(random::<MATERIAL_ID_BYTES>()?);
+        let made = self.backing_keys.generate(KeyOrder { id, kind }, deadline).await.result?;
         Ok(Material {
-            id: MaterialId::new(random::<MATERIAL_ID_BYTES>()?),
+            id,
             created: now,
             rotation: None,
             encryptions: 0,
-            source: MaterialSource::Wrapped(Arc::new(wrapped)),
+            source: MaterialSource::Kept(Arc::new(made.kept)),
+            public_key: made.public_key.map(Arc::from),
+            import: None,
         })
     }
 
@@ -101,7 +105,7 @@ impl Kms {
         (rotation, now): (RotationType, UnixMillis),
         deadline: Instant,
     ) -> Result<Key, Refused> {
-        let mut material = self.new_material(key.spec, now, deadline).await?;
+        let mut material = self.new_material(key.kind(), now, deadline).await?;
         material.rotation = Some(rotation);
         let mut next = key.clone();
         next.materials.push(material);

@@ -159,7 +159,7 @@ mod tests {
             usage: KeyUsage::EncryptDecrypt,
             origin: Origin::AwsKms,
             place: KeyPlace::Default,
-            multi_region: false,
+            multi_region: None,
             state: KeyState::Enabled,
             deletion: None,
             rotation: None,

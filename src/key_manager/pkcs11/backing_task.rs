@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::domain::kms::{MaterialId, WrappedKey};
+use crate::domain::kms::{KeptKey, MaterialId};
 use crate::key_manager::Encrypted;
 use crate::key_manager::backing_key::{
-    BackingKey, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
+    BackingKey, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, KeyOrder, MadeKey, RootKeyId,
 };
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::TAG_BYTES;
@@ -33,7 +33,7 @@ const SEALED_VERSION: u8 = 1;
 pub(super) enum BackingTask {
     /// Without an id: make one.
     OpenRootKey(Option<RootKeyId>),
-    Generate,
+    Generate(KeyOrder),
     Encrypt(Arc<EncryptUnder>),
     Decrypt(Arc<DecryptUnder>),
     DataKey(Arc<DataKeyUnder>),
@@ -61,7 +61,7 @@ impl BackingTask {
     pub(super) fn operation(&self) -> Option<&'static str> {
         match self {
             Self::OpenRootKey(_) => Some("open_root_key"),
-            Self::Generate => Some("generate"),
+            Self::Generate(_) => Some("generate"),
             Self::Encrypt(_) => Some("encrypt_under"),
             Self::Decrypt(_) => Some("decrypt_under"),
             Self::DataKey(_) => Some("data_key"),
@@ -81,7 +81,7 @@ impl BackingTask {
             Self::Decrypt(request) => Some(&request.key.id),
             Self::DataKey(request) => Some(&request.key.id),
             Self::OpenRootKey(_)
-            | Self::Generate
+            | Self::Generate(_)
             | Self::Random(_)
             | Self::Seal(_)
             | Self::Unseal(_)
@@ -110,7 +110,7 @@ impl Bench<'_> {
             BackingTask::OpenRootKey(Some(id)) => {
                 self.vault.open_root(self.ready, self.means).map(|()| Output::RootKey(*id))
             }
-            BackingTask::Generate => self.generate().map(Output::Generated),
+            BackingTask::Generate(order) => self.generate(*order).map(Output::Made),
             BackingTask::Encrypt(request) => {
                 self.encrypt(&request.key, request.plaintext.expose(), &request.aad).map(Output::Encrypted)
             }
@@ -140,12 +140,13 @@ impl Bench<'_> {
         Gcm::with_handle(&self.means.library.gcm, self.ready.session, handle, self.token.config.iv_mode)
     }
 
-    fn generate(&self) -> Result<WrappedKey, Fault> {
+    fn generate(&self, _order: KeyOrder) -> Result<MadeKey, Fault> {
         self.vault.ensure_open(self.ready, self.means)?;
         let (root, handle) = self.vault.root_handle(self.ready, |root| &root.wrapping)?;
         let iv_mode = self.token.config.iv_mode;
         let wrapping = Wrapping { functions: &self.means.library.gcm, ready: self.ready, handle, iv_mode };
-        wrapping.make_key(root.proof.mechanism)
+        let wrapped = wrapping.make_key(root.proof.mechanism)?;
+        Ok(MadeKey { kept: KeptKey::Wrapped(wrapped), public_key: None })
     }
 
     fn encrypt(&self, key: &BackingKey, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted, Fault> {

@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
-use crate::domain::kms::{MaterialId, WrappedKey};
+use crate::domain::kms::{KeptKey, MaterialId, WrappedKey};
 use crate::key_manager::backing_key::{BackingKey, RootKeyId};
 use crate::key_manager::external_key::{Handle, KeyObject};
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
@@ -163,7 +163,10 @@ impl Vault {
             if let Some(found) = self.cache.find(&key.id, ready.login) {
                 return Ok(found);
             }
-            let handle = self.unwrap(ready, means, &key.wrapped)?;
+            let KeptKey::Wrapped(wrapped) = &*key.kept else {
+                return Err(Fault::new(Blame::Material, "the key is not wrapped"));
+            };
+            let handle = self.unwrap(ready, means, wrapped)?;
             self.metrics.unwraps.inc();
             let unwrapped = Arc::new(UnwrappedKey { handle, login: ready.login });
             self.cache.insert(key.id, Arc::clone(&unwrapped));

@@ -9,8 +9,7 @@ use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::domain::kms::WrappedKey;
-use crate::key_manager::backing_key::{DataKey, RootKeyId};
+use crate::key_manager::backing_key::{DataKey, MadeKey, RootKeyId};
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, Bench};
@@ -49,7 +48,7 @@ pub(super) enum Output {
     DataKey(DataKey),
     Decrypted(SecretBytes),
     Encrypted(Encrypted),
-    Generated(WrappedKey),
+    Made(MadeKey),
     Random(SecretBytes),
     RootKey(RootKeyId),
     Sealed(Vec<u8>),
@@ -73,7 +72,7 @@ answers! {
     data_key: DataKey(DataKey);
     decrypted: Decrypted(SecretBytes);
     encrypted: Encrypted(Encrypted);
-    generated: Generated(WrappedKey);
+    made: Made(MadeKey);
     random: Random(SecretBytes);
     root_key: RootKey(RootKeyId);
     sealed: Sealed(Vec<u8>);

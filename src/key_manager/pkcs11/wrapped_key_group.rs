@@ -1,12 +1,13 @@
 //! KMS keys in several HSMs that hold the same root key: each can unwrap every key.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::domain::kms::{KeySpec, MaterialId, WrappedKey};
+use crate::domain::kms::{KeyKind, KeySpec, MaterialId, WrappingKeySpec};
 use crate::key_manager::backing_key::{
-    BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
+    BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
+    KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
 };
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
 use crate::key_manager::pkcs11::failover::{self, Candidate, refused};
@@ -90,12 +91,35 @@ impl BackingKeys for WrappedKeyGroup {
         })
     }
 
-    fn generate(&self, spec: KeySpec, deadline: Instant) -> Answer<'_, WrappedKey> {
+    fn generate(&self, order: KeyOrder, deadline: Instant) -> Answer<'_, MadeKey> {
         Box::pin(async move {
-            if let Err(reason) = self.supports(spec) {
-                return refused(HsmError::Unavailable(reason));
+            if let Err(reason) = self.supports(order.kind) {
+                return refused(HsmError::Unsupported(reason));
             }
-            self.run(BackingTask::Generate, deadline).await.and_then(Output::generated)
+            self.run(BackingTask::Generate(order), deadline).await.and_then(Output::made)
+        })
+    }
+
+    fn compute(&self, _request: ComputeUnder, _deadline: Instant) -> Answer<'_, SecretBytes> {
+        Box::pin(async move { unsupported() })
+    }
+
+    fn generate_key_pair(&self, _spec: KeySpec, _deadline: Instant) -> Answer<'_, KeyPair> {
+        Box::pin(async move { unsupported() })
+    }
+
+    fn generate_wrapping_key(&self, _spec: WrappingKeySpec, _deadline: Instant) -> Answer<'_, WrappingKey> {
+        Box::pin(async move { unsupported() })
+    }
+
+    fn import(&self, _request: ToImport, _deadline: Instant) -> Answer<'_, ImportedKey> {
+        Box::pin(async move { unsupported() })
+    }
+
+    fn destroy(&self, key: BackingKey, _deadline: Instant) -> Answer<'_, ()> {
+        self.forget(&key.id);
+        Box::pin(async move {
+            Done { result: Ok(()), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO }
         })
     }
 
@@ -150,11 +174,11 @@ impl BackingKeys for WrappedKeyGroup {
         self.members.iter().for_each(|member| member.forget(material));
     }
 
-    fn supports(&self, spec: KeySpec) -> Result<(), String> {
-        if spec != KeySpec::SymmetricDefault {
-            return Err(format!("keys of the spec {} are not implemented yet", spec.as_str()));
+    fn supports(&self, kind: KeyKind) -> Result<(), String> {
+        if kind == KeyKind::SYMMETRIC {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("keys of the spec {} are not implemented yet", kind.spec))
     }
 
     fn health(&self) -> Vec<MemberHealth> {
@@ -180,4 +204,8 @@ impl SigningKeys for WrappedKeyGroup {
             done.and_then(Output::signature)
         })
     }
+}
+
+fn unsupported<T>() -> Done<T> {
+    refused(HsmError::Unsupported("not implemented yet".to_owned()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{
-    AccountAction, ConditionKey, CustomKeyStoreId, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId,
+    AccountAction, ConditionKey, CustomKeyStoreId, KeyKind, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId,
 };
 use crate::gate::kms::{Call, Created, NewKey, Refused, Use};
 use crate::kms::error::Error;
@@ -70,7 +70,7 @@ impl<'b> Operation<'b> for CreateKey {
             // AWS KMS Developer Guide, Controlling access to tags: the key policy is not asked.
             call.account(AccountAction::TagResource, wanted)?;
         }
-        account.supports(spec).map_err(Error::UnsupportedOperation)?;
+        account.supports(KeyKind { spec, usage }).map_err(Error::UnsupportedOperation)?;
         let policy: Arc<str> = match &request.policy {
             Some(policy) => {
                 key_policy::check(call, None, policy, bypass)?;

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::domain::kms::{EncryptionContext, KeyAction, words};
+use crate::domain::kms::{EncryptionAlgorithm, EncryptionContext, KeyAction, words};
 use crate::gate::kms::{Call, GeneratedDataKey, Use};
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
 use crate::kms::operations::dry_run;
@@ -45,7 +45,7 @@ pub(super) async fn generate(
     let usage = Use {
         encryption_context: Some(&context),
         grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
-        conditions: &[EncryptionAlgorithm::default().condition()],
+        conditions: &[encryption_algorithm::condition(EncryptionAlgorithm::default())],
         ..Use::default()
     };
     let key = call.open(action, &request.key_id, usage).await?;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{EncryptionContext, KeyAction};
+use crate::domain::kms::{EncryptionAlgorithm, EncryptionContext, KeyAction};
 use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
 use crate::kms::operations::source::{self, DryRunModifiers, Source};
@@ -55,7 +55,7 @@ impl<'b> Operation<'b> for Decrypt {
         let usage = Use {
             encryption_context: Some(&context),
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
-            conditions: &[algorithm.condition()],
+            conditions: &[encryption_algorithm::condition(algorithm)],
             ..Use::default()
         };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };

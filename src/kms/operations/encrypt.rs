@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{EncryptionContext, KeyAction};
+use crate::domain::kms::{EncryptionAlgorithm, EncryptionContext, KeyAction};
 use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
 use crate::kms::operations::{Blob, Operation, dry_run};
@@ -46,11 +46,11 @@ impl<'b> Operation<'b> for Encrypt {
         let usage = Use {
             encryption_context: Some(&context),
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
-            conditions: &[algorithm.condition()],
+            conditions: &[encryption_algorithm::condition(algorithm)],
             ..Use::default()
         };
         let key = call.open(KeyAction::Encrypt, &request.key_id, usage).await?;
-        algorithm.check(key.key(), &context)?;
+        encryption_algorithm::check(algorithm, key.key(), &context)?;
         if request.dry_run == Some(true) {
             key.rehearse_encrypt(&context)?;
         }

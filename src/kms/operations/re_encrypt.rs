@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{Ciphertext, EncryptionContext, KeyAction};
+use crate::domain::kms::{Ciphertext, EncryptionAlgorithm, EncryptionContext, KeyAction};
 use crate::gate::kms::{Call, Use};
 use crate::kms::blob::SecretBlob;
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
 use crate::kms::operations::source::{self, DryRunModifiers, Source};
@@ -65,7 +65,7 @@ impl<'b> Operation<'b> for ReEncrypt {
         let source_usage = Use {
             encryption_context: Some(&source_context),
             grant_tokens,
-            conditions: &[source_algorithm.condition(), same_key.clone()],
+            conditions: &[encryption_algorithm::condition(source_algorithm), same_key.clone()],
             ..Use::default()
         };
         let context = request.destination_encryption_context.unwrap_or_default();
@@ -73,7 +73,7 @@ impl<'b> Operation<'b> for ReEncrypt {
         let usage = Use {
             encryption_context: Some(&context),
             grant_tokens,
-            conditions: &[algorithm.condition(), same_key],
+            conditions: &[encryption_algorithm::condition(algorithm), same_key],
             ..Use::default()
         };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
@@ -94,7 +94,7 @@ impl<'b> Operation<'b> for ReEncrypt {
         };
         let (source_key, ciphertext) = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
         let key = call.open(KeyAction::ReEncryptTo, destination, usage).await?;
-        algorithm.check(key.key(), &context)?;
+        encryption_algorithm::check(algorithm, key.key(), &context)?;
         if request.dry_run == Some(true) {
             source_key.rehearse_decrypt(&ciphertext, &source_context)?;
             key.rehearse_encrypt(&context)?;

@@ -49,7 +49,8 @@ impl<'b> Operation<'b> for ScheduleKeyDeletion {
             return Err(Error::validation("PendingWindowInDays must be between 7 and 30 (inclusive)."));
         }
         key.note_backing_key().await;
-        let deletion = Deletion { due: call.now().plus_days(window_days), window_days };
+        let due = call.now().plus_days(window_days);
+        let deletion = Deletion { due: Some(due), window_days };
         let next = key
             .replace(|key| {
                 key.state = KeyState::PendingDeletion;
@@ -59,7 +60,7 @@ impl<'b> Operation<'b> for ScheduleKeyDeletion {
         call.due_work_changed();
         Ok(Response {
             key_id: key.arn().to_owned(),
-            deletion_date: deletion.due,
+            deletion_date: due,
             key_state: next.state,
             pending_window_in_days: window_days,
         })

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::domain::kms::{Ciphertext, EncryptionContext, KeyAction};
+use crate::domain::kms::{Ciphertext, EncryptionAlgorithm, EncryptionContext, KeyAction};
 use crate::gate::kms::{Call, OpenKey, Use};
 use crate::kms::blob::SecretBlob;
-use crate::kms::encryption_algorithm::EncryptionAlgorithm;
+use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 
 pub(super) struct Source<'s> {
@@ -28,11 +28,11 @@ impl<'s> Source<'s> {
             let ciphertext = Ciphertext::parse(self.blob).ok_or(Error::InvalidCiphertext)?;
             let maker = (&ciphertext.header.scope, &ciphertext.header.key_id);
             let key = call.open_maker(action, maker, usage).await?;
-            self.algorithm.check(key.key(), self.context)?;
+            encryption_algorithm::check(self.algorithm, key.key(), self.context)?;
             return Ok((key, ciphertext));
         };
         let key = call.open(action, reference, usage).await?;
-        self.algorithm.check(key.key(), self.context)?;
+        encryption_algorithm::check(self.algorithm, key.key(), self.context)?;
         let ciphertext = Ciphertext::parse(self.blob).ok_or(Error::InvalidCiphertext)?;
         let header = &ciphertext.header;
         let is_maker = header.key_id == key.key().id && header.scope.account == key.key().scope.account;

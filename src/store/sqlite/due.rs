@@ -15,11 +15,13 @@ statements! {
         WHERE k.state = 'PendingDeletion' AND k.deletion_due <= ?1 ORDER BY k.deletion_due LIMIT ?2";
     ROTATIONS = "SELECT s.account, s.region, k.id
         FROM kms_key AS k INDEXED BY kms_key_by_rotation CROSS JOIN scope AS s ON s.scope_id = k.scope_id
-        WHERE k.state = 'Enabled' AND k.rotation_next <= ?1 ORDER BY k.rotation_next LIMIT ?2";
+        WHERE k.state = 'Enabled' AND k.rotation_next <= ?1 AND k.multi_region_key_type IS NOT 'REPLICA'
+        ORDER BY k.rotation_next LIMIT ?2";
     NEXT_DELETION = "SELECT deletion_due AS due FROM kms_key INDEXED BY kms_key_by_deletion
         WHERE state = 'PendingDeletion' AND deletion_due > ?1 ORDER BY deletion_due LIMIT 1";
     NEXT_ROTATION = "SELECT rotation_next AS due FROM kms_key INDEXED BY kms_key_by_rotation
-        WHERE state = 'Enabled' AND rotation_next > ?1 ORDER BY rotation_next LIMIT 1";
+        WHERE state = 'Enabled' AND rotation_next > ?1 AND multi_region_key_type IS NOT 'REPLICA'
+        ORDER BY rotation_next LIMIT 1";
 }
 
 /// The longest due first.

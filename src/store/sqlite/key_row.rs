@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Row, ToSql};
 
 use crate::domain::kms::{
-    CustomKeyStoreId, Deletion, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Origin, Rotation, Scope,
-    Tag, UnixMillis, XksKeyId,
+    CustomKeyStoreId, Deletion, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, MultiRegionKeyType,
+    Origin, Rotation, Scope, Tag, UnixMillis, XksKeyId,
 };
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::numbers;
@@ -20,10 +20,11 @@ pub(super) struct KeyColumns<'a> {
     spec: &'static str,
     usage: &'static str,
     origin: &'static str,
-    multi_region: bool,
+    multi_region_key_type: Option<&'static str>,
     state: &'static str,
     deletion_due: Option<i64>,
     deletion_window_days: Option<u16>,
+    waiting_window_days: Option<u16>,
     rotation_next: Option<i64>,
     rotation_period_days: Option<u16>,
     tags: String,
@@ -32,6 +33,8 @@ pub(super) struct KeyColumns<'a> {
 
 impl<'a> KeyColumns<'a> {
     pub(super) fn of(key: &'a Key) -> Result<Self, Fault> {
+        let dated = key.deletion.and_then(|deletion| Some((deletion.due?, deletion.window_days)));
+        let waiting = key.deletion.filter(|deletion| deletion.due.is_none());
         Ok(Self {
             id: key.id.as_str(),
             revision: numbers::stored(key.revision, "revision")?,
@@ -40,10 +43,11 @@ impl<'a> KeyColumns<'a> {
             spec: key.spec.as_str(),
             usage: key.usage.as_str(),
             origin: key.origin.as_str(),
-            multi_region: key.multi_region,
+            multi_region_key_type: key.multi_region.map(MultiRegionKeyType::as_str),
             state: key.state.as_str(),
-            deletion_due: key.deletion.map(|deletion| deletion.due.0),
-            deletion_window_days: key.deletion.map(|deletion| deletion.window_days),
+            deletion_due: dated.map(|(due, _)| due.0),
+            deletion_window_days: dated.map(|(_, window_days)| window_days),
+            waiting_window_days: waiting.map(|deletion| deletion.window_days),
             rotation_next: key.rotation.map(|rotation| rotation.next.0),
             rotation_period_days: key.rotation.map(|rotation| rotation.period_days),
             tags: tags_text(&key.tags)?,
@@ -52,7 +56,7 @@ impl<'a> KeyColumns<'a> {
     }
 
     /// The columns by their names; `place` is the scope of a new row, the number of one that is there.
-    pub(super) fn params<'p>(&'p self, place: &'p i64) -> [(&'static str, &'p dyn ToSql); 16] {
+    pub(super) fn params<'p>(&'p self, place: &'p i64) -> [(&'static str, &'p dyn ToSql); 17] {
         [
             (":place", place),
             (":id", &self.id),
@@ -62,10 +66,11 @@ impl<'a> KeyColumns<'a> {
             (":spec", &self.spec),
             (":usage", &self.usage),
             (":origin", &self.origin),
-            (":multi_region", &self.multi_region),
+            (":multi_region_key_type", &self.multi_region_key_type),
             (":state", &self.state),
             (":deletion_due", &self.deletion_due),
             (":deletion_window_days", &self.deletion_window_days),
+            (":waiting_window_days", &self.waiting_window_days),
             (":rotation_next", &self.rotation_next),
             (":rotation_period_days", &self.rotation_period_days),
             (":tags", &self.tags),
@@ -77,7 +82,10 @@ impl<'a> KeyColumns<'a> {
 /// A key without its materials and aliases.
 pub(super) fn read_key(row: &Row<'_>, scope: &Scope, id: &KeyId) -> Result<Key, Fault> {
     let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(UnixMillis));
-    let deletion = time("deletion_due")?.zip(row.get("deletion_window_days")?);
+    let dated = time("deletion_due")?.zip(row.get("deletion_window_days")?);
+    let dated = dated.map(|(due, window_days)| Deletion { due: Some(due), window_days });
+    let waiting: Option<u16> = row.get("waiting_window_days")?;
+    let waiting = waiting.map(|window_days| Deletion { due: None, window_days });
     let rotation = time("rotation_next")?.zip(row.get("rotation_period_days")?);
     Ok(Key {
         scope: scope.clone(),
@@ -89,9 +97,9 @@ pub(super) fn read_key(row: &Row<'_>, scope: &Scope, id: &KeyId) -> Result<Key, 
         usage: word(row, "usage", KeyUsage::parse)?,
         origin: word(row, "origin", Origin::parse)?,
         place: read_place(row)?,
-        multi_region: row.get("multi_region")?,
+        multi_region: optional_word(row, "multi_region_key_type", MultiRegionKeyType::parse)?,
         state: word(row, "state", KeyState::parse)?,
-        deletion: deletion.map(|(due, window_days)| Deletion { due, window_days }),
+        deletion: dated.or(waiting),
         rotation: rotation.map(|(next, period_days)| Rotation { period_days, next }),
         policy: row.get::<_, Arc<str>>("policy")?,
         tags: read_tags(&row.get::<_, String>("tags")?)?,

@@ -12,21 +12,23 @@ use crate::store::sqlite::{aliases, custom_key_stores, lifecycle_events, materia
 statements! {
     FIND = "SELECT k.key_no, k.revision FROM scope AS s JOIN kms_key AS k ON k.scope_id = s.scope_id
         WHERE s.account = ?1 AND s.region = ?2 AND k.id = ?3";
-    GET = "SELECT k.key_no, k.revision, k.created, k.description, k.spec, k.usage, k.origin, k.multi_region,
-            k.state, k.deletion_due, k.deletion_window_days, k.rotation_next, k.rotation_period_days, k.tags,
+    GET = "SELECT k.key_no, k.revision, k.created, k.description, k.spec, k.usage, k.origin,
+            k.multi_region_key_type, k.state, k.deletion_due, k.deletion_window_days, k.waiting_window_days,
+            k.rotation_next, k.rotation_period_days, k.tags,
             k.policy, k.xks_key_id, c.id AS store_id
         FROM scope AS s JOIN kms_key AS k ON k.scope_id = s.scope_id
             LEFT JOIN custom_key_store AS c ON c.store_no = k.store_no
         WHERE s.account = ?1 AND s.region = ?2 AND k.id = ?3";
     INSERT = "INSERT INTO kms_key (scope_id, id, revision, created, description, spec, usage, origin,
-            multi_region, state, deletion_due, deletion_window_days, rotation_next, rotation_period_days, tags,
-            policy, store_no, xks_key_id)
-        VALUES (:place, :id, :revision, :created, :description, :spec, :usage, :origin, :multi_region, :state,
-            :deletion_due, :deletion_window_days, :rotation_next, :rotation_period_days, :tags, :policy,
-            :store_no, :xks_key_id)";
+            multi_region_key_type, state, deletion_due, deletion_window_days, waiting_window_days,
+            rotation_next, rotation_period_days, tags, policy, store_no, xks_key_id)
+        VALUES (:place, :id, :revision, :created, :description, :spec, :usage, :origin,
+            :multi_region_key_type, :state, :deletion_due, :deletion_window_days, :waiting_window_days,
+            :rotation_next, :rotation_period_days, :tags, :policy, :store_no, :xks_key_id)";
     UPDATE = "UPDATE kms_key SET id = :id, revision = :revision, created = :created, description = :description,
-            spec = :spec, usage = :usage, origin = :origin, multi_region = :multi_region, state = :state,
-            deletion_due = :deletion_due, deletion_window_days = :deletion_window_days,
+            spec = :spec, usage = :usage, origin = :origin,
+            multi_region_key_type = :multi_region_key_type, state = :state, deletion_due = :deletion_due,
+            deletion_window_days = :deletion_window_days, waiting_window_days = :waiting_window_days,
             rotation_next = :rotation_next, rotation_period_days = :rotation_period_days, tags = :tags,
             policy = :policy
         WHERE key_no = :place";

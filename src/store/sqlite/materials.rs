@@ -4,22 +4,37 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row, params};
 
-use crate::domain::kms::{Material, MaterialId, MaterialSource, RotationType, UnixMillis, WrappedKey};
+use crate::domain::kms::{
+    Import, KeptKey, Material, MaterialId, MaterialSource, RotationType, UnixMillis, WrappedKey,
+};
 use crate::store::sqlite::fault::Fault;
-use crate::store::sqlite::key_row::optional_word;
+use crate::store::sqlite::key_row::{optional_word, word};
 use crate::store::sqlite::numbers;
 use crate::store::sqlite::statements::statements;
 
 statements! {
-    OF_KEY = "SELECT id, created, rotation, encryptions, mechanism, wrapped FROM material
-        WHERE key_no = ?1 ORDER BY position";
-    INSERT = "INSERT INTO material (key_no, position, id, created, rotation, encryptions, mechanism, wrapped)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    OF_KEY = "SELECT id, created, rotation, encryptions, kept, mechanism, bytes, public_key, import_fingerprint,
+            import_description, import_valid_to, import_is_pending_rotation
+        FROM material WHERE key_no = ?1 ORDER BY position";
+    INSERT = "INSERT INTO material (key_no, position, id, created, rotation, encryptions, kept, mechanism, bytes,
+            public_key, import_fingerprint, import_description, import_valid_to, import_is_pending_rotation)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
     DELETE = "DELETE FROM material WHERE key_no = ?1";
-    /// A count that cannot go up any more stays where it is.
+    /// A count that cannot go up any more stays where it is. Related multi-Region keys have the same material.
     ADD_ENCRYPTIONS = "UPDATE material
-        SET encryptions = encryptions + min(?3, 9223372036854775807 - encryptions)
-        WHERE key_no = ?1 AND id = ?2";
+        SET encryptions = encryptions + min(?2, 9223372036854775807 - encryptions)
+        WHERE id = ?1";
+}
+
+crate::domain::kms::words! {
+    /// Where material is.
+    enum Kept {
+        Absent = "absent",
+        Cluster = "cluster",
+        Software = "software",
+        Token = "token",
+        Wrapped = "wrapped",
+    }
 }
 
 /// In their order.
@@ -29,30 +44,63 @@ pub(super) fn of_key(connection: &Connection, key_no: i64) -> Result<Vec<Materia
 }
 
 fn read(row: &Row<'_>) -> Result<Material, Fault> {
-    let mechanism = row.get::<_, i64>("mechanism")?.cast_unsigned();
-    let bytes: Vec<u8> = row.get("wrapped")?;
-    // What is in a cluster leaves it in no form.
-    let source = if bytes.is_empty() {
-        MaterialSource::ClusterObject
-    } else {
-        MaterialSource::Wrapped(Arc::new(WrappedKey { mechanism, bytes }))
-    };
+    let public_key: Option<Vec<u8>> = row.get("public_key")?;
     Ok(Material {
         id: MaterialId::new(row.get("id")?),
         created: UnixMillis(row.get("created")?),
         rotation: optional_word(row, "rotation", RotationType::parse)?,
         encryptions: numbers::read(row.get("encryptions")?, "encryptions")?,
-        source,
+        source: read_source(row)?,
+        public_key: public_key.map(Arc::from),
+        import: read_import(row)?,
     })
+}
+
+fn read_source(row: &Row<'_>) -> Result<MaterialSource, Fault> {
+    let bytes = || Ok::<Vec<u8>, Fault>(row.get("bytes")?);
+    let kept = match word(row, "kept", Kept::parse)? {
+        Kept::Absent => return Ok(MaterialSource::Absent),
+        // What is in a cluster leaves it in no form.
+        Kept::Cluster => return Ok(MaterialSource::ClusterObject),
+        Kept::Software => KeptKey::Software { sealed: bytes()? },
+        Kept::Token => KeptKey::TokenObject,
+        Kept::Wrapped => {
+            let mechanism = row.get::<_, i64>("mechanism")?.cast_unsigned();
+            KeptKey::Wrapped(WrappedKey { mechanism, bytes: bytes()? })
+        }
+    };
+    Ok(MaterialSource::Kept(Arc::new(kept)))
+}
+
+fn read_import(row: &Row<'_>) -> Result<Option<Import>, Fault> {
+    let Some(fingerprint) = row.get("import_fingerprint")? else { return Ok(None) };
+    Ok(Some(Import {
+        description: row.get("import_description")?,
+        valid_to: row.get::<_, Option<i64>>("import_valid_to")?.map(UnixMillis),
+        is_pending_rotation: row.get("import_is_pending_rotation")?,
+        fingerprint,
+    }))
+}
+
+fn columns_of_source(source: &MaterialSource) -> (Kept, Option<i64>, Option<&[u8]>) {
+    match source {
+        MaterialSource::Absent => (Kept::Absent, None, None),
+        MaterialSource::ClusterObject => (Kept::Cluster, None, None),
+        MaterialSource::Kept(kept) => match &**kept {
+            KeptKey::Software { sealed } => (Kept::Software, None, Some(sealed)),
+            KeptKey::TokenObject => (Kept::Token, None, None),
+            KeptKey::Wrapped(wrapped) => {
+                (Kept::Wrapped, Some(wrapped.mechanism.cast_signed()), Some(&wrapped.bytes))
+            }
+        },
+    }
 }
 
 pub(super) fn insert(connection: &Connection, key_no: i64, materials: &[Material]) -> Result<(), Fault> {
     let mut insert = connection.prepare_cached(INSERT)?;
     for (position, material) in (0_i64..).zip(materials) {
-        let (mechanism, wrapped) = match &material.source {
-            MaterialSource::ClusterObject => (0, &[][..]),
-            MaterialSource::Wrapped(wrapped) => (wrapped.mechanism, wrapped.bytes.as_slice()),
-        };
+        let (kept, mechanism, bytes) = columns_of_source(&material.source);
+        let import = material.import.as_ref();
         insert.execute(params![
             key_no,
             position,
@@ -60,8 +108,14 @@ pub(super) fn insert(connection: &Connection, key_no: i64, materials: &[Material
             material.created.0,
             material.rotation.map(RotationType::as_str),
             numbers::stored(material.encryptions, "encryptions")?,
-            mechanism.cast_signed(),
-            wrapped,
+            kept.as_str(),
+            mechanism,
+            bytes,
+            material.public_key.as_deref(),
+            import.map(|import| import.fingerprint.as_slice()),
+            import.and_then(|import| import.description.as_deref()),
+            import.and_then(|import| import.valid_to).map(|time| time.0),
+            material.is_pending_rotation(),
         ])?;
     }
     Ok(())
@@ -85,12 +139,8 @@ pub(super) fn replace(connection: &Connection, key_no: i64, materials: &[Materia
 }
 
 /// Adds to the count of a material; one that is gone is passed over.
-pub(super) fn add_encryptions(
-    connection: &Connection,
-    key_no: i64,
-    (id, count): (MaterialId, u64),
-) -> Result<(), Fault> {
+pub(super) fn add_encryptions(connection: &Connection, (id, count): (MaterialId, u64)) -> Result<(), Fault> {
     let count = numbers::bound(count);
-    connection.prepare_cached(ADD_ENCRYPTIONS)?.execute(params![key_no, id.as_bytes(), count])?;
+    connection.prepare_cached(ADD_ENCRYPTIONS)?.execute(params![id.as_bytes(), count])?;
     Ok(())
 }

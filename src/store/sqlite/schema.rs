@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_custom_key_stores.sql"),
     include_str!("migrations/0003_retirable_grants.sql"),
     include_str!("migrations/0004_lifecycle_events.sql"),
+    include_str!("migrations/0005_kinds_of_keys.sql"),
 ];
 
 /// How many migrations a database has had.

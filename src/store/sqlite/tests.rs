@@ -41,7 +41,7 @@ fn plain_key(number: u8) -> Key {
         usage: KeyUsage::EncryptDecrypt,
         origin: Origin::AwsKms,
         place: KeyPlace::Default,
-        multi_region: false,
+        multi_region: None,
         state: KeyState::Enabled,
         deletion: None,
         rotation: None,

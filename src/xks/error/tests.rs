@@ -58,13 +58,15 @@ fn next_refused(refused: &Refused) -> Option<Refused> {
 
 fn next_of_hsm(error: &HsmError) -> Option<HsmError> {
     Some(match error {
-        HsmError::BadCiphertext => HsmError::Busy,
+        HsmError::BadCiphertext => HsmError::BadKeyMaterial,
+        HsmError::BadKeyMaterial => HsmError::Busy,
         HsmError::Busy => HsmError::DeadlineExceeded,
         HsmError::DeadlineExceeded => HsmError::Device(SECRET.to_owned()),
         HsmError::Device(_) => HsmError::KeyMissing,
         HsmError::KeyMissing => HsmError::TooLong,
         HsmError::TooLong => HsmError::Unavailable(SECRET.to_owned()),
-        HsmError::Unavailable(_) => HsmError::UsageRefused,
+        HsmError::Unavailable(_) => HsmError::Unsupported(SECRET.to_owned()),
+        HsmError::Unsupported(_) => HsmError::UsageRefused,
         HsmError::UsageRefused => return None,
     })
 }

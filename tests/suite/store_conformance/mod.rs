@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use holdfast::domain::kms::{
     AccountId, Alias, AliasName, Deletion, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal,
-    Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialId, MaterialSource, Origin, Region,
-    Rotation, RotationType, Scope, Tag, UnixMillis, WrappedKey,
+    KeptKey, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Material, MaterialId, MaterialSource, Origin,
+    Region, Rotation, RotationType, Scope, Tag, UnixMillis, WrappedKey,
 };
 use holdfast::store::Store;
 
@@ -104,10 +104,12 @@ pub fn material(number: u8) -> Material {
         created: UnixMillis(i64::from(number)),
         rotation: (number > 1).then_some(RotationType::OnDemand),
         encryptions: 0,
-        source: MaterialSource::Wrapped(Arc::new(WrappedKey {
+        source: MaterialSource::Kept(Arc::new(KeptKey::Wrapped(WrappedKey {
             mechanism: u64::MAX - 1,
             bytes: vec![number; 40],
-        })),
+        }))),
+        public_key: None,
+        import: None,
     }
 }
 
@@ -122,7 +124,7 @@ pub fn key(number: u32) -> Key {
         usage: KeyUsage::EncryptDecrypt,
         origin: Origin::AwsKms,
         place: KeyPlace::Default,
-        multi_region: false,
+        multi_region: None,
         state: KeyState::Enabled,
         deletion: None,
         rotation: None,
@@ -141,7 +143,7 @@ pub fn next_revision(key: &Key) -> Key {
 }
 
 pub fn deleted_at(due: i64, key: Key) -> Key {
-    let deletion = Some(Deletion { due: UnixMillis(due), window_days: 7 });
+    let deletion = Some(Deletion { due: Some(UnixMillis(due)), window_days: 7 });
     Key { state: KeyState::PendingDeletion, deletion, ..key }
 }
 

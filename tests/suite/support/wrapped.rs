@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
 use holdfast::config::Config;
-use holdfast::domain::kms::{KeySpec, MATERIAL_ID_BYTES, MaterialId};
-use holdfast::key_manager::backing_key::{BackingKey, BackingKeys, DecryptUnder, EncryptUnder, RootKeyId};
+use holdfast::domain::kms::{KeyKind, MATERIAL_ID_BYTES, MaterialId};
+use holdfast::key_manager::backing_key::{
+    BackingKey, BackingKeys, DecryptUnder, EncryptUnder, KeyOrder, RootKeyId,
+};
 use holdfast::key_manager::pkcs11::{Hsm, HsmParts, Module, WrappedKeyGroup};
 use holdfast::key_manager::{Encrypted, HsmError};
 use holdfast::metrics::Metrics;
@@ -111,11 +113,9 @@ impl Keys {
 
     #[track_caller]
     pub fn key(&self, number: u16) -> BackingKey {
-        let wrapped =
-            self.runtime.block_on(self.group.generate(KeySpec::SymmetricDefault, deadline())).result;
-        let mut id = [0; MATERIAL_ID_BYTES];
-        id[..2].copy_from_slice(&number.to_be_bytes());
-        BackingKey { id: MaterialId::new(id), wrapped: Arc::new(wrapped.unwrap()) }
+        let order = aes(number);
+        let made = self.runtime.block_on(self.group.generate(order, deadline())).result;
+        BackingKey { id: order.id, kind: order.kind, kept: Arc::new(made.unwrap().kept) }
     }
 
     pub fn try_encrypt(&self, key: &BackingKey, aad: &[u8]) -> Result<Encrypted, HsmError> {
@@ -185,6 +185,13 @@ impl Keys {
 }
 
 pub const PLAINTEXT: &[u8] = b"Hello World!";
+
+/// A symmetric encryption key of this number.
+pub fn aes(number: u16) -> KeyOrder {
+    let mut id = [0; MATERIAL_ID_BYTES];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    KeyOrder { id: MaterialId::new(id), kind: KeyKind::SYMMETRIC }
+}
 
 pub fn to_encrypt(key: &BackingKey, aad: &[u8]) -> EncryptUnder {
     EncryptUnder { key: key.clone(), plaintext: SecretBytes::new(PLAINTEXT.to_vec()), aad: aad.to_vec() }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::domain::kms::{
-    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeySpec, LifecycleEvent,
-    MaterialId, Scope, UnixMillis, WrappedKey, XksKeyId,
+    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeyKind, KeySpec,
+    LifecycleEvent, MaterialId, Scope, UnixMillis, WrappingKeySpec, XksKeyId,
 };
 use crate::key_manager::backing_key::{
-    BackingKeys, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, RootKeyId,
+    BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
+    KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
 };
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
@@ -217,7 +218,22 @@ impl BackingKeys for Sealer {
     fn open_root_key(&self, _: Option<RootKeyId>, _: Instant) -> Answer<'_, RootKeyId> {
         unreachable!()
     }
-    fn generate(&self, _: KeySpec, _: Instant) -> Answer<'_, WrappedKey> {
+    fn generate(&self, _: KeyOrder, _: Instant) -> Answer<'_, MadeKey> {
+        unreachable!()
+    }
+    fn compute(&self, _: ComputeUnder, _: Instant) -> Answer<'_, SecretBytes> {
+        unreachable!()
+    }
+    fn generate_key_pair(&self, _: KeySpec, _: Instant) -> Answer<'_, KeyPair> {
+        unreachable!()
+    }
+    fn generate_wrapping_key(&self, _: WrappingKeySpec, _: Instant) -> Answer<'_, WrappingKey> {
+        unreachable!()
+    }
+    fn import(&self, _: ToImport, _: Instant) -> Answer<'_, ImportedKey> {
+        unreachable!()
+    }
+    fn destroy(&self, _: BackingKey, _: Instant) -> Answer<'_, ()> {
         unreachable!()
     }
     fn encrypt(&self, _: EncryptUnder, _: Instant) -> Answer<'_, Encrypted> {
@@ -230,7 +246,7 @@ impl BackingKeys for Sealer {
         unreachable!()
     }
     fn forget(&self, _: &MaterialId) {}
-    fn supports(&self, _: KeySpec) -> Result<(), String> {
+    fn supports(&self, _: KeyKind) -> Result<(), String> {
         unreachable!()
     }
     fn health(&self) -> Vec<MemberHealth> {

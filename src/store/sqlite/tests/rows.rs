@@ -12,27 +12,45 @@ use super::{custom_key_stores, database, grants, keys, plain_key, scope};
 use crate::domain::kms::Connection as KeyStoreConnection;
 use crate::domain::kms::{
     CloudHsmBacking, ConnectionErrorCode, CustomKeyStore, CustomKeyStoreId, Deletion, EncryptionContext,
-    ExternalBacking, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Key, KeyId, KeyPlace,
-    KeySpec, KeyState, KeyStoreBacking, KeyUsage, Material, MaterialId, MaterialSource, Origin, Rotation,
-    RotationType, SealedSecret, Tag, UnixMillis, VpcEndpointService, WrappedKey, XksKeyId,
-    XksProxyConnectivity,
+    ExternalBacking, Grant, GrantConstraints, GrantId, GrantOperation, GrantPrincipal, Import, KeptKey, Key,
+    KeyId, KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, Material, MaterialId, MaterialSource,
+    MultiRegionKeyType, Origin, Rotation, RotationType, SealedSecret, Tag, UnixMillis, VpcEndpointService,
+    WrappedKey, XksKeyId, XksProxyConnectivity,
 };
 
 fn time() -> impl Strategy<Value = UnixMillis> {
     any::<i64>().prop_map(UnixMillis)
 }
 
+fn import() -> impl Strategy<Value = Import> {
+    (any::<Option<String>>(), option::of(time()), any::<bool>(), vec(any::<u8>(), 0..80)).prop_map(
+        |(description, valid_to, is_pending_rotation, fingerprint)| Import {
+            description,
+            valid_to,
+            is_pending_rotation,
+            fingerprint,
+        },
+    )
+}
+
 fn material() -> impl Strategy<Value = Material> {
     let rotation = option::of(select(RotationType::ALL));
     let wrapped = (any::<u64>(), vec(any::<u8>(), 1..300))
-        .prop_map(|(mechanism, bytes)| MaterialSource::Wrapped(Arc::new(WrappedKey { mechanism, bytes })));
-    let source = prop_oneof![Just(MaterialSource::ClusterObject), wrapped];
-    (any::<[u8; 32]>(), time(), rotation, 0..=i64::MAX as u64, source).prop_map(
-        |(id, created, rotation, encryptions, source)| Material {
+        .prop_map(|(mechanism, bytes)| KeptKey::Wrapped(WrappedKey { mechanism, bytes }));
+    let software = vec(any::<u8>(), 1..300).prop_map(|sealed| KeptKey::Software { sealed });
+    let kept = prop_oneof![Just(KeptKey::TokenObject), wrapped, software];
+    let kept = kept.prop_map(|kept| MaterialSource::Kept(Arc::new(kept)));
+    let source = prop_oneof![Just(MaterialSource::Absent), Just(MaterialSource::ClusterObject), kept];
+    let public_key = option::of(vec(any::<u8>(), 1..300));
+    let import = option::of(import());
+    (any::<[u8; 32]>(), time(), rotation, 0..=i64::MAX as u64, source, public_key, import).prop_map(
+        |(id, created, rotation, encryptions, source, public_key, import)| Material {
             id: MaterialId::new(id),
             created,
             rotation,
             encryptions,
+            public_key: public_key.map(Arc::from),
+            import,
             source,
         },
     )
@@ -112,19 +130,19 @@ prop_compose! {
 prop_compose! {
     fn key()(
         place in place(),
-        (random, multi_region) in any::<([u8; 16], bool)>(),
+        (random, multi_region) in (any::<[u8; 16]>(), option::of(select(MultiRegionKeyType::ALL))),
         (revision, created) in (0..=i64::MAX as u64, time()),
         (description, policy) in any::<(String, String)>(),
         (spec, usage) in (select(KeySpec::ALL), select(KeyUsage::ALL)),
         (origin, state) in (select(Origin::ALL), select(KeyState::ALL)),
-        deletion in option::of((time(), any::<u16>())),
+        deletion in option::of((option::of(time()), any::<u16>())),
         rotation in option::of((time(), any::<u16>())),
         tags in vec(any::<(String, String)>(), 0..4),
         materials in vec(material(), 0..4),
     ) -> Key {
         Key {
             scope: scope(),
-            id: KeyId::from_random(random, multi_region),
+            id: KeyId::from_random(random, multi_region.is_some()),
             revision,
             created,
             description,

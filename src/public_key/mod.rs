@@ -1,0 +1,3 @@
+//! What needs no secret: public keys in DER, signatures verified, RSA encryption, ML-KEM encapsulation.
+
+pub mod spki;
