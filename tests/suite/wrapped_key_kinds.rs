@@ -267,3 +267,42 @@ fn what_the_token_lacks_is_named() {
         },
     );
 }
+
+#[test]
+fn a_lost_handle_is_healed_and_a_broken_call_is_an_error_of_the_hsm() {
+    story(
+        "wrapped_key_kinds::a_lost_handle_is_healed_and_a_broken_call_is_an_error_of_the_hsm",
+        || site(1, 100),
+        |keys| {
+            keys.opened();
+            for spec in [KeySpec::Rsa2048, KeySpec::EccNistP256] {
+                let (key, _) = keys.pair(kind(spec, KeyUsage::SignVerify));
+                let algorithm = key.kind.signing_algorithms()[0];
+                let sign = || keys.compute(&key, Computation::Sign { algorithm, input: to_sign(algorithm) });
+                for healed in [
+                    "C_SignInit code=CKR_KEY_HANDLE_INVALID count=1",
+                    "C_SignInit code=CKR_SESSION_HANDLE_INVALID count=1",
+                    "C_Sign code=CKR_SESSION_HANDLE_INVALID count=1",
+                ] {
+                    keys.inject(healed);
+                    assert!(sign().is_ok(), "{healed}");
+                }
+                for broken in
+                    ["C_Sign code=CKR_DEVICE_ERROR", "C_Sign short", "C_SignInit code=CKR_HOST_MEMORY"]
+                {
+                    keys.inject(broken);
+                    assert!(matches!(sign(), Err(HsmError::Device(_))), "{broken}");
+                }
+                keys.inject("");
+                assert!(sign().is_ok());
+            }
+            for broken in ["C_GenerateKeyPair code=CKR_DEVICE_ERROR", "C_WrapKey corrupt", "C_Sign corrupt"] {
+                keys.inject(broken);
+                let made = keys.try_made(kind(KeySpec::EccNistP256, KeyUsage::SignVerify)).map(drop);
+                assert!(matches!(made, Err(HsmError::Device(_))), "{broken}: {made:?}");
+            }
+            keys.inject("");
+            keys.pair(kind(KeySpec::EccNistP256, KeyUsage::SignVerify));
+        },
+    );
+}

@@ -22,20 +22,21 @@ pub const fn has(spec: KeySpec) -> bool {
 
 /// Length of the seed that a private key is (RFC 8032; FIPS 203, 7.1; FIPS 204, 5.1).
 pub const fn seed_bytes(spec: KeySpec) -> Option<usize> {
-    match spec {
-        KeySpec::EccNistEdwards25519 | KeySpec::MlDsa44 | KeySpec::MlDsa65 | KeySpec::MlDsa87 => Some(32),
-        KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024 => Some(64),
-        _ => None,
+    if matches!(spec, KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024) {
+        Some(64)
+    } else if spec.may_be_software() {
+        Some(32)
+    } else {
+        None
     }
 }
 
 /// SubjectPublicKeyInfo of the key that this seed makes.
 pub fn public_key(spec: KeySpec, seed: &SecretBytes) -> Result<Vec<u8>, HsmError> {
-    let raw = match spec {
-        KeySpec::EccNistEdwards25519 => ed25519::public_key(seed),
-        KeySpec::MlDsa44 | KeySpec::MlDsa65 | KeySpec::MlDsa87 => ml_dsa::public_key(spec, seed),
-        KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024 => ml_kem::public_key(spec, seed),
-        _ => None,
+    let raw = if spec == KeySpec::EccNistEdwards25519 {
+        ed25519::public_key(seed)
+    } else {
+        ml_dsa::public_key(spec, seed).or_else(|| ml_kem::public_key(spec, seed))
     };
     raw.and_then(|raw| spki::of_raw(spec, &raw)).ok_or_else(|| unsupported(spec))
 }
