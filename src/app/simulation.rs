@@ -220,6 +220,7 @@ fn explain(refused: Refused) -> String {
         | Refused::InvalidCiphertext
         | Refused::KeyManager(_)
         | Refused::KeyStore(_)
+        | Refused::MultiRegion(_)
         | Refused::State { .. }
         | Refused::Store(_)
         | Refused::Unkept(_)) => format!("the daemon cannot tell: {other:?}"),

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::audit::Unkept;
 use crate::domain::kms::{CapabilityRefusal, StateRefusal};
-use crate::gate::kms::Refused;
+use crate::gate::kms::{MultiRegionRefused, Refused};
 use crate::http::BodyError;
 use crate::key_manager::HsmError;
 use crate::kms::key_store_error::KeyStoreException;
@@ -188,6 +188,7 @@ impl From<Refused> for Error {
             Refused::KeyManager(error) => error.into(),
             Refused::KeyStore(refused) => refused.into(),
             Refused::KeyMissing { arn } => Self::NotFound(format!("Key '{arn}' does not exist")),
+            Refused::MultiRegion(refused) => refused.into(),
             Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
             Refused::State { arn, refusal } => state(&arn, refusal),
             Refused::Store(error) => error.into(),
@@ -206,9 +207,32 @@ fn capability(arn: &str, refusal: CapabilityRefusal) -> Error {
         CapabilityRefusal::Origin(origin) => Error::UnsupportedOperation(format!(
             "{arn} origin is {origin} which is not valid for this operation."
         )),
+        CapabilityRefusal::NotPrimary => MultiRegionRefused::NotPrimary { arn: arn.to_owned() }.into(),
         CapabilityRefusal::Spec => Error::UnsupportedOperation(String::new()),
         CapabilityRefusal::Usage { usage, operation } => {
             Error::InvalidKeyUsage(format!("{arn} key usage is {usage} which is not valid for {operation}."))
+        }
+    }
+}
+
+impl From<MultiRegionRefused> for Error {
+    fn from(refused: MultiRegionRefused) -> Self {
+        match refused {
+            MultiRegionRefused::AlreadyThere { arn } => {
+                Self::AlreadyExists(format!("There is a key with this ID in the Region already: {arn}"))
+            }
+            MultiRegionRefused::NotPrimary { arn } => {
+                Self::UnsupportedOperation(format!("{arn} is not a multi-Region primary key."))
+            }
+            MultiRegionRefused::NotReplica { arn } => {
+                Self::UnsupportedOperation(format!("{arn} is the multi-Region primary key already."))
+            }
+            MultiRegionRefused::OtherPartition { region } => Self::UnsupportedOperation(format!(
+                "Multi-Region keys are related within one partition, and {region} is in another."
+            )),
+            MultiRegionRefused::TooMany { arn } => {
+                Self::LimitExceeded(format!("{arn} has as many related keys as it may have."))
+            }
         }
     }
 }

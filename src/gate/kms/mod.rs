@@ -20,6 +20,7 @@ mod known_grants;
 mod known_key_stores;
 mod lifecycle;
 mod material;
+mod multi_region;
 mod open_key;
 mod refused;
 mod retirement;
@@ -57,11 +58,12 @@ pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};
 pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
+pub use multi_region::{Elsewhere, MultiRegionRefused, Replicated};
 pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use simulated::{Simulated, SimulatedOn};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
-pub use witness::{Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
+pub use witness::{SecondHalf, Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
 pub use witness::{backing_key_text, backing_keys_text};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).

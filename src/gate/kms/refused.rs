@@ -5,6 +5,7 @@ use std::fmt;
 use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
+use crate::gate::kms::MultiRegionRefused;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::key_manager::HsmError;
 use crate::store::StoreError;
@@ -43,6 +44,8 @@ pub enum Refused {
     KeyMissing {
         arn: String,
     },
+    /// Of related keys.
+    MultiRegion(MultiRegionRefused),
     OtherRegion {
         region: Region,
     },

@@ -6,7 +6,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::audit::Record;
 use crate::cloudtrail::{Object, push_array};
-use crate::domain::kms::{AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace};
+use crate::domain::kms::{
+    AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace, KeySpec, KeyUsage, Origin, Region,
+};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::{Call, Refused};
@@ -36,6 +38,17 @@ pub struct Things {
     /// Key objects in a cluster.
     pub backing_keys: Vec<ClusterKey>,
     pub grant: Option<GrantId>,
+    /// What was done in another Region.
+    pub second_half: Option<SecondHalf>,
+}
+
+/// The key of a call that KMS passes on to another Region, where it has a record of its own.
+pub struct SecondHalf {
+    pub region: Region,
+    pub arn: String,
+    pub spec: KeySpec,
+    pub usage: KeyUsage,
+    pub origin: Origin,
 }
 
 /// A key, known before or just made.
@@ -106,8 +119,19 @@ impl Touched {
         self.things().backing_keys = vec![key];
     }
 
+    pub(super) fn note_second_half(&self, half: SecondHalf) {
+        self.things().second_half = Some(half);
+    }
+
     pub(super) fn note_grant(&self, id: &GrantId) {
         self.things().grant = Some(id.clone());
+    }
+}
+
+impl SecondHalf {
+    pub(super) fn of(key: &Key) -> Self {
+        let (region, arn) = (key.scope.region.clone(), key.arn());
+        Self { region, arn, spec: key.spec, usage: key.usage, origin: key.origin }
     }
 }
 

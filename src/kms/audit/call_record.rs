@@ -1,5 +1,7 @@
 //! The record of one call: what is known of it so far, and how it becomes a record when the call ends.
 
+mod second_half;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +16,7 @@ use crate::gate::kms::{
     RequestId, Things, Touched, TouchedKey, Witness, backing_key_text, backing_keys_text,
 };
 use crate::identity::kms::{Caller, Claim};
+use crate::kms::audit::call_record::second_half::Side;
 use crate::kms::audit::parameters::{Parameter, recorded};
 use crate::kms::audit::table::{Adds, Order, ResponseElements, Row, request_parameters, row};
 use crate::kms::model::Document;
@@ -48,6 +51,9 @@ pub(in crate::kms) struct CallRecord<'a> {
     parameters: OnceLock<Vec<u8>>,
     /// Of `responseElements`, what is answered.
     answer: OnceLock<Vec<u8>>,
+    /// Of what is done in another Region.
+    second_parameters: OnceLock<Vec<u8>>,
+    second_answer: OnceLock<Vec<u8>>,
     touched: Touched,
     /// The trail was asked to keep what is about to be changed.
     announced: AtomicBool,
@@ -62,6 +68,8 @@ impl<'a> CallRecord<'a> {
             caller: OnceLock::new(),
             parameters: OnceLock::new(),
             answer: OnceLock::new(),
+            second_parameters: OnceLock::new(),
+            second_answer: OnceLock::new(),
             touched: Touched::default(),
             announced: AtomicBool::new(false),
         }
@@ -90,6 +98,9 @@ impl<'a> CallRecord<'a> {
         if let Some(parameters) = operation.and_then(|name| request_parameters(name, document)) {
             self.parameters.get_or_init(|| parameters);
         }
+        if let Some(parameters) = Side::Request.of(operation, document) {
+            self.second_parameters.get_or_init(|| parameters);
+        }
     }
 
     /// The call is served; this is the body of its answer.
@@ -103,6 +114,12 @@ impl<'a> CallRecord<'a> {
         };
         if let Some(answer) = answer {
             self.answer.get_or_init(|| answer);
+        }
+        let of_second = || Side::Answer.of(self.received.operation, &Document::parse(body).ok()?);
+        if self.touched.things().second_half.is_some()
+            && let Some(answer) = of_second()
+        {
+            self.second_answer.get_or_init(|| answer);
         }
     }
 
@@ -124,6 +141,9 @@ impl<'a> CallRecord<'a> {
         let shared_event_id = owners.iter().flatten().next().map(|_| self.received.ids.next().uuid());
         let own = View { account: &caller.account, event_id: self.event_id, shared_event_id };
         audit.append(self.write(row, Some((caller, own)), error));
+        if let Some(second) = error.is_none().then(|| self.second(caller)).flatten() {
+            audit.append(second);
+        }
         for account in owners.iter().flatten() {
             let view = View { account, event_id: self.received.ids.next().uuid(), shared_event_id };
             audit.append(self.write(row, Some((caller, view)), error));

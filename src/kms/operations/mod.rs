@@ -36,6 +36,7 @@ mod metadata;
 mod of_key;
 mod put_key_policy;
 mod re_encrypt;
+mod replicate_key;
 mod retire_grant;
 mod revoke_grant;
 mod rotate_key_on_demand;
@@ -46,6 +47,7 @@ mod untag_resource;
 mod update_alias;
 mod update_custom_key_store;
 mod update_key_description;
+mod update_primary_region;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -125,6 +127,7 @@ operations! {
     ListRetirableGrants => list_retirable_grants,
     PutKeyPolicy => put_key_policy,
     ReEncrypt => re_encrypt,
+    ReplicateKey => replicate_key,
     RetireGrant => retire_grant,
     RevokeGrant => revoke_grant,
     RotateKeyOnDemand => rotate_key_on_demand,
@@ -134,6 +137,7 @@ operations! {
     UpdateAlias => update_alias,
     UpdateCustomKeyStore => update_custom_key_store,
     UpdateKeyDescription => update_key_description,
+    UpdatePrimaryRegion => update_primary_region,
 }
 
 /// The key may change between being read and being written: then everything is looked at again.
