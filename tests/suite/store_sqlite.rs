@@ -103,7 +103,7 @@ async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     assert_eq!(backup, Ok(()));
     assert!(writes.iter().all(Result::is_ok));
     let facts = inspect(&file).unwrap();
-    assert_eq!((facts.schema_version, &facts.root_key_id), (4, &Some(vec![4, 2])));
+    assert_eq!((facts.schema_version, &facts.root_key_id), (5, &Some(vec![4, 2])));
     assert!((200..=300).contains(&facts.keys), "{facts:?}");
     assert_eq!(mode(&file), 0o600);
     let names: Vec<_> =
@@ -214,9 +214,8 @@ async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
 }
 
 /// Overwrites every page behind those that were there when nothing was stored yet.
-fn damage(file: &Path) {
+fn damage(file: &Path, first: u64) {
     let length = fs::metadata(file).unwrap().len();
-    let first = 4096 * 29;
     assert!(length > first);
     let garbage = vec![0xa5; usize::try_from(length - first).unwrap()];
     fs::OpenOptions::new().write(true).open(file).unwrap().write_at(&garbage, first).unwrap();
@@ -225,10 +224,13 @@ fn damage(file: &Path) {
 #[tokio::test]
 async fn a_damaged_database_is_unavailable_and_the_process_goes_on() {
     let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kms.db");
+    drop(open(folder.path()));
+    let empty = fs::metadata(&file).unwrap().len();
     let store = open(folder.path());
     create_keys(&store, 0..200).await;
     drop(store);
-    damage(&folder.path().join("kms.db"));
+    damage(&file, empty);
     let store = open(folder.path());
     for _ in 0..3 {
         let read = store.key(&scope(), &key_id(1)).await;
