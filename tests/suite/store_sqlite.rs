@@ -187,7 +187,7 @@ async fn a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_i
         store.create_custom_key_store(external_store(2), 1).await.unwrap();
         store.create_key(Arc::new(external_key(3, 2, "x")), 2).await.unwrap();
         drop(store);
-        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 4);
+        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 5);
         let store = open(folder.path());
         assert_eq!(store.key(&scope(), &key_id(1)).await, Ok(Some(next)));
         assert_eq!(store.key(&scope(), &key_id(3)).await, Ok(Some(external_key(3, 2, "x"))));
@@ -203,7 +203,7 @@ async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
     assert!(matches!(nowhere, Err(StoreError::Unavailable(_))));
     let file = folder.path().join("backup.db");
     store.back_up(&file).await.unwrap();
-    damage(&file);
+    damage(&file, 4096 * 29);
     assert!(inspect(&file).is_err());
     let target = tempfile::tempdir().unwrap();
     assert!(restore(&file, target.path()).is_err());
@@ -213,7 +213,7 @@ async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
     assert!(inspect(&folder.path().join("absent")).is_err());
 }
 
-/// Overwrites every page behind those that were there when nothing was stored yet.
+/// Overwrites every page from `first` on.
 fn damage(file: &Path, first: u64) {
     let length = fs::metadata(file).unwrap().len();
     assert!(length > first);
