@@ -217,6 +217,7 @@ fn explain(refused: Refused) -> String {
         | Refused::ContextTooLong
         | Refused::EncryptionsUsedUp { .. }
         | Refused::Forbidden(_)
+        | Refused::Import(_)
         | Refused::InvalidCiphertext
         | Refused::KeyManager(_)
         | Refused::KeyStore(_)

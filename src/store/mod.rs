@@ -259,6 +259,8 @@ pub enum GrantFilter<'a> {
 pub enum DueWork {
     /// Of keys that are `PendingDeletion`.
     Deletion,
+    /// Of imported material.
+    Expiry,
     /// Of keys that are `Enabled`.
     Rotation,
 }

@@ -16,6 +16,8 @@ pub enum CapabilityRefusal {
 /// What an action demands of the kind of a key.
 enum Demand {
     Asymmetric,
+    /// A symmetric encryption key in the default key store, whose material KMS made or its owner imports.
+    HasGenerations,
     ImportedMaterial,
     None,
     /// A symmetric encryption key whose material KMS made (notes 6 and 7 of the key state table).
@@ -26,11 +28,10 @@ enum Demand {
 
 const fn demand(action: KeyAction) -> Demand {
     match action {
-        KeyAction::DisableKeyRotation
-        | KeyAction::EnableKeyRotation
-        | KeyAction::GetKeyRotationStatus
-        | KeyAction::ListKeyRotations
-        | KeyAction::RotateKeyOnDemand => Demand::Rotatable,
+        KeyAction::DisableKeyRotation | KeyAction::EnableKeyRotation | KeyAction::GetKeyRotationStatus => {
+            Demand::Rotatable
+        }
+        KeyAction::ListKeyRotations | KeyAction::RotateKeyOnDemand => Demand::HasGenerations,
         KeyAction::DeleteImportedKeyMaterial
         | KeyAction::GetParametersForImport
         | KeyAction::ImportKeyMaterial => Demand::ImportedMaterial,
@@ -87,6 +88,9 @@ pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRe
     match demand(action) {
         Demand::Asymmetric => demand_of_spec(key.spec.is_asymmetric()),
         Demand::ImportedMaterial => demand_origin(Origin::External),
+        Demand::HasGenerations => demand_of_spec(is_symmetric).and_then(|()| {
+            if key.origin == Origin::External { Ok(()) } else { demand_origin(Origin::AwsKms) }
+        }),
         Demand::None => Ok(()),
         Demand::Rotatable => demand_of_spec(is_symmetric).and_then(|()| demand_origin(Origin::AwsKms)),
         Demand::SymmetricEncryption => {

@@ -11,6 +11,7 @@ mod due_work;
 mod facts;
 mod granted;
 mod grants;
+mod import;
 mod key_cache;
 mod key_creation;
 mod key_store_refused;
@@ -53,6 +54,9 @@ pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewE
 pub use due_work::DueWorkDone;
 pub use facts::RequestFacts;
 pub use grants::NewGrant;
+pub use import::{
+    BroughtMaterial, ImportParameters, ImportRefused, ImportTerms, has_generations, import_type_of,
+};
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
+use crate::gate::kms::import::ImportRefused;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::key_manager::HsmError;
 use crate::store::StoreError;
@@ -32,6 +33,8 @@ pub enum Refused {
         arn: String,
     },
     Forbidden(Forbidden),
+    /// Of imported material.
+    Import(ImportRefused),
     InvalidCiphertext,
     /// Names no key at all.
     InvalidReference {

@@ -11,6 +11,7 @@ mod data_key;
 mod decrypt;
 mod delete_alias;
 mod delete_custom_key_store;
+mod delete_imported_key_material;
 mod describe_custom_key_stores;
 mod describe_key;
 mod disable_key;
@@ -25,6 +26,8 @@ mod generate_random;
 mod get_key_last_usage;
 mod get_key_policy;
 mod get_key_rotation_status;
+mod get_parameters_for_import;
+mod import_key_material;
 mod list_aliases;
 mod list_grants;
 mod list_key_policies;
@@ -102,6 +105,7 @@ operations! {
     Decrypt => decrypt,
     DeleteAlias => delete_alias,
     DeleteCustomKeyStore => delete_custom_key_store,
+    DeleteImportedKeyMaterial => delete_imported_key_material,
     DescribeCustomKeyStores => describe_custom_key_stores,
     DescribeKey => describe_key,
     DisableKey => disable_key,
@@ -116,6 +120,8 @@ operations! {
     GetKeyLastUsage => get_key_last_usage,
     GetKeyPolicy => get_key_policy,
     GetKeyRotationStatus => get_key_rotation_status,
+    GetParametersForImport => get_parameters_for_import,
+    ImportKeyMaterial => import_key_material,
     ListAliases => list_aliases,
     ListGrants => list_grants,
     ListKeyPolicies => list_key_policies,
