@@ -183,11 +183,15 @@ impl From<Refused> for Error {
                 cause: format!("{forbidden} ({})", forbidden.explanation()),
                 error: Box::new(Self::AccessDenied(forbidden.to_string())),
             },
+            Refused::InvalidAttestation(invalid) => {
+                Self::validation(format!("The attestation document in Recipient is not valid: {invalid}."))
+            }
             Refused::InvalidCiphertext => Self::InvalidCiphertext,
             Refused::InvalidReference { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
             Refused::KeyManager(error) => error.into(),
             Refused::KeyStore(refused) => refused.into(),
             Refused::KeyMissing { arn } => Self::NotFound(format!("Key '{arn}' does not exist")),
+            Refused::NoAttestationRoots => Self::UnsupportedOperation(NO_ATTESTATION_ROOTS.to_owned()),
             Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
             Refused::State { arn, refusal } => state(&arn, refusal),
             Refused::Store(error) => error.into(),
@@ -198,6 +202,8 @@ impl From<Refused> for Error {
 
 const CIPHERTEXT_KEY: &str = "The ciphertext refers to a customer master key that does not exist, does not exist in \
                               this region, or you are not allowed to access.";
+const NO_ATTESTATION_ROOTS: &str = "Recipient is not supported, because this service was not told which attestation \
+                                    documents to believe: root_certificates_file in [kms.attestation] is not set.";
 const CONTEXT_TOO_LONG: &str = "1 validation error detected: Value at 'encryptionContext' failed to satisfy \
                                 constraint: Member must be at most 8192 bytes long in total";
 

@@ -21,6 +21,7 @@ mod known_key_stores;
 mod lifecycle;
 mod material;
 mod open_key;
+mod recipient;
 mod refused;
 mod retirement;
 mod service_event;
@@ -32,8 +33,10 @@ mod witness;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use crate::attestation::Roots;
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
@@ -99,6 +102,8 @@ pub struct Kms {
     grants: Arc<KnownGrants>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
+    /// Absent: no call can have an attested recipient.
+    attestation_roots: ArcSwapOption<Roots>,
     due_work_changed: Notify,
     audit: Arc<dyn AuditLog>,
     /// Absent: nobody is told of lifecycle events.
@@ -138,6 +143,7 @@ impl Kms {
             grants: Arc::new(KnownGrants::new(known_grants_max)),
             usage: UsageLedger::default(),
             quotas,
+            attestation_roots: ArcSwapOption::empty(),
             due_work_changed: Notify::new(),
             audit,
             event_metrics: parts.event_metrics,

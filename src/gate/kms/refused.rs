@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::attestation::Invalid;
 use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
@@ -32,6 +33,8 @@ pub enum Refused {
         arn: String,
     },
     Forbidden(Forbidden),
+    /// The attestation document of the recipient.
+    InvalidAttestation(Invalid),
     InvalidCiphertext,
     /// Names no key at all.
     InvalidReference {
@@ -43,6 +46,8 @@ pub enum Refused {
     KeyMissing {
         arn: String,
     },
+    /// Nobody's attestation documents are believed.
+    NoAttestationRoots,
     OtherRegion {
         region: Region,
     },

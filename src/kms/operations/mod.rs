@@ -36,6 +36,7 @@ mod metadata;
 mod of_key;
 mod put_key_policy;
 mod re_encrypt;
+mod recipient;
 mod retire_grant;
 mod revoke_grant;
 mod rotate_key_on_demand;
@@ -171,14 +172,6 @@ fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
 /// `DryRunOperationException` for a request that would have succeeded, and is not meant to.
 fn dry_run(dry_run: Option<bool>) -> Result<(), Error> {
     if dry_run == Some(true) { Err(Error::DryRun) } else { Ok(()) }
-}
-
-/// Attested recipients.
-fn refuse_recipient(is_there: bool) -> Result<(), Error> {
-    if is_there {
-        return Err(Error::UnsupportedOperation("Holdfast does not support Recipient yet.".to_owned()));
-    }
-    Ok(())
 }
 
 /// Bytes as Base64 in an answer.
