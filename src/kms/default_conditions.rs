@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::{
-    AccountAction, ConditionKey, EncryptionAlgorithm, KeyAction, KeySpec, KeyUsage, Origin,
+    AccountAction, ConditionKey, EncryptionAlgorithm, KeyAction, KeySpec, KeyUsage, MultiRegionKeyType,
+    Origin,
 };
 use crate::kms::encryption_algorithm;
 use crate::kms::operations::{create_key, enable_key_rotation, schedule_key_deletion};
@@ -52,6 +53,8 @@ fn of_new_key<'g>(
         either(ConditionKey::KeyUsage, ConditionKey::CustomerMasterKeyUsage).and_then(KeyUsage::parse);
     let kind = (spec.unwrap_or(create_key::SPEC_DEFAULT), usage.unwrap_or(create_key::USAGE_DEFAULT));
     let origin = given(ConditionKey::KeyOrigin).and_then(Origin::parse);
-    let multi_region = given(ConditionKey::MultiRegion) == Some("true");
+    let kind_of = given(ConditionKey::MultiRegionKeyType).and_then(MultiRegionKeyType::parse);
+    let multi_region = (given(ConditionKey::MultiRegion) == Some("true"))
+        .then(|| kind_of.unwrap_or(MultiRegionKeyType::Primary));
     create_key::conditions_of_kind(kind, origin.unwrap_or(create_key::ORIGIN_DEFAULT), multi_region).collect()
 }

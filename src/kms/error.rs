@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::audit::Unkept;
 use crate::domain::kms::{CapabilityRefusal, StateRefusal, WrappingRefusal};
-use crate::gate::kms::{ImportRefused, Refused};
+use crate::gate::kms::{ImportRefused, MultiRegionRefused, Refused};
 use crate::http::BodyError;
 use crate::key_manager::HsmError;
 use crate::kms::key_store_error::KeyStoreException;
@@ -191,11 +191,16 @@ impl From<Refused> for Error {
                 error: Box::new(Self::AccessDenied(forbidden.to_string())),
             },
             Refused::Import(refused) => refused.into(),
+            Refused::InvalidAttestation(invalid) => {
+                Self::validation(format!("The attestation document in Recipient is not valid: {invalid}."))
+            }
             Refused::InvalidCiphertext => Self::InvalidCiphertext,
             Refused::InvalidReference { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
             Refused::KeyManager(error) => error.into(),
             Refused::KeyStore(refused) => refused.into(),
             Refused::KeyMissing { arn } => Self::NotFound(format!("Key '{arn}' does not exist")),
+            Refused::NoAttestationRoots => Self::UnsupportedOperation(NO_ATTESTATION_ROOTS.to_owned()),
+            Refused::MultiRegion(refused) => refused.into(),
             Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
             Refused::State { arn, refusal } => state(&arn, refusal),
             Refused::Store(error) => error.into(),
@@ -251,6 +256,8 @@ const fn wrapping(refusal: WrappingRefusal) -> &'static str {
 
 const CIPHERTEXT_KEY: &str = "The ciphertext refers to a customer master key that does not exist, does not exist in \
                               this region, or you are not allowed to access.";
+const NO_ATTESTATION_ROOTS: &str = "Recipient is not supported, because this service was not told which attestation \
+                                    documents to believe: root_certificates_file in [kms.attestation] is not set.";
 const CONTEXT_TOO_LONG: &str = "1 validation error detected: Value at 'encryptionContext' failed to satisfy \
                                 constraint: Member must be at most 8192 bytes long in total";
 
@@ -259,9 +266,32 @@ fn capability(arn: &str, refusal: CapabilityRefusal) -> Error {
         CapabilityRefusal::Origin(origin) => Error::UnsupportedOperation(format!(
             "{arn} origin is {origin} which is not valid for this operation."
         )),
+        CapabilityRefusal::NotPrimary => MultiRegionRefused::NotPrimary { arn: arn.to_owned() }.into(),
         CapabilityRefusal::Spec => Error::UnsupportedOperation(String::new()),
         CapabilityRefusal::Usage { usage, operation } => {
             Error::InvalidKeyUsage(format!("{arn} key usage is {usage} which is not valid for {operation}."))
+        }
+    }
+}
+
+impl From<MultiRegionRefused> for Error {
+    fn from(refused: MultiRegionRefused) -> Self {
+        match refused {
+            MultiRegionRefused::AlreadyThere { arn } => {
+                Self::AlreadyExists(format!("There is a key with this ID in the Region already: {arn}"))
+            }
+            MultiRegionRefused::NotPrimary { arn } => {
+                Self::UnsupportedOperation(format!("{arn} is not a multi-Region primary key."))
+            }
+            MultiRegionRefused::NotReplica { arn } => {
+                Self::UnsupportedOperation(format!("{arn} is the multi-Region primary key already."))
+            }
+            MultiRegionRefused::OtherPartition { region } => Self::UnsupportedOperation(format!(
+                "Multi-Region keys are related within one partition, and {region} is in another."
+            )),
+            MultiRegionRefused::TooMany { arn } => {
+                Self::LimitExceeded(format!("{arn} has as many related keys as it may have."))
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What origin, spec and usage of a key allow, whatever its state.
 
-use crate::domain::kms::{Key, KeyAction, KeySpec, KeyState, KeyUsage, Origin, StateRefusal, check_state};
+use crate::domain::kms::{
+    Key, KeyAction, KeySpec, KeyState, KeyUsage, MultiRegionKeyType, Origin, StateRefusal, check_state,
+};
 
 /// Why a key can never do what is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +11,8 @@ pub enum CapabilityRefusal {
     Usage { usage: KeyUsage, operation: &'static str },
     /// `UnsupportedOperationException`, with the origin in the message.
     Origin(Origin),
+    /// `UnsupportedOperationException`: a key of one Region, or a replica, where a multi-Region primary key is asked for.
+    NotPrimary,
     /// `UnsupportedOperationException`, with an empty message: the spec has no such thing.
     Spec,
 }
@@ -18,20 +22,29 @@ enum Demand {
     Asymmetric,
     /// A symmetric encryption key in the default key store, whose material KMS made or its owner imports.
     HasGenerations,
+    /// The same that is no replica.
+    HasGenerationsByItself,
     ImportedMaterial,
+    MultiRegion,
     None,
+    /// A multi-Region key that is no replica.
+    Primary,
     /// A symmetric encryption key whose material KMS made (notes 6 and 7 of the key state table).
     Rotatable,
+    /// The same that is no replica: these rotate with their primary key.
+    RotatableByItself,
     SymmetricEncryption,
     Usage(KeyUsage),
 }
 
 const fn demand(action: KeyAction) -> Demand {
     match action {
-        KeyAction::DisableKeyRotation | KeyAction::EnableKeyRotation | KeyAction::GetKeyRotationStatus => {
-            Demand::Rotatable
-        }
-        KeyAction::ListKeyRotations | KeyAction::RotateKeyOnDemand => Demand::HasGenerations,
+        KeyAction::GetKeyRotationStatus => Demand::Rotatable,
+        KeyAction::DisableKeyRotation | KeyAction::EnableKeyRotation => Demand::RotatableByItself,
+        KeyAction::ListKeyRotations => Demand::HasGenerations,
+        KeyAction::RotateKeyOnDemand => Demand::HasGenerationsByItself,
+        KeyAction::ReplicateKey => Demand::Primary,
+        KeyAction::UpdatePrimaryRegion => Demand::MultiRegion,
         KeyAction::DeleteImportedKeyMaterial
         | KeyAction::GetParametersForImport
         | KeyAction::ImportKeyMaterial => Demand::ImportedMaterial,
@@ -61,7 +74,6 @@ const fn demand(action: KeyAction) -> Demand {
         | KeyAction::ListKeyPolicies
         | KeyAction::ListResourceTags
         | KeyAction::PutKeyPolicy
-        | KeyAction::ReplicateKey
         | KeyAction::RetireGrant
         | KeyAction::RevokeGrant
         | KeyAction::ScheduleKeyDeletion
@@ -69,8 +81,7 @@ const fn demand(action: KeyAction) -> Demand {
         | KeyAction::UntagResource
         | KeyAction::UpdateAlias
         | KeyAction::UpdateAliasFrom
-        | KeyAction::UpdateKeyDescription
-        | KeyAction::UpdatePrimaryRegion => Demand::None,
+        | KeyAction::UpdateKeyDescription => Demand::None,
     }
 }
 
@@ -85,14 +96,25 @@ pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRe
     let demand_origin = |origin: Origin| {
         if key.origin == origin { Ok(()) } else { Err(CapabilityRefusal::Origin(key.origin)) }
     };
+    let demand_primary = |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::NotPrimary) };
+    let demand_rotatable = || demand_of_spec(is_symmetric).and_then(|()| demand_origin(Origin::AwsKms));
+    let demand_generations = || {
+        demand_of_spec(is_symmetric).and_then(|()| {
+            if key.origin == Origin::External { Ok(()) } else { demand_origin(Origin::AwsKms) }
+        })
+    };
     match demand(action) {
         Demand::Asymmetric => demand_of_spec(key.spec.is_asymmetric()),
         Demand::ImportedMaterial => demand_origin(Origin::External),
-        Demand::HasGenerations => demand_of_spec(is_symmetric).and_then(|()| {
-            if key.origin == Origin::External { Ok(()) } else { demand_origin(Origin::AwsKms) }
-        }),
+        Demand::HasGenerations => demand_generations(),
+        Demand::HasGenerationsByItself => {
+            demand_generations().and_then(|()| demand_primary(!key.is_replica()))
+        }
+        Demand::MultiRegion => demand_primary(key.multi_region.is_some()),
         Demand::None => Ok(()),
-        Demand::Rotatable => demand_of_spec(is_symmetric).and_then(|()| demand_origin(Origin::AwsKms)),
+        Demand::Primary => demand_primary(key.multi_region == Some(MultiRegionKeyType::Primary)),
+        Demand::Rotatable => demand_rotatable(),
+        Demand::RotatableByItself => demand_rotatable().and_then(|()| demand_primary(!key.is_replica())),
         Demand::SymmetricEncryption => {
             demand_usage(KeyUsage::EncryptDecrypt).and_then(|()| demand_of_spec(is_symmetric))
         }

@@ -1,11 +1,15 @@
 //! What becomes due by the passing of time: deletions, automatic rotations, the end of imported material.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::kms::{Key, KeyId, KeyState, LifecycleEventKind, RotationType, Scope, UnixMillis};
+use crate::domain::kms::{
+    KeptKey, Key, KeyId, KeyState, LifecycleEventKind, MaterialSource, RotationType, Scope, UnixMillis,
+};
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::{Kms, Refused};
+use crate::key_manager::backing_key::BackingKey;
 use crate::store::{DueWork, StoreError};
 
 /// Done in one go; the rest waits for the next.
@@ -84,23 +88,51 @@ impl Kms {
         if key.state != KeyState::PendingDeletion || !is_due(&key) {
             return Ok(false);
         }
-        let materials: Vec<_> = key.materials.iter().map(|material| material.id).collect();
         let mut event = self.service_event(ServiceAct::DeleteKey, &key)?;
-        let changes = self.changes(event.announce().await?);
+        let announced = event.announce().await?;
         let told = self.lifecycle_event(LifecycleEventKind::Deletion, &key)?;
-        let deleted = to_the_end(changes.delete_key(key.clone(), told)).await.map_err(Refused::from);
+        let deleted = if key.is_replica() {
+            self.delete_replica(key.clone(), announced, told).await
+        } else {
+            let deletion = to_the_end(self.changes(announced).delete_key(key.clone(), told));
+            deletion.await.map(|()| false).map_err(Refused::from)
+        };
         self.note_lifecycle_event(LifecycleEventKind::Deletion, 0);
         if deleted.is_err() {
             event.end(&deleted);
-            return deleted.map(|()| false);
+            return deleted;
         }
-        materials.iter().for_each(|material| self.backing_keys.forget(material));
+        self.destroy_material(&key, deadline).await;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
         if let Some(additional) = self.destroy_cluster_key(&key, deadline).await {
             event.add(additional);
         }
         event.end(&deleted);
         Ok(true)
+    }
+
+    /// Takes the material of a key that is gone out of the HSM, unless related keys have it too.
+    async fn destroy_material(&self, key: &Key, deadline: Instant) {
+        let was_last = match self.was_last(key).await {
+            Ok(was_last) => was_last,
+            Err(refused) => {
+                let id = &key.id;
+                tracing::warn!(key.id = %id, reason = ?refused, "the material of {id} may still be in the HSM");
+                false
+            }
+        };
+        for material in key.materials.iter().filter(|_| was_last) {
+            self.backing_keys.forget(&material.id);
+            let MaterialSource::Kept(kept) = &material.source else { continue };
+            if !matches!(**kept, KeptKey::TokenObject) {
+                continue;
+            }
+            let order = BackingKey { id: material.id, kind: key.kind(), kept: Arc::clone(kept) };
+            if let Err(error) = self.backing_keys.destroy(order, deadline).await.result {
+                let id = &key.id;
+                tracing::warn!(key.id = %id, reason = %error, "a key object of {id} is left in the HSM: {error}");
+            }
+        }
     }
 
     async fn rotate_if_due(
@@ -111,12 +143,12 @@ impl Kms {
     ) -> Result<bool, Refused> {
         let Some(key) = self.store.key(scope, id).await? else { return Ok(false) };
         let is_due = key.rotation.is_some_and(|rotation| rotation.next <= now);
-        if key.state != KeyState::Enabled || !is_due {
+        if key.state != KeyState::Enabled || key.is_replica() || !is_due {
             return Ok(false);
         }
         let next = self.rotated(&key, (RotationType::Automatic, now), deadline).await?;
         let event = self.service_event(ServiceAct::Rotate(RotationType::Automatic), &key)?;
-        let rotated = self.replace_rotated(next, event.announce().await?).await;
+        let rotated = self.replace_rotated(&key, next, event.announce().await?).await;
         event.end(&rotated);
         rotated?;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "rotated key {id}");

@@ -21,7 +21,9 @@ mod known_grants;
 mod known_key_stores;
 mod lifecycle;
 mod material;
+mod multi_region;
 mod open_key;
+mod recipient;
 mod refused;
 mod retirement;
 mod service_event;
@@ -33,8 +35,10 @@ mod witness;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use crate::attestation::Roots;
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
@@ -61,11 +65,12 @@ pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};
 pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
+pub use multi_region::{Elsewhere, MultiRegionRefused, Replicated};
 pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use simulated::{Simulated, SimulatedOn};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
-pub use witness::{Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
+pub use witness::{SecondHalf, Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
 pub use witness::{backing_key_text, backing_keys_text};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
@@ -103,6 +108,8 @@ pub struct Kms {
     grants: Arc<KnownGrants>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
+    /// Absent: no call can have an attested recipient.
+    attestation_roots: ArcSwapOption<Roots>,
     due_work_changed: Notify,
     audit: Arc<dyn AuditLog>,
     /// Absent: nobody is told of lifecycle events.
@@ -142,6 +149,7 @@ impl Kms {
             grants: Arc::new(KnownGrants::new(known_grants_max)),
             usage: UsageLedger::default(),
             quotas,
+            attestation_roots: ArcSwapOption::empty(),
             due_work_changed: Notify::new(),
             audit,
             event_metrics: parts.event_metrics,

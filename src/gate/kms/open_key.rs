@@ -130,11 +130,11 @@ impl<'a> OpenKey<'a> {
         if is_possible { Ok(()) } else { Err(Refused::InvalidCiphertext) }
     }
 
-    /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
+    /// Makes the next revision of the key durable; replicas follow in what they share. `Conflict` if it is not the one that was opened any more.
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
         change(&mut key);
-        self.call.kms.replace(key, self.call.announce().await?).await
+        self.call.kms.replace(self.key(), key, self.call.announce().await?).await
     }
 
     /// Makes fresh key material, and with it the next revision of the key.
@@ -149,7 +149,7 @@ impl<'a> OpenKey<'a> {
         // The call and the rotation have a record each.
         self.call.announce().await?;
         let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
-        let rotated = self.call.kms.replace_rotated(next, event.announce().await?).await;
+        let rotated = self.call.kms.replace_rotated(self.key(), next, event.announce().await?).await;
         event.end(&rotated);
         rotated
     }
@@ -210,7 +210,7 @@ impl<'a> OpenKey<'a> {
             .current_material()
             .zip(self.cached.blob_start.as_ref())
             .ok_or_else(|| Refused::State { arn: arn(), refusal: StateRefusal::State(key.state) })?;
-        if material.encryptions + self.call.kms.usage.encryptions(key, &material.id) >= GCM_INVOCATIONS_MAX {
+        if material.encryptions + self.call.kms.usage.encryptions(&material.id) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::EncryptionsUsedUp { arn: arn() });
         }
         Ok(Sealing { material, blob_start, context })

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use crate::attestation::Invalid;
 use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
+use crate::gate::kms::MultiRegionRefused;
 use crate::gate::kms::import::ImportRefused;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::key_manager::HsmError;
@@ -35,6 +37,8 @@ pub enum Refused {
     Forbidden(Forbidden),
     /// Of imported material.
     Import(ImportRefused),
+    /// The attestation document of the recipient.
+    InvalidAttestation(Invalid),
     InvalidCiphertext,
     /// Names no key at all.
     InvalidReference {
@@ -46,6 +50,10 @@ pub enum Refused {
     KeyMissing {
         arn: String,
     },
+    /// Nobody's attestation documents are believed.
+    NoAttestationRoots,
+    /// Of related keys.
+    MultiRegion(MultiRegionRefused),
     OtherRegion {
         region: Region,
     },

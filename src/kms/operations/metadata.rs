@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::domain::kms::{
     CustomKeyStore, ExpirationModel, Key, KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, Material,
-    Origin, UnixMillis,
+    MultiRegionKeyType, Origin, RelatedKeys, UnixMillis,
 };
 
 #[derive(Serialize)]
@@ -34,6 +34,9 @@ pub(super) struct KeyMetadata {
     multi_region: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     multi_region_configuration: Option<MultiRegionConfiguration>,
+    /// Of a primary key that waits for the deletion of its replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_deletion_window_in_days: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_key_store_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +56,7 @@ struct XksKeyConfiguration {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct MultiRegionConfiguration {
-    multi_region_key_type: &'static str,
+    multi_region_key_type: MultiRegionKeyType,
     primary_key: MultiRegionKey,
     replica_keys: Vec<MultiRegionKey>,
 }
@@ -69,11 +72,6 @@ impl KeyMetadata {
     /// Of a key that shows this state, and the custom key store that it is in.
     pub(super) fn of(key: &Key, state: KeyState, key_store: Option<&CustomKeyStore>) -> Self {
         let material = key.current_material();
-        let primary = MultiRegionConfiguration {
-            multi_region_key_type: "PRIMARY",
-            primary_key: MultiRegionKey { arn: key.arn(), region: key.scope.region.to_string() },
-            replica_keys: Vec::new(),
-        };
         Self {
             account_id: key.scope.account.to_string(),
             key_id: key.id.to_string(),
@@ -92,7 +90,11 @@ impl KeyMetadata {
             key_spec: key.spec,
             encryption_algorithms: encryption_algorithms(key),
             multi_region: key.multi_region.is_some(),
-            multi_region_configuration: key.multi_region.map(|_| primary),
+            multi_region_configuration: None,
+            pending_deletion_window_in_days: key
+                .deletion
+                .filter(|deletion| deletion.due.is_none())
+                .map(|deletion| deletion.window_days),
             custom_key_store_id: key.place.custom_key_store().map(ToString::to_string),
             cloud_hsm_cluster_id: key_store.and_then(cluster_id),
             xks_key_configuration: match &key.place {
@@ -106,6 +108,25 @@ impl KeyMetadata {
                 .then(|| key.current_material().map(|material| material.id.to_string()))
                 .flatten(),
         }
+    }
+
+    /// With what is told of a multi-Region key: the same lists for each of the related keys.
+    pub(super) fn related_to(self, related: &RelatedKeys) -> Self {
+        let own = related.iter().find(|own| own.arn() == self.arn);
+        let configuration = || {
+            Some(MultiRegionConfiguration {
+                multi_region_key_type: own?.multi_region?,
+                primary_key: MultiRegionKey::of(related.primary()?),
+                replica_keys: related.replicas().map(MultiRegionKey::of).collect(),
+            })
+        };
+        Self { multi_region_configuration: configuration(), ..self }
+    }
+}
+
+impl MultiRegionKey {
+    fn of(key: &Key) -> Self {
+        Self { arn: key.arn(), region: key.scope.region.to_string() }
     }
 }
 

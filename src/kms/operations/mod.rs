@@ -39,6 +39,8 @@ mod metadata;
 mod of_key;
 mod put_key_policy;
 mod re_encrypt;
+mod recipient;
+mod replicate_key;
 mod retire_grant;
 mod revoke_grant;
 mod rotate_key_on_demand;
@@ -49,6 +51,7 @@ mod untag_resource;
 mod update_alias;
 mod update_custom_key_store;
 mod update_key_description;
+mod update_primary_region;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -131,6 +134,7 @@ operations! {
     ListRetirableGrants => list_retirable_grants,
     PutKeyPolicy => put_key_policy,
     ReEncrypt => re_encrypt,
+    ReplicateKey => replicate_key,
     RetireGrant => retire_grant,
     RevokeGrant => revoke_grant,
     RotateKeyOnDemand => rotate_key_on_demand,
@@ -140,6 +144,7 @@ operations! {
     UpdateAlias => update_alias,
     UpdateCustomKeyStore => update_custom_key_store,
     UpdateKeyDescription => update_key_description,
+    UpdatePrimaryRegion => update_primary_region,
 }
 
 /// The key may change between being read and being written: then everything is looked at again.
@@ -177,14 +182,6 @@ fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
 /// `DryRunOperationException` for a request that would have succeeded, and is not meant to.
 fn dry_run(dry_run: Option<bool>) -> Result<(), Error> {
     if dry_run == Some(true) { Err(Error::DryRun) } else { Ok(()) }
-}
-
-/// Attested recipients.
-fn refuse_recipient(is_there: bool) -> Result<(), Error> {
-    if is_there {
-        return Err(Error::UnsupportedOperation("Holdfast does not support Recipient yet.".to_owned()));
-    }
-    Ok(())
 }
 
 /// Bytes as Base64 in an answer.
