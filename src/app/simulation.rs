@@ -217,9 +217,12 @@ fn explain(refused: Refused) -> String {
         | Refused::ContextTooLong
         | Refused::EncryptionsUsedUp { .. }
         | Refused::Forbidden(_)
+        | Refused::Import(_)
+        | Refused::InvalidAttestation(_)
         | Refused::InvalidCiphertext
         | Refused::KeyManager(_)
         | Refused::KeyStore(_)
+        | Refused::NoAttestationRoots
         | Refused::MultiRegion(_)
         | Refused::State { .. }
         | Refused::Store(_)

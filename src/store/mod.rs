@@ -281,6 +281,8 @@ pub enum GrantFilter<'a> {
 pub enum DueWork {
     /// Of keys that are `PendingDeletion`.
     Deletion,
+    /// Of imported material.
+    Expiry,
     /// Of keys that are `Enabled`.
     Rotation,
 }

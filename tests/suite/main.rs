@@ -50,6 +50,7 @@ mod kms_grants;
 mod kms_grants_in_memory;
 mod kms_identifiers;
 mod kms_identities;
+mod kms_import;
 mod kms_key_policies;
 mod kms_key_states;
 mod kms_key_store_faults;

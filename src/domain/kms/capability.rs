@@ -20,6 +20,10 @@ pub enum CapabilityRefusal {
 /// What an action demands of the kind of a key.
 enum Demand {
     Asymmetric,
+    /// A symmetric encryption key in the default key store, whose material KMS made or its owner imports.
+    HasGenerations,
+    /// The same that is no replica.
+    HasGenerationsByItself,
     ImportedMaterial,
     MultiRegion,
     None,
@@ -35,10 +39,10 @@ enum Demand {
 
 const fn demand(action: KeyAction) -> Demand {
     match action {
-        KeyAction::GetKeyRotationStatus | KeyAction::ListKeyRotations => Demand::Rotatable,
-        KeyAction::DisableKeyRotation | KeyAction::EnableKeyRotation | KeyAction::RotateKeyOnDemand => {
-            Demand::RotatableByItself
-        }
+        KeyAction::GetKeyRotationStatus => Demand::Rotatable,
+        KeyAction::DisableKeyRotation | KeyAction::EnableKeyRotation => Demand::RotatableByItself,
+        KeyAction::ListKeyRotations => Demand::HasGenerations,
+        KeyAction::RotateKeyOnDemand => Demand::HasGenerationsByItself,
         KeyAction::ReplicateKey => Demand::Primary,
         KeyAction::UpdatePrimaryRegion => Demand::MultiRegion,
         KeyAction::DeleteImportedKeyMaterial
@@ -94,9 +98,18 @@ pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRe
     };
     let demand_primary = |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::NotPrimary) };
     let demand_rotatable = || demand_of_spec(is_symmetric).and_then(|()| demand_origin(Origin::AwsKms));
+    let demand_generations = || {
+        demand_of_spec(is_symmetric).and_then(|()| {
+            if key.origin == Origin::External { Ok(()) } else { demand_origin(Origin::AwsKms) }
+        })
+    };
     match demand(action) {
         Demand::Asymmetric => demand_of_spec(key.spec.is_asymmetric()),
         Demand::ImportedMaterial => demand_origin(Origin::External),
+        Demand::HasGenerations => demand_generations(),
+        Demand::HasGenerationsByItself => {
+            demand_generations().and_then(|()| demand_primary(!key.is_replica()))
+        }
         Demand::MultiRegion => demand_primary(key.multi_region.is_some()),
         Demand::None => Ok(()),
         Demand::Primary => demand_primary(key.multi_region == Some(MultiRegionKeyType::Primary)),

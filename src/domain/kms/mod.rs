@@ -13,6 +13,8 @@ mod grant;
 mod grant_condition;
 mod grant_index;
 mod hex;
+mod import;
+mod import_token;
 mod key;
 mod key_id;
 mod lifecycle_event;
@@ -47,6 +49,8 @@ pub use grant_index::{
     GrantIndex, GrantQuestion, GrantRequester, GrantedTo, KnownGrant, Permit, RequesterName,
 };
 pub use hex::Uuid;
+pub use import::{ExpirationModel, ImportType, KeyMaterialState, WrappingRefusal, check_wrapping};
+pub use import_token::ImportToken;
 pub use key::{
     Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, MultiRegionKeyType, Origin, Rotation, Tag,
 };

@@ -1,4 +1,4 @@
-//! What becomes due by the passing of time: deletions and automatic rotations.
+//! What becomes due by the passing of time: deletions, automatic rotations, the end of imported material.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,8 @@ const BATCH_MAX: usize = 100;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DueWorkDone {
     pub deleted: usize,
+    /// Imported material.
+    pub expired: usize,
     pub rotated: usize,
     /// Could not be done now, and will be tried again.
     pub failed: usize,
@@ -37,7 +39,7 @@ impl Kms {
     pub async fn do_due_work(&self, deadline: impl Fn() -> Instant) -> Result<DueWorkDone, Refused> {
         let now = self.now();
         let mut done = DueWorkDone::default();
-        for work in [DueWork::Deletion, DueWork::Rotation] {
+        for work in [DueWork::Deletion, DueWork::Expiry, DueWork::Rotation] {
             let due = self.store.due(work, now, BATCH_MAX).await?;
             done.is_cut_short |= due.len() == BATCH_MAX;
             for (scope, id) in due {
@@ -48,6 +50,7 @@ impl Kms {
                 }
                 match (result, work) {
                     (Ok(true), DueWork::Deletion) => done.deleted += 1,
+                    (Ok(true), DueWork::Expiry) => done.expired += 1,
                     (Ok(true), DueWork::Rotation) => done.rotated += 1,
                     (Ok(false), _) => {}
                     (Err(refused), _) => {
@@ -69,6 +72,7 @@ impl Kms {
     ) -> Result<bool, Refused> {
         match work {
             DueWork::Deletion => self.delete_if_due(name, now, deadline).await,
+            DueWork::Expiry => self.expire_if_due(name, now, deadline).await,
             DueWork::Rotation => self.rotate_if_due(name, now, deadline).await,
         }
     }

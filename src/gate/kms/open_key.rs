@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Ciphertext, EncryptionContext, Key, KeyAction, KeyPlace, KeyState, Material, MaterialId, Refusal,
+    Ciphertext, EncryptionContext, Key, KeyAction, KeyPlace, KeyState, Material, MaterialId, Origin, Refusal,
     RotationType, StateRefusal,
 };
 use crate::gate::kms::cipher::Sealing;
@@ -12,7 +12,7 @@ use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::usage_ledger::Used;
-use crate::gate::kms::{Call, Refused};
+use crate::gate::kms::{Call, ImportRefused, Refused};
 use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
 use crate::secret::SecretBytes;
 use crate::store::LastUsage;
@@ -65,7 +65,7 @@ impl<'a> OpenKey<'a> {
 
     /// The state that the key shows: that of its key store counts too.
     pub fn state(&self) -> KeyState {
-        let stored = self.key().state;
+        let stored = self.key().state_at(self.call.now());
         self.key_store.as_ref().map_or(stored, |known| known.store.connection.shown_state(stored))
     }
 
@@ -139,14 +139,32 @@ impl<'a> OpenKey<'a> {
 
     /// Makes fresh key material, and with it the next revision of the key.
     pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
-        let next =
-            self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
+        let next = match self.key().origin {
+            Origin::External => self.with_pending_material(rotation)?,
+            Origin::AwsCloudHsm | Origin::AwsKms | Origin::ExternalKeyStore => {
+                let how = (rotation, self.call.now());
+                self.call.kms.rotated(self.key(), how, self.call.deadline()).await?
+            }
+        };
         // The call and the rotation have a record each.
         self.call.announce().await?;
         let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
         let rotated = self.call.kms.replace_rotated(self.key(), next, event.announce().await?).await;
         event.end(&rotated);
         rotated
+    }
+
+    /// The key with the material in use that waits for it.
+    fn with_pending_material(&self, rotation: RotationType) -> Result<Key, Refused> {
+        let mut next = self.key().clone();
+        let pending = next.materials.iter_mut().find(|material| material.is_pending_rotation());
+        let pending = pending.ok_or(ImportRefused::NothingToRotateTo)?;
+        pending.rotation = Some(rotation);
+        pending.created = self.call.now();
+        if let Some(import) = &mut pending.import {
+            import.is_pending_rotation = false;
+        }
+        Ok(next)
     }
 
     /// Has the record name the key object of a key in a cluster, if the cluster can be asked now.

@@ -12,6 +12,7 @@ use crate::gate::kms::{Kms, Refused};
 /// Things that no caller asks for, or not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServiceAct {
+    DeleteExpiredKeyMaterial,
     DeleteKey,
     Rotate(RotationType),
     /// Shared properties of a multi-Region primary key are copied to its replicas.
@@ -42,6 +43,7 @@ const NOT_DONE: RecordError<'_> = RecordError {
 impl ServiceAct {
     const fn name(self) -> &'static str {
         match self {
+            Self::DeleteExpiredKeyMaterial => "DeleteExpiredKeyMaterial",
             Self::DeleteKey => "DeleteKey",
             Self::Rotate(_) => "RotateKey",
             Self::Synchronize => "SynchronizeMultiRegionKey",

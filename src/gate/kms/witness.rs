@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::attestation::Attestation;
 use crate::audit::Record;
 use crate::cloudtrail::{Object, push_array};
 use crate::domain::kms::{
@@ -38,6 +39,8 @@ pub struct Things {
     /// Key objects in a cluster.
     pub backing_keys: Vec<ClusterKey>,
     pub grant: Option<GrantId>,
+    /// Whom the answer is sealed for.
+    pub recipient: Option<Arc<Attestation>>,
     /// What was done in another Region.
     pub second_half: Option<SecondHalf>,
 }
@@ -125,6 +128,10 @@ impl Touched {
 
     pub(super) fn note_grant(&self, id: &GrantId) {
         self.things().grant = Some(id.clone());
+    }
+
+    pub(super) fn note_recipient(&self, attestation: &Arc<Attestation>) {
+        self.things().recipient = Some(Arc::clone(attestation));
     }
 }
 

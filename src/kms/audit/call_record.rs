@@ -18,6 +18,7 @@ use crate::gate::kms::{
 use crate::identity::kms::{Caller, Claim};
 use crate::kms::audit::call_record::second_half::Side;
 use crate::kms::audit::parameters::{Parameter, recorded};
+use crate::kms::audit::recipient::with_recipient;
 use crate::kms::audit::table::{Adds, Order, ResponseElements, Row, request_parameters, row};
 use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
@@ -176,7 +177,7 @@ impl<'a> CallRecord<'a> {
         let visible =
             |account: &AccountId| !is_denied || caller.is_some_and(|caller| caller.account == *account);
         let resources = resources(row.resources, &things, visible);
-        let additional = additional(row.adds, &things);
+        let additional = with_recipient(additional(row.adds, &things), things.recipient.as_deref());
         let response = if error.is_some() { None } else { self.response(row, &things) };
         let event = Event {
             user_identity: match &seen {
@@ -346,7 +347,7 @@ fn place(things: &Things) -> Option<Vec<u8>> {
     }))
 }
 
-fn object(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+pub(super) fn object(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
     let mut json = Vec::new();
     let mut object = Object::begin(&mut json);
     write(&mut object);

@@ -59,6 +59,7 @@ impl<'b> Operation<'b> for CreateKey {
         let (origin, multi_region) =
             (request.origin.unwrap_or(ORIGIN_DEFAULT), request.multi_region.unwrap_or_default());
         let place = request.place(origin)?;
+        refuse_import(origin, spec)?;
         refuse_in_custom_key_store(&place, spec, multi_region)?;
         let bypass = request.bypass_policy_lockout_safety_check;
         let tags = request.tags.unwrap_or_default();
@@ -169,6 +170,15 @@ pub(in crate::kms) fn conditions_of_kind<'c>(
         multi_region.map(|kind| (ConditionKey::MultiRegionKeyType, kind.as_str())),
     ];
     conditions.into_iter().flatten().map(|(key, value)| (key.as_str().into(), value.into()))
+}
+
+/// AWS KMS Developer Guide, Importing key material: which kinds of keys can have it.
+fn refuse_import(origin: Origin, spec: KeySpec) -> Result<(), Error> {
+    if origin == Origin::External && !spec.is_importable() {
+        let text = format!("Key material cannot be imported into KMS keys with the key spec {spec}.");
+        return Err(Error::UnsupportedOperation(text));
+    }
+    Ok(())
 }
 
 /// AWS KMS Developer Guide, Custom key stores: symmetric encryption keys of one Region.

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::domain::kms::{
-    CustomKeyStore, Key, KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, MultiRegionKeyType, Origin,
-    RelatedKeys, UnixMillis,
+    CustomKeyStore, ExpirationModel, Key, KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, Material,
+    MultiRegionKeyType, Origin, RelatedKeys, UnixMillis,
 };
 
 #[derive(Serialize)]
@@ -21,6 +21,10 @@ pub(super) struct KeyMetadata {
     key_state: KeyState,
     #[serde(skip_serializing_if = "Option::is_none")]
     deletion_date: Option<UnixMillis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_to: Option<UnixMillis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration_model: Option<ExpirationModel>,
     origin: Origin,
     key_manager: &'static str,
     customer_master_key_spec: KeySpec,
@@ -67,6 +71,7 @@ struct MultiRegionKey {
 impl KeyMetadata {
     /// Of a key that shows this state, and the custom key store that it is in.
     pub(super) fn of(key: &Key, state: KeyState, key_store: Option<&CustomKeyStore>) -> Self {
+        let material = key.current_material();
         Self {
             account_id: key.scope.account.to_string(),
             key_id: key.id.to_string(),
@@ -77,6 +82,8 @@ impl KeyMetadata {
             key_usage: key.usage,
             key_state: state,
             deletion_date: key.deletion.and_then(|deletion| deletion.due),
+            valid_to: material.and_then(|material| material.import.as_ref()?.valid_to),
+            expiration_model: material.and_then(Material::expiration_model),
             origin: key.origin,
             key_manager: "CUSTOMER",
             customer_master_key_spec: key.spec,

@@ -11,6 +11,7 @@ mod data_key;
 mod decrypt;
 mod delete_alias;
 mod delete_custom_key_store;
+mod delete_imported_key_material;
 mod describe_custom_key_stores;
 mod describe_key;
 mod disable_key;
@@ -25,6 +26,8 @@ mod generate_random;
 mod get_key_last_usage;
 mod get_key_policy;
 mod get_key_rotation_status;
+mod get_parameters_for_import;
+mod import_key_material;
 mod list_aliases;
 mod list_grants;
 mod list_key_policies;
@@ -36,6 +39,7 @@ mod metadata;
 mod of_key;
 mod put_key_policy;
 mod re_encrypt;
+mod recipient;
 mod replicate_key;
 mod retire_grant;
 mod revoke_grant;
@@ -104,6 +108,7 @@ operations! {
     Decrypt => decrypt,
     DeleteAlias => delete_alias,
     DeleteCustomKeyStore => delete_custom_key_store,
+    DeleteImportedKeyMaterial => delete_imported_key_material,
     DescribeCustomKeyStores => describe_custom_key_stores,
     DescribeKey => describe_key,
     DisableKey => disable_key,
@@ -118,6 +123,8 @@ operations! {
     GetKeyLastUsage => get_key_last_usage,
     GetKeyPolicy => get_key_policy,
     GetKeyRotationStatus => get_key_rotation_status,
+    GetParametersForImport => get_parameters_for_import,
+    ImportKeyMaterial => import_key_material,
     ListAliases => list_aliases,
     ListGrants => list_grants,
     ListKeyPolicies => list_key_policies,
@@ -175,14 +182,6 @@ fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
 /// `DryRunOperationException` for a request that would have succeeded, and is not meant to.
 fn dry_run(dry_run: Option<bool>) -> Result<(), Error> {
     if dry_run == Some(true) { Err(Error::DryRun) } else { Ok(()) }
-}
-
-/// Attested recipients.
-fn refuse_recipient(is_there: bool) -> Result<(), Error> {
-    if is_there {
-        return Err(Error::UnsupportedOperation("Holdfast does not support Recipient yet.".to_owned()));
-    }
-    Ok(())
 }
 
 /// Bytes as Base64 in an answer.

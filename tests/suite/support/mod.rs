@@ -7,6 +7,7 @@ pub mod cluster_stores;
 pub mod clusters;
 pub mod external_key_stores;
 pub mod faults;
+pub mod importing;
 pub mod key_store_scene;
 pub mod kms;
 pub mod kms_callers;
