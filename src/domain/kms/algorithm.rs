@@ -133,6 +133,12 @@ impl EncryptionAlgorithm {
             Self::Sm2Pke | Self::SymmetricDefault => None,
         }
     }
+
+    /// What keys of this spec can encrypt at once, where it is less than what a request can hold (RFC 8017, 7.1.1).
+    pub fn plaintext_bytes_max(self, spec: KeySpec) -> Option<usize> {
+        let (modulus_bits, hash) = spec.rsa_bits().zip(self.oaep_hash())?;
+        (modulus_bits / 8).checked_sub(2 * hash.bytes() + 2)
+    }
 }
 
 impl SigningAlgorithm {
