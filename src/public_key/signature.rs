@@ -51,9 +51,7 @@ impl Signer<'_> {
                 Ok(digest.is_ok_and(|digest| key.verify_digest_sig(&digest, signature).is_ok()))
             }
             Signed::ExternalMu(mu) => self.signed_mu(mu, signature),
-            Signed::Message(message) => {
-                Ok(self.parse(algorithm)?.verify_sig(message, signature).is_ok())
-            }
+            Signed::Message(message) => Ok(self.parse(algorithm)?.verify_sig(message, signature).is_ok()),
         }
     }
 

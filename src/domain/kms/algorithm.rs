@@ -102,6 +102,28 @@ words! {
     }
 }
 
+/// An algorithm that a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    Encapsulation(EncapsulationAlgorithm),
+    Encryption(EncryptionAlgorithm),
+    KeyAgreement(KeyAgreementAlgorithm),
+    Mac(MacAlgorithm),
+    Signing(SigningAlgorithm),
+}
+
+impl Algorithm {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encapsulation(algorithm) => algorithm.as_str(),
+            Self::Encryption(algorithm) => algorithm.as_str(),
+            Self::KeyAgreement(algorithm) => algorithm.as_str(),
+            Self::Mac(algorithm) => algorithm.as_str(),
+            Self::Signing(algorithm) => algorithm.as_str(),
+        }
+    }
+}
+
 /// What a signing algorithm hashes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
@@ -228,6 +250,17 @@ impl KeyKind {
         if matches!(self.usage, KeyUsage::KeyAgreement) { &[KeyAgreementAlgorithm::Ecdh] } else { &[] }
     }
 
+    /// Whether keys of this kind have the algorithm.
+    pub fn has(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Encapsulation(algorithm) => self.encapsulation_algorithms().contains(&algorithm),
+            Algorithm::Encryption(algorithm) => self.encryption_algorithms().contains(&algorithm),
+            Algorithm::KeyAgreement(algorithm) => self.key_agreement_algorithms().contains(&algorithm),
+            Algorithm::Mac(algorithm) => self.mac_algorithms().contains(&algorithm),
+            Algorithm::Signing(algorithm) => self.signing_algorithms().contains(&algorithm),
+        }
+    }
+
     pub const fn encapsulation_algorithms(self) -> &'static [EncapsulationAlgorithm] {
         if matches!(self.usage, KeyUsage::EncapsulateDecapsulate) {
             &[EncapsulationAlgorithm::MlKem]
@@ -245,6 +278,16 @@ impl KeySpec {
             Self::Hmac256 => Some(32),
             Self::Hmac384 => Some(48),
             Self::Hmac512 => Some(64),
+            _ => None,
+        }
+    }
+
+    /// Of an ML-KEM key: the length of what it decapsulates (FIPS 203, table 3).
+    pub const fn encapsulated_bytes(self) -> Option<usize> {
+        match self {
+            Self::MlKem512 => Some(768),
+            Self::MlKem768 => Some(1088),
+            Self::MlKem1024 => Some(1568),
             _ => None,
         }
     }

@@ -8,23 +8,32 @@ mod create_grant;
 pub(super) mod create_key;
 mod custom_key_store;
 mod data_key;
+mod data_key_pair;
+mod decapsulate;
 mod decrypt;
 mod delete_alias;
 mod delete_custom_key_store;
+mod derive_shared_secret;
 mod describe_custom_key_stores;
 mod describe_key;
+mod destination;
 mod disable_key;
 mod disable_key_rotation;
 mod disconnect_custom_key_store;
 mod enable_key;
 pub(super) mod enable_key_rotation;
+mod encapsulate;
 mod encrypt;
 mod generate_data_key;
+mod generate_data_key_pair;
+mod generate_data_key_pair_without_plaintext;
 mod generate_data_key_without_plaintext;
+mod generate_mac;
 mod generate_random;
 mod get_key_last_usage;
 mod get_key_policy;
 mod get_key_rotation_status;
+mod get_public_key;
 mod list_aliases;
 mod list_grants;
 mod list_key_policies;
@@ -40,12 +49,17 @@ mod retire_grant;
 mod revoke_grant;
 mod rotate_key_on_demand;
 pub(super) mod schedule_key_deletion;
+mod sign;
+mod signing;
+mod sm2;
 mod source;
 mod tag_resource;
 mod untag_resource;
 mod update_alias;
 mod update_custom_key_store;
 mod update_key_description;
+mod verify;
+mod verify_mac;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -99,9 +113,11 @@ operations! {
     CreateCustomKeyStore => create_custom_key_store,
     CreateGrant => create_grant,
     CreateKey => create_key,
+    Decapsulate => decapsulate,
     Decrypt => decrypt,
     DeleteAlias => delete_alias,
     DeleteCustomKeyStore => delete_custom_key_store,
+    DeriveSharedSecret => derive_shared_secret,
     DescribeCustomKeyStores => describe_custom_key_stores,
     DescribeKey => describe_key,
     DisableKey => disable_key,
@@ -109,13 +125,18 @@ operations! {
     DisconnectCustomKeyStore => disconnect_custom_key_store,
     EnableKey => enable_key,
     EnableKeyRotation => enable_key_rotation,
+    Encapsulate => encapsulate,
     Encrypt => encrypt,
     GenerateDataKey => generate_data_key,
+    GenerateDataKeyPair => generate_data_key_pair,
+    GenerateDataKeyPairWithoutPlaintext => generate_data_key_pair_without_plaintext,
     GenerateDataKeyWithoutPlaintext => generate_data_key_without_plaintext,
+    GenerateMac => generate_mac,
     GenerateRandom => generate_random,
     GetKeyLastUsage => get_key_last_usage,
     GetKeyPolicy => get_key_policy,
     GetKeyRotationStatus => get_key_rotation_status,
+    GetPublicKey => get_public_key,
     ListAliases => list_aliases,
     ListGrants => list_grants,
     ListKeyPolicies => list_key_policies,
@@ -129,11 +150,14 @@ operations! {
     RevokeGrant => revoke_grant,
     RotateKeyOnDemand => rotate_key_on_demand,
     ScheduleKeyDeletion => schedule_key_deletion,
+    Sign => sign,
     TagResource => tag_resource,
     UntagResource => untag_resource,
     UpdateAlias => update_alias,
     UpdateCustomKeyStore => update_custom_key_store,
     UpdateKeyDescription => update_key_description,
+    Verify => verify,
+    VerifyMac => verify_mac,
 }
 
 /// The key may change between being read and being written: then everything is looked at again.

@@ -150,11 +150,8 @@ fn what_goes_with_no_algorithm_was_never_signed_and_what_is_no_key_is_none() {
         let digest = Signed::Digest(&[0; 3]);
         assert_eq!(signer.signed(made.algorithm, digest, &made.signature), Ok(false), "{}", made.algorithm);
         let nobody = Signer { spec: made.spec, public_key: b"no key" };
-        let signed = if made.algorithm.hash().is_some() {
-            Signed::Digest(&[0; 32])
-        } else {
-            Signed::Message(MESSAGE)
-        };
+        let signed =
+            if made.algorithm.hash().is_some() { Signed::Digest(&[0; 32]) } else { Signed::Message(MESSAGE) };
         assert!(nobody.signed(made.algorithm, signed, &made.signature).is_err(), "{}", made.algorithm);
     }
 }
