@@ -1,6 +1,7 @@
 //! The composition root: builds everything from the configuration, starts it, and stops it in order.
 
 mod administration;
+mod attestation;
 mod build;
 mod counters;
 mod declared_change;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::domain::kms::{
     AccountAction, Algorithm, ConditionKey, EncapsulationAlgorithm, EncryptionAlgorithm, KeyAction,
-    KeyAgreementAlgorithm, KeySpec, KeyUsage, MessageType, Origin,
+    KeyAgreementAlgorithm, KeySpec, KeyUsage, MessageType, MultiRegionKeyType, Origin,
 };
 use crate::kms::algorithm;
 use crate::kms::encryption_algorithm;
@@ -63,6 +63,8 @@ fn of_new_key<'g>(
         either(ConditionKey::KeyUsage, ConditionKey::CustomerMasterKeyUsage).and_then(KeyUsage::parse);
     let kind = (spec.unwrap_or(create_key::SPEC_DEFAULT), usage.unwrap_or(create_key::USAGE_DEFAULT));
     let origin = given(ConditionKey::KeyOrigin).and_then(Origin::parse);
-    let multi_region = given(ConditionKey::MultiRegion) == Some("true");
+    let kind_of = given(ConditionKey::MultiRegionKeyType).and_then(MultiRegionKeyType::parse);
+    let multi_region = (given(ConditionKey::MultiRegion) == Some("true"))
+        .then(|| kind_of.unwrap_or(MultiRegionKeyType::Primary));
     create_key::conditions_of_kind(kind, origin.unwrap_or(create_key::ORIGIN_DEFAULT), multi_region).collect()
 }

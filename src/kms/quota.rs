@@ -248,19 +248,38 @@ impl RequestQuota {
 
     /// Counts against the account that calls, also where the key is another's.
     pub(super) fn admit(&self, caller: &Caller, asked: &Asked<'_>) -> Result<(), Error> {
-        if self.limiters.is_empty() {
-            return Ok(());
-        }
-        let class = QuotaClass::of(asked);
+        self.count(QuotaClass::of(asked), (&caller.account, &caller.region))
+    }
+
+    /// What an operation does in another Region counts there: ReplicateKey creates a key, after it has rehearsed that
+    /// (AWS KMS Developer Guide, Request quotas).
+    pub(super) fn admit_elsewhere(
+        &self,
+        account: &AccountId,
+        operation: OperationName,
+        region: Option<&str>,
+    ) -> Result<(), Error> {
+        let Some(region) = region.and_then(Region::parse) else { return Ok(()) };
+        let classes: &[QuotaClass] = if operation == OperationName::ReplicateKey {
+            &[QuotaClass::CreateKey, QuotaClass::CreateKey]
+        } else if operation == OperationName::UpdatePrimaryRegion {
+            &[QuotaClass::UpdatePrimaryRegion]
+        } else {
+            &[]
+        };
+        classes.iter().try_for_each(|class| self.count(*class, (account, &region)))
+    }
+
+    fn count(&self, class: QuotaClass, (account, region): (&AccountId, &Region)) -> Result<(), Error> {
         let limiters = self.limiters.get(class as usize);
-        let Some(limiter) = limiters.and_then(|of| of.get(RegionSize::of(&caller.region) as usize)) else {
+        let Some(limiter) = limiters.and_then(|of| of.get(RegionSize::of(region) as usize)) else {
             return Ok(());
         };
         if limiter.len() >= CALLERS_MAX {
             limiter.retain_recent();
         }
-        let is_admitted = limiter.len() <= CALLERS_MAX
-            && limiter.check_key(&(caller.account.clone(), caller.region.clone())).is_ok();
+        let is_admitted =
+            limiter.len() <= CALLERS_MAX && limiter.check_key(&(account.clone(), region.clone())).is_ok();
         if is_admitted { Ok(()) } else { Err(Error::Throttling(THROTTLED.to_owned())) }
     }
 }

@@ -120,6 +120,8 @@ impl Server {
         let document = Document::parse(body)?;
         head.call.note_request(&document);
         self.quota.admit(caller, &Asked::of(operation, &document))?;
+        let elsewhere = document.text("ReplicaRegion").or_else(|| document.text("PrimaryRegion"));
+        self.quota.admit_elsewhere(&caller.account, operation, elsewhere)?;
         self.model.check(operation, &document)?;
         record.note_key(document.text("KeyId"));
         drop(document);

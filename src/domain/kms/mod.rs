@@ -13,12 +13,15 @@ mod grant;
 mod grant_condition;
 mod grant_index;
 mod hex;
+mod import;
+mod import_token;
 mod key;
 mod key_id;
 mod lifecycle_event;
 mod material;
 mod permission;
 mod reference;
+mod related_keys;
 mod scope;
 mod signed_message;
 mod time;
@@ -47,6 +50,8 @@ pub use grant_index::{
     GrantIndex, GrantQuestion, GrantRequester, GrantedTo, KnownGrant, Permit, RequesterName,
 };
 pub use hex::Uuid;
+pub use import::{ExpirationModel, ImportType, KeyMaterialState, WrappingRefusal, check_wrapping};
+pub use import_token::ImportToken;
 pub use key::{
     Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, MultiRegionKeyType, Origin, Rotation, Tag,
 };
@@ -55,6 +60,7 @@ pub use lifecycle_event::{LifecycleEvent, LifecycleEventKind};
 pub use material::{Import, KeptKey, Material, MaterialSource, RotationType, WrappedKey};
 pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
+pub use related_keys::{NewReplica, RELATED_KEYS_MAX, RelatedKeys};
 pub use scope::{AccountId, Region, Scope};
 pub use signed_message::UnfitMessage;
 pub use time::UnixMillis;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{Algorithm, KeyAction, KeyAgreementAlgorithm, Origin};
@@ -11,7 +10,8 @@ use crate::kms::algorithm;
 use crate::kms::blob::SecretBlob;
 use crate::kms::error::Error;
 use crate::kms::grant;
-use crate::kms::operations::{Blob, Operation, dry_run, refuse_recipient};
+use crate::kms::operations::recipient::{HandedOver, Recipient, RecipientInfo};
+use crate::kms::operations::{Blob, Operation, dry_run};
 use crate::secret::SecretBytes;
 
 pub(super) struct DeriveSharedSecret;
@@ -26,14 +26,17 @@ pub(super) struct Request<'b> {
     #[serde(borrow, default)]
     grant_tokens: Option<Vec<Cow<'b, str>>>,
     dry_run: Option<bool>,
-    recipient: Option<IgnoredAny>,
+    recipient: Option<RecipientInfo>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Response {
     key_id: String,
-    shared_secret: Blob<SecretBytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_secret: Option<Blob<SecretBytes>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Blob<Vec<u8>>>,
     key_agreement_algorithm: KeyAgreementAlgorithm,
     key_origin: Origin,
 }
@@ -43,11 +46,12 @@ impl<'b> Operation<'b> for DeriveSharedSecret {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        refuse_recipient(request.recipient.is_some())?;
+        let recipient = Recipient::of(call, request.recipient)?;
         let algorithm = Algorithm::KeyAgreement(request.key_agreement_algorithm);
         let usage = Use {
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &[algorithm::condition(algorithm)],
+            attestation: recipient.attestation(),
             ..Use::default()
         };
         let key = call.open(KeyAction::DeriveSharedSecret, &request.key_id, usage).await?;
@@ -57,9 +61,12 @@ impl<'b> Operation<'b> for DeriveSharedSecret {
             Error::Validation(format!("PublicKey is no public key that is valid for key spec {spec}."))
         })?;
         dry_run(request.dry_run)?;
+        let HandedOver { plaintext, ciphertext_for_recipient } =
+            recipient.hand_over(key.agree(peer).await?)?;
         Ok(Response {
             key_id: key.arn().to_owned(),
-            shared_secret: Blob(key.agree(peer).await?),
+            shared_secret: plaintext,
+            ciphertext_for_recipient,
             key_agreement_algorithm: request.key_agreement_algorithm,
             key_origin: key.key().origin,
         })

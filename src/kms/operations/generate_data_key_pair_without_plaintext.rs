@@ -1,11 +1,13 @@
 //! `GenerateDataKeyPairWithoutPlaintext`: a key pair for the caller, its private key under the key only.
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use crate::domain::kms::{KeyAction, KeySpec};
 use crate::gate::kms::Call;
 use crate::kms::error::Error;
 use crate::kms::operations::data_key_pair::{self, Request};
+use crate::kms::operations::recipient::Recipient;
 use crate::kms::operations::{Blob, Operation};
 
 pub(super) struct GenerateDataKeyPairWithoutPlaintext;
@@ -22,13 +24,14 @@ pub(super) struct Response {
 }
 
 impl<'b> Operation<'b> for GenerateDataKeyPairWithoutPlaintext {
-    type Request = Request<'b>;
+    /// This operation knows no recipient.
+    type Request = Request<'b, IgnoredAny>;
     type Response = Response;
 
-    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+    async fn execute(call: &Call<'_>, request: Self::Request) -> Result<Response, Error> {
         let key_pair_spec = request.key_pair_spec;
         let action = KeyAction::GenerateDataKeyPairWithoutPlaintext;
-        let (pair, key_id) = data_key_pair::generate(call, action, request).await?;
+        let (pair, key_id) = data_key_pair::generate(call, action, request, &Recipient::CALLER).await?;
         Ok(Response {
             private_key_ciphertext_blob: Blob(pair.private_key_blob),
             public_key: Blob(pair.public_key),

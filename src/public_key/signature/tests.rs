@@ -26,7 +26,7 @@ struct Made {
     signature: Vec<u8>,
 }
 
-fn der<'k>(key: &'k impl AsDer<PublicKeyX509Der<'k>>) -> Vec<u8> {
+fn der(key: &impl AsDer<PublicKeyX509Der<'static>>) -> Vec<u8> {
     key.as_der().unwrap().as_ref().to_vec()
 }
 
@@ -80,7 +80,7 @@ fn prehashed() -> Made {
     let algorithm = SigningAlgorithm::Ed25519PhSha512;
     let key = SigningKey::from_bytes(&[7; 32]);
     let digest = hashed(algorithm.hash().unwrap(), MESSAGE).try_into().unwrap();
-    let signature = key.sign_prehashed(Prehashed(digest), None).unwrap().to_vec();
+    let signature = key.sign_prehashed(Prehashed(digest), None).unwrap().to_bytes().to_vec();
     let same = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let public_key = der(same.public_key());
     Made { spec: KeySpec::EccNistEdwards25519, algorithm, public_key, signature }
