@@ -67,6 +67,7 @@ mod kms_protocol;
 mod kms_quotas;
 mod kms_rotation;
 mod kms_secrets;
+mod kms_signatures;
 mod kms_tags;
 mod kms_time;
 mod many_keys;

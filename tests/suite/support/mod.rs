@@ -9,6 +9,7 @@ pub mod external_key_stores;
 pub mod faults;
 pub mod importing;
 pub mod key_store_scene;
+pub mod kinds_of_keys;
 pub mod kms;
 pub mod kms_callers;
 pub mod kms_requests;
