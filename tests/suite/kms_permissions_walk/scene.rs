@@ -18,6 +18,13 @@ pub(super) const NEW_TAG: (&str, &str) = ("colour", "red");
 pub(super) const GRANTEE: &str = "arn:aws:iam::123456789012:user/grantee";
 pub(super) const RETIRER: &str = "arn:aws:iam::123456789012:user/retirer";
 
+pub(super) const AGREEMENT: &str = "ECDH";
+pub(super) const KEM: &str = "ML_KEM";
+pub(super) const MAC: &str = "HMAC_SHA_256";
+pub(super) const MESSAGE_TYPE: &str = "RAW";
+pub(super) const PAIR_SPEC: &str = "ECC_NIST_P256";
+pub(super) const SIGNING: &str = "ECDSA_SHA_256";
+
 /// Whom key policies let in before they name the users of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
@@ -55,7 +62,9 @@ impl Scene {
         let unique = format!("{operation}-{door:?}");
         let keys = (0..keys_looked_at.max(1)).map(|number| {
             let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
-            let made = admin.call("CreateKey", &json!({"Tags": tags})).unwrap().ok();
+            let (spec, usage) = kind(operation);
+            let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage});
+            let made = admin.call("CreateKey", &new).unwrap().ok();
             let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
             let alias = format!("alias/{unique}-{number}");
             admin.call("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": id})).unwrap().ok();
@@ -153,7 +162,19 @@ impl Scene {
             "ConnectCustomKeyStore" | "DeleteCustomKeyStore" | "DisconnectCustomKeyStore" => {
                 return json!({"CustomKeyStoreId": self.store_id});
             }
+            "Decapsulate" => {
+                json!({"EncapsulationAlgorithm": KEM, "SharedSecretCiphertextBlob": self.blob})
+            }
+            "DeriveSharedSecret" => json!({"KeyAgreementAlgorithm": AGREEMENT, "PublicKey": self.blob}),
+            "Encapsulate" => json!({"EncapsulationAlgorithm": KEM}),
             "Encrypt" => json!({"Plaintext": PLAINTEXT, "EncryptionContext": context}),
+            "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext" => {
+                json!({"KeyPairSpec": PAIR_SPEC, "EncryptionContext": context})
+            }
+            "GenerateMac" => mac(),
+            "Sign" => signed(),
+            "Verify" => merged(signed(), json!({"Signature": self.blob})),
+            "VerifyMac" => merged(mac(), json!({"Mac": self.blob})),
             "GenerateDataKey" | "GenerateDataKeyWithoutPlaintext" => {
                 json!({"KeySpec": "AES_256", "EncryptionContext": context})
             }
@@ -191,6 +212,23 @@ impl Scene {
             "Decrypt" | "ReEncrypt" => {
                 let encrypt = json!({"KeyId": id, "Plaintext": PLAINTEXT, "EncryptionContext": context});
                 self.blob = admin.call("Encrypt", &encrypt).unwrap().text("CiphertextBlob");
+            }
+            "Decapsulate" => {
+                let encapsulate = json!({"KeyId": id, "EncapsulationAlgorithm": KEM});
+                let encapsulated = admin.call("Encapsulate", &encapsulate).unwrap();
+                self.blob = encapsulated.text("SharedSecretCiphertextBlob");
+            }
+            "DeriveSharedSecret" => {
+                let asked = admin.call("GetPublicKey", &json!({"KeyId": id})).unwrap();
+                self.blob = asked.text("PublicKey");
+            }
+            "Verify" => {
+                let sign = merged(json!({"KeyId": id}), signed());
+                self.blob = admin.call("Sign", &sign).unwrap().text("Signature");
+            }
+            "VerifyMac" => {
+                let tag = merged(json!({"KeyId": id}), mac());
+                self.blob = admin.call("GenerateMac", &tag).unwrap().text("Mac");
             }
             "ConnectCustomKeyStore" => self.make_store('a', admin),
             "DisconnectCustomKeyStore" => self.make_store('b', admin),
@@ -237,6 +275,25 @@ impl Scene {
     fn make_store(&mut self, letter: char, admin: &mut KmsClient<'_>) {
         let new = new_store(&format!("store {letter}"), letter);
         self.store_id = admin.call("CreateCustomKeyStore", &new).unwrap().text("CustomKeyStoreId");
+    }
+}
+
+fn mac() -> Value {
+    json!({"Message": PLAINTEXT, "MacAlgorithm": MAC})
+}
+
+fn signed() -> Value {
+    json!({"Message": PLAINTEXT, "MessageType": MESSAGE_TYPE, "SigningAlgorithm": SIGNING})
+}
+
+/// Which kind of key an operation is about.
+pub(super) fn kind(operation: Name) -> (&'static str, &'static str) {
+    match operation {
+        Name::GenerateMac | Name::VerifyMac => ("HMAC_256", "GENERATE_VERIFY_MAC"),
+        Name::GetPublicKey | Name::Sign | Name::Verify => ("ECC_NIST_P256", "SIGN_VERIFY"),
+        Name::DeriveSharedSecret => ("ECC_NIST_P256", "KEY_AGREEMENT"),
+        Name::Decapsulate | Name::Encapsulate => ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
+        _ => ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
     }
 }
 
