@@ -74,6 +74,52 @@ fn a_recipient_gets_what_only_it_can_read_and_the_answer_is_else_the_same() {
     assert_eq!(scene.enclave.open_answer(&answer).len(), 1024);
 }
 
+/// The private key in DER as OpenSSL reads it, made public again.
+fn public_half(site: &Site, private_key: &[u8]) -> Vec<u8> {
+    site.write("private.der", private_key);
+    site.openssl_ok(&["pkey", "-inform", "DER", "-in", "private.der", "-pubout", "-outform", "DER"])
+}
+
+#[test]
+fn the_private_key_of_a_data_key_pair_is_for_the_recipient_alone() {
+    let scene = Scene::new();
+    let request = json!({"KeyId": scene.id, "KeyPairSpec": "ECC_NIST_P256"});
+    let answer = scene.site.kms("GenerateDataKeyPair", &merged(request.clone(), scene.recipient()));
+    assert_eq!(answer.ok().get("PrivateKeyPlaintext"), None);
+    let opened = scene.enclave.open_answer(&answer.ok());
+    assert_eq!(public_half(&scene.site, &opened), answer.bytes("PublicKey"));
+    let decrypt = json!({"CiphertextBlob": answer.ok()["PrivateKeyCiphertextBlob"]});
+    assert_eq!(scene.site.kms("Decrypt", &decrypt).bytes("Plaintext"), opened);
+    let plain = scene.site.kms("GenerateDataKeyPair", &request).ok();
+    assert!(plain.get("CiphertextForRecipient").is_none() && plain["PrivateKeyPlaintext"].is_string());
+    let record = scene.site.recorded("GenerateDataKeyPair", &merged(request, scene.recipient()));
+    let recorded = &record["additionalEventData"]["recipient"]["attestationDocumentEnclaveImageDigest"];
+    assert_eq!(*recorded, json!(scene.enclave.pcr(0)));
+}
+
+#[test]
+fn a_shared_secret_is_for_the_recipient_alone() {
+    let scene = Scene::new();
+    let [own, peer] = [(); 2].map(|()| scene.site.create_key_of("ECC_NIST_P256", "KEY_AGREEMENT"));
+    let peer = encode_base64(&scene.site.public_key_of(&peer));
+    let request = json!({"KeyId": own, "KeyAgreementAlgorithm": "ECDH", "PublicKey": peer});
+    let answer = scene.site.kms("DeriveSharedSecret", &merged(request.clone(), scene.recipient())).ok();
+    assert_eq!(answer.get("SharedSecret"), None);
+    let plain = scene.site.kms("DeriveSharedSecret", &request);
+    assert_eq!(scene.enclave.open_answer(&answer), plain.bytes("SharedSecret"));
+    assert_eq!(plain.ok().get("CiphertextForRecipient"), None);
+    let condition = json!({"StringEquals": {"kms:RecipientAttestation:PCR1": scene.enclave.pcr(1)}});
+    let user = scene.site.new_user(
+        "enclave",
+        &json!({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "kms:DeriveSharedSecret", "Resource": "*", "Condition": condition,
+        }}),
+    );
+    let by_user = |request: &Value| scene.site.kms_by(&user, "DeriveSharedSecret", request);
+    assert_eq!(by_user(&request).error().0, "AccessDeniedException");
+    by_user(&merged(request, scene.recipient())).ok();
+}
+
 #[test]
 fn without_root_certificates_a_recipient_is_refused_and_nothing_is_answered() {
     let site = Site::start_with(&Setup::kms());
