@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attestation_documents;
 mod audit_trail;
 mod binding;
 mod bodies;
@@ -65,6 +66,7 @@ mod kms_policy_simulation;
 mod kms_policy_simulation_agrees;
 mod kms_protocol;
 mod kms_quotas;
+mod kms_recipients;
 mod kms_rotation;
 mod kms_secrets;
 mod kms_signatures;

@@ -5,6 +5,7 @@ pub mod changes;
 pub mod client;
 pub mod cluster_stores;
 pub mod clusters;
+pub mod enclaves;
 pub mod external_key_stores;
 pub mod faults;
 pub mod importing;
