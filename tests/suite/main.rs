@@ -61,6 +61,7 @@ mod kms_key_store_races;
 mod kms_key_store_rules;
 mod kms_key_store_transitions;
 mod kms_lists;
+mod kms_multi_region;
 mod kms_permissions_walk;
 mod kms_policy_simulation;
 mod kms_policy_simulation_agrees;

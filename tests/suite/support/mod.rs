@@ -19,6 +19,7 @@ pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
 pub mod records;
+pub mod regions;
 pub mod requests;
 pub mod rogue_proxy;
 pub mod second_hsm;
