@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::{
-    AccountAction, ConditionKey, EncryptionAlgorithm, KeyAction, KeySpec, KeyUsage, MultiRegionKeyType,
-    Origin,
+    AccountAction, Algorithm, ConditionKey, EncapsulationAlgorithm, EncryptionAlgorithm, KeyAction,
+    KeyAgreementAlgorithm, KeySpec, KeyUsage, MessageType, MultiRegionKeyType, Origin,
 };
+use crate::kms::algorithm;
 use crate::kms::encryption_algorithm;
 use crate::kms::operations::{create_key, enable_key_rotation, schedule_key_deletion};
 use crate::kms::permissions::Check;
@@ -35,6 +36,15 @@ pub fn default_conditions<'g>(
         }
         Check::Key(KeyAction::ScheduleKeyDeletion) => {
             vec![schedule_key_deletion::condition(schedule_key_deletion::WINDOW_DAYS_DEFAULT)]
+        }
+        Check::Key(KeyAction::Decapsulate | KeyAction::Encapsulate) => {
+            vec![algorithm::condition(Algorithm::Encapsulation(EncapsulationAlgorithm::MlKem))]
+        }
+        Check::Key(KeyAction::DeriveSharedSecret) => {
+            vec![algorithm::condition(Algorithm::KeyAgreement(KeyAgreementAlgorithm::Ecdh))]
+        }
+        Check::Key(KeyAction::Sign | KeyAction::Verify) => {
+            vec![algorithm::message_type_condition(MessageType::default())]
         }
         Check::Key(action) if action.required_permission().has(ConditionKey::EncryptionAlgorithm) => {
             vec![encryption_algorithm::condition(EncryptionAlgorithm::default())]

@@ -46,8 +46,13 @@ pub enum Error {
     InvalidGrantToken(String),
     InvalidImportToken,
     InvalidKeyUsage(String),
+    /// `KMSInvalidMacException`: of VerifyMac.
+    InvalidMac,
     InvalidMarker(String),
+    /// Of the request.
     InvalidSignature(String),
+    /// `KMSInvalidSignatureException`: of Verify.
+    InvalidSignatureOfMessage,
     InvalidState(String),
     KeyStore(KeyStoreException, String),
     KeyUnavailable(String),
@@ -124,8 +129,10 @@ impl Error {
             Self::InvalidGrantToken(text) => (bad, "InvalidGrantTokenException", text.as_str()),
             Self::InvalidImportToken => (bad, "InvalidImportTokenException", INVALID_IMPORT_TOKEN),
             Self::InvalidKeyUsage(text) => (bad, "InvalidKeyUsageException", text.as_str()),
+            Self::InvalidMac => (bad, "KMSInvalidMacException", ""),
             Self::InvalidMarker(text) => (bad, "InvalidMarkerException", text.as_str()),
             Self::InvalidSignature(text) => (bad, "InvalidSignatureException", text.as_str()),
+            Self::InvalidSignatureOfMessage => (bad, "KMSInvalidSignatureException", ""),
             Self::InvalidState(text) => (bad, "KMSInvalidStateException", text.as_str()),
             Self::KeyStore(exception, text) => (bad, exception.as_str(), text.as_str()),
             Self::KeyUnavailable(text) => {
@@ -268,6 +275,15 @@ const CONTEXT_TOO_LONG: &str = "1 validation error detected: Value at 'encryptio
 
 fn capability(arn: &str, refusal: CapabilityRefusal) -> Error {
     match refusal {
+        CapabilityRefusal::Algorithm { algorithm, spec } => {
+            Error::InvalidKeyUsage(format!("Algorithm {algorithm} is incompatible with key spec {spec}."))
+        }
+        CapabilityRefusal::NoKeyPair { spec } => Error::UnsupportedOperation(format!(
+            "{arn} key KeySpec is {spec} which is not valid for GetPublicKey."
+        )),
+        CapabilityRefusal::NotSymmetric { spec, operation } => {
+            Error::InvalidKeyUsage(format!("{arn} key KeySpec is {spec} which is not valid for {operation}."))
+        }
         CapabilityRefusal::Origin(origin) => Error::UnsupportedOperation(format!(
             "{arn} origin is {origin} which is not valid for this operation."
         )),

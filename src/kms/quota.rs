@@ -9,6 +9,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::domain::kms::{AccountId, Region, words};
 use crate::identity::kms::Caller;
 use crate::kms::error::{Error, THROTTLED};
+use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
 
 /// Which quotas are in force.
@@ -30,6 +31,7 @@ words! {
         CreateGrant = "CreateGrant",
         CreateKey = "CreateKey",
         CryptographicOperationsEcc = "CryptographicOperationsEcc",
+        CryptographicOperationsPostQuantum = "CryptographicOperationsPostQuantum",
         CryptographicOperationsRsa = "CryptographicOperationsRsa",
         CryptographicOperationsSymmetric = "CryptographicOperationsSymmetric",
         DeleteAlias = "DeleteAlias",
@@ -87,6 +89,29 @@ enum RegionSize {
     Largest,
 }
 
+/// What of a request tells which quota it uses.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'r> {
+    operation: OperationName,
+    key_pair_spec: Option<&'r str>,
+    /// Of its one key, or of source and destination.
+    algorithms: [Option<&'r str>; 2],
+}
+
+impl<'r> Asked<'r> {
+    pub(super) fn of(operation: OperationName, document: &'r Document<'_>) -> Self {
+        let algorithms = match operation {
+            OperationName::ReEncrypt => ["SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"],
+            _ => ["EncryptionAlgorithm", "SigningAlgorithm"],
+        };
+        Self {
+            operation,
+            key_pair_spec: document.text("KeyPairSpec"),
+            algorithms: algorithms.map(|member| document.text(member)),
+        }
+    }
+}
+
 type Limiter = DefaultKeyedRateLimiter<(AccountId, Region)>;
 
 /// Counts requests.
@@ -112,7 +137,8 @@ impl QuotaClass {
             }
             Self::GetKeyPolicy | Self::GetKeyRotationStatus => 1_000.0,
             Self::CryptographicOperationsRsa | Self::ListAliases | Self::ListKeys => 500.0,
-            Self::CryptographicOperationsEcc => 300.0,
+            // What AWS gives post-quantum keys is not documented.
+            Self::CryptographicOperationsEcc | Self::CryptographicOperationsPostQuantum => 300.0,
             Self::GenerateDataKeyPairEccNistP256
             | Self::GenerateDataKeyPairEccNistP384
             | Self::GenerateDataKeyPairEccNistP521
@@ -156,24 +182,29 @@ impl QuotaClass {
         }
     }
 
-    /// What a request counts as. Which kind of key it uses is not known before the key is found: all count as
-    /// symmetric, but for operations that only keys of another kind have.
-    fn of(operation: OperationName, key_pair_spec: Option<&str>) -> Self {
-        let is_pair = matches!(
-            operation,
-            OperationName::GenerateDataKeyPair | OperationName::GenerateDataKeyPairWithoutPlaintext
-        );
-        let is_asymmetric = matches!(
-            operation,
-            OperationName::DeriveSharedSecret | OperationName::Sign | OperationName::Verify
-        );
-        if is_pair {
-            Self::of_pair(key_pair_spec.unwrap_or_default())
-        } else if is_asymmetric {
-            Self::CryptographicOperationsEcc
-        } else {
+    /// What a request counts as. Which kind of key it uses is not known before the key is found, but the algorithm
+    /// that it names tells. ReEncrypt counts once, as what is rarer.
+    fn of(asked: &Asked<'_>) -> Self {
+        use OperationName as Name;
+        let named = |name: Option<&str>| name.is_some_and(|name| name.starts_with("RSA"));
+        let [first, second] = asked.algorithms;
+        match asked.operation {
+            Name::GenerateDataKeyPair | Name::GenerateDataKeyPairWithoutPlaintext => {
+                Self::of_pair(asked.key_pair_spec.unwrap_or_default())
+            }
+            Name::Decapsulate | Name::Encapsulate => Self::CryptographicOperationsPostQuantum,
+            Name::DeriveSharedSecret => Self::CryptographicOperationsEcc,
+            Name::Decrypt | Name::Encrypt | Name::ReEncrypt | Name::Sign | Name::Verify
+                if named(first) || named(second) =>
+            {
+                Self::CryptographicOperationsRsa
+            }
+            Name::Sign | Name::Verify if second.is_some_and(|name| name.starts_with("ML_DSA")) => {
+                Self::CryptographicOperationsPostQuantum
+            }
+            Name::Sign | Name::Verify => Self::CryptographicOperationsEcc,
             // INVARIANT: what shares no quota has a class of its own name; a test walks them.
-            Self::parse(operation.as_str()).unwrap_or(Self::CryptographicOperationsSymmetric)
+            name => Self::parse(name.as_str()).unwrap_or(Self::CryptographicOperationsSymmetric),
         }
     }
 
@@ -216,13 +247,8 @@ impl RequestQuota {
     }
 
     /// Counts against the account that calls, also where the key is another's.
-    pub(super) fn admit(
-        &self,
-        caller: &Caller,
-        operation: OperationName,
-        key_pair_spec: Option<&str>,
-    ) -> Result<(), Error> {
-        self.count(QuotaClass::of(operation, key_pair_spec), (&caller.account, &caller.region))
+    pub(super) fn admit(&self, caller: &Caller, asked: &Asked<'_>) -> Result<(), Error> {
+        self.count(QuotaClass::of(asked), (&caller.account, &caller.region))
     }
 
     /// What an operation does in another Region counts there: ReplicateKey creates a key, after it has rehearsed that

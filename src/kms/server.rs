@@ -21,7 +21,7 @@ use crate::kms::authentication::Presented;
 use crate::kms::error::Error;
 use crate::kms::model::{Document, EndpointPorts, Model};
 use crate::kms::operation::OperationName;
-use crate::kms::quota::{RequestQuota, RequestQuotas};
+use crate::kms::quota::{Asked, RequestQuota, RequestQuotas};
 use crate::kms::request_id::RequestIds;
 use crate::kms::{operations, response};
 use crate::logging::LogSink;
@@ -119,7 +119,7 @@ impl Server {
         let (body, caller) = (body.expose(), head.call.note_caller(caller));
         let document = Document::parse(body)?;
         head.call.note_request(&document);
-        self.quota.admit(caller, operation, document.text("KeyPairSpec"))?;
+        self.quota.admit(caller, &Asked::of(operation, &document))?;
         let elsewhere = document.text("ReplicaRegion").or_else(|| document.text("PrimaryRegion"));
         self.quota.admit_elsewhere(&caller.account, operation, elsewhere)?;
         self.model.check(operation, &document)?;

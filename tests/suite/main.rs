@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attestation_documents;
 mod audit_trail;
 mod binding;
 mod bodies;
@@ -71,8 +72,10 @@ mod kms_policy_simulation;
 mod kms_policy_simulation_agrees;
 mod kms_protocol;
 mod kms_quotas;
+mod kms_recipients;
 mod kms_rotation;
 mod kms_secrets;
+mod kms_signatures;
 mod kms_tags;
 mod kms_time;
 mod many_keys;

@@ -23,16 +23,17 @@ mod permission;
 mod reference;
 mod related_keys;
 mod scope;
+mod signed_message;
 mod time;
 mod words;
 
 pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use algorithm::{
-    EncapsulationAlgorithm, EncryptionAlgorithm, Hash, KeyAgreementAlgorithm, KeyKind, MacAlgorithm,
-    MessageType, SigningAlgorithm, WrappingAlgorithm, WrappingKeySpec,
+    Algorithm, EncapsulationAlgorithm, EncryptionAlgorithm, Hash, KeyAgreementAlgorithm, KeyKind,
+    MacAlgorithm, MessageType, SigningAlgorithm, WrappingAlgorithm, WrappingKeySpec,
 };
 pub use alias::{Alias, AliasName};
-pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
+pub use capability::{CapabilityRefusal, Refusal, check, check_algorithm, check_capability};
 pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX, Layers};
 pub use condition_key::{ConditionKey, TestedBy};
 pub use custom_key_store::{
@@ -61,5 +62,6 @@ pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
 pub use related_keys::{NewReplica, RELATED_KEYS_MAX, RelatedKeys};
 pub use scope::{AccountId, Region, Scope};
+pub use signed_message::UnfitMessage;
 pub use time::UnixMillis;
 pub(crate) use words::words;

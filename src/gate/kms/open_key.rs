@@ -204,16 +204,22 @@ impl<'a> OpenKey<'a> {
 
     /// The material that encrypts, if it still may, and what goes before its ciphertexts.
     fn sealing<'k>(&'k self, context: &'k EncryptionContext) -> Result<Sealing<'k>, Refused> {
-        let key = self.key();
         let arn = || self.cached.arn.clone();
-        let (material, blob_start) = key
-            .current_material()
-            .zip(self.cached.blob_start.as_ref())
-            .ok_or_else(|| Refused::State { arn: arn(), refusal: StateRefusal::State(key.state) })?;
+        let material = self.current()?;
+        let blob_start = self.cached.blob_start.as_ref().ok_or_else(|| self.without_material())?;
         if material.encryptions + self.call.kms.usage.encryptions(&material.id) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::EncryptionsUsedUp { arn: arn() });
         }
         Ok(Sealing { material, blob_start, context })
+    }
+
+    /// The material that computes.
+    pub(super) fn current(&self) -> Result<&Material, Refused> {
+        self.key().current_material().ok_or_else(|| self.without_material())
+    }
+
+    fn without_material(&self) -> Refused {
+        Refused::State { arn: self.cached.arn.clone(), refusal: StateRefusal::State(self.key().state) }
     }
 
     /// Callers learn of the material of keys in the default key store only.
@@ -221,7 +227,7 @@ impl<'a> OpenKey<'a> {
         self.key().has_material_ids().then_some(material.id)
     }
 
-    fn note(&self, encrypted_with: Option<MaterialId>) {
+    pub(super) fn note(&self, encrypted_with: Option<MaterialId>) {
         let used = Used {
             operation: tracked_name(self.action),
             at: self.call.now(),

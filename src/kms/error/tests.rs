@@ -42,9 +42,11 @@ fn next(error: &Error) -> Option<Error> {
         Error::InvalidGrantId(_) => Error::InvalidGrantToken(text()),
         Error::InvalidGrantToken(_) => Error::InvalidImportToken,
         Error::InvalidImportToken => Error::InvalidKeyUsage(text()),
-        Error::InvalidKeyUsage(_) => Error::InvalidMarker(text()),
+        Error::InvalidKeyUsage(_) => Error::InvalidMac,
+        Error::InvalidMac => Error::InvalidMarker(text()),
         Error::InvalidMarker(_) => Error::InvalidSignature(text()),
-        Error::InvalidSignature(_) => Error::InvalidState(text()),
+        Error::InvalidSignature(_) => Error::InvalidSignatureOfMessage,
+        Error::InvalidSignatureOfMessage => Error::InvalidState(text()),
         Error::InvalidState(_) => Error::KeyStore(KeyStoreException::CloudHsmClusterInUse, text()),
         Error::KeyStore(exception, _) => match KeyStoreException::ALL.iter().find(|next| *next > exception) {
             Some(next) => Error::KeyStore(*next, text()),

@@ -14,6 +14,7 @@ use crate::kms::error::Error;
 use crate::kms::key_policy;
 use crate::kms::operations::Operation;
 use crate::kms::operations::metadata::KeyMetadata;
+use crate::kms::operations::sm2::refuse_sm2;
 use crate::kms::tags;
 use crate::kms::tags::TagEntry;
 use crate::store::StoreError;
@@ -73,6 +74,7 @@ impl<'b> Operation<'b> for CreateKey {
             // AWS KMS Developer Guide, Controlling access to tags: the key policy is not asked.
             call.account(AccountAction::TagResource, wanted)?;
         }
+        refuse_sm2("KeySpec", spec)?;
         account.supports(KeyKind { spec, usage }).map_err(Error::UnsupportedOperation)?;
         let policy: Arc<str> = match &request.policy {
             Some(policy) => {

@@ -70,15 +70,15 @@ impl<'b> Operation<'b> for Decrypt {
         let blob = blob.into_secret();
         let source =
             Source { blob: blob.expose(), key_id: request.key_id.as_deref(), algorithm, context: &context };
-        let (key, ciphertext) = source.open(call, KeyAction::Decrypt, usage).await?;
+        let source = source.open(call, KeyAction::Decrypt, usage).await?;
         if request.dry_run == Some(true) {
-            key.rehearse_decrypt(&ciphertext, &context)?;
+            source.rehearse()?;
         }
         dry_run(request.dry_run)?;
-        let decrypted = key.decrypt(&ciphertext, &context).await?;
+        let decrypted = source.decrypt().await?;
         let HandedOver { plaintext, ciphertext_for_recipient } = recipient.hand_over(decrypted.plaintext)?;
         Ok(Response {
-            key_id: key.arn().to_owned(),
+            key_id: source.key.arn().to_owned(),
             plaintext,
             encryption_algorithm: algorithm,
             ciphertext_for_recipient,

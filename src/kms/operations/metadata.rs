@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::domain::kms::{
-    CustomKeyStore, ExpirationModel, Key, KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, Material,
-    MultiRegionKeyType, Origin, RelatedKeys, UnixMillis,
+    CustomKeyStore, EncapsulationAlgorithm, EncryptionAlgorithm, ExpirationModel, Key, KeyAgreementAlgorithm,
+    KeyPlace, KeySpec, KeyState, KeyStoreBacking, KeyUsage, MacAlgorithm, Material, MultiRegionKeyType,
+    Origin, RelatedKeys, SigningAlgorithm, UnixMillis,
 };
 
 #[derive(Serialize)]
@@ -29,14 +30,22 @@ pub(super) struct KeyMetadata {
     key_manager: &'static str,
     customer_master_key_spec: KeySpec,
     key_spec: KeySpec,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encryption_algorithms: Option<&'static [&'static str]>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    encryption_algorithms: &'static [EncryptionAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    signing_algorithms: &'static [SigningAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    key_agreement_algorithms: &'static [KeyAgreementAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    encapsulation_algorithms: &'static [EncapsulationAlgorithm],
     multi_region: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     multi_region_configuration: Option<MultiRegionConfiguration>,
     /// Of a primary key that waits for the deletion of its replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pending_deletion_window_in_days: Option<u16>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mac_algorithms: &'static [MacAlgorithm],
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_key_store_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +97,11 @@ impl KeyMetadata {
             key_manager: "CUSTOMER",
             customer_master_key_spec: key.spec,
             key_spec: key.spec,
-            encryption_algorithms: encryption_algorithms(key),
+            encryption_algorithms: key.kind().encryption_algorithms(),
+            signing_algorithms: key.kind().signing_algorithms(),
+            key_agreement_algorithms: key.kind().key_agreement_algorithms(),
+            encapsulation_algorithms: key.kind().encapsulation_algorithms(),
+            mac_algorithms: key.kind().mac_algorithms(),
             multi_region: key.multi_region.is_some(),
             multi_region_configuration: None,
             pending_deletion_window_in_days: key
@@ -127,21 +140,6 @@ impl KeyMetadata {
 impl MultiRegionKey {
     fn of(key: &Key) -> Self {
         Self { arn: key.arn(), region: key.scope.region.to_string() }
-    }
-}
-
-const fn encryption_algorithms(key: &Key) -> Option<&'static [&'static str]> {
-    match (key.usage, key.spec) {
-        (KeyUsage::EncryptDecrypt, KeySpec::SymmetricDefault) => Some(&["SYMMETRIC_DEFAULT"]),
-        (KeyUsage::EncryptDecrypt, KeySpec::Sm2) => Some(&["SM2PKE"]),
-        (KeyUsage::EncryptDecrypt, _) => Some(&["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"]),
-        (
-            KeyUsage::EncapsulateDecapsulate
-            | KeyUsage::GenerateVerifyMac
-            | KeyUsage::KeyAgreement
-            | KeyUsage::SignVerify,
-            _,
-        ) => None,
     }
 }
 

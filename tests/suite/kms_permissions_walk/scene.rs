@@ -6,6 +6,7 @@ use holdfast::kms::permissions::{Check, checks};
 use serde_json::{Value, json};
 
 use crate::support::external_key_stores::{URI_PATH, credential};
+use crate::support::importing::{Parameters, base64};
 use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT};
 use crate::support::kms_stories::{PLAINTEXT, alias_arn, key_arn};
 use crate::support::site::merged;
@@ -15,8 +16,17 @@ pub(super) const CONTEXT: (&str, &str) = ("team", "blue");
 pub(super) const TAG: (&str, &str) = ("scene", "walk");
 /// Of a request.
 pub(super) const NEW_TAG: (&str, &str) = ("colour", "red");
+pub(super) const WRAPPING: (&str, &str) = ("RSAES_OAEP_SHA_256", "RSA_2048");
+pub(super) const EXPIRATION_MODEL: &str = "KEY_MATERIAL_EXPIRES";
 pub(super) const GRANTEE: &str = "arn:aws:iam::123456789012:user/grantee";
 pub(super) const RETIRER: &str = "arn:aws:iam::123456789012:user/retirer";
+
+pub(super) const AGREEMENT: &str = "ECDH";
+pub(super) const KEM: &str = "ML_KEM";
+pub(super) const MAC: &str = "HMAC_SHA_256";
+pub(super) const MESSAGE_TYPE: &str = "RAW";
+pub(super) const PAIR_SPEC: &str = "ECC_NIST_P256";
+pub(super) const SIGNING: &str = "ECDSA_SHA_256";
 
 /// Whom key policies let in before they name the users of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +56,9 @@ pub(super) struct Scene {
     blob: String,
     grant_id: String,
     store_id: String,
+    token: String,
+    /// In a hundred days, in seconds since the Unix epoch.
+    pub(super) valid_to: u64,
     number: u32,
 }
 
@@ -55,7 +68,9 @@ impl Scene {
         let unique = format!("{operation}-{door:?}");
         let keys = (0..keys_looked_at.max(1)).map(|number| {
             let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
-            let made = admin.call("CreateKey", &json!({"Tags": tags})).unwrap().ok();
+            let (spec, usage) = kind(operation);
+            let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage, "Origin": origin(operation)});
+            let made = admin.call("CreateKey", &new).unwrap().ok();
             let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
             let alias = format!("alias/{unique}-{number}");
             admin.call("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": id})).unwrap().ok();
@@ -71,6 +86,8 @@ impl Scene {
             blob: none(),
             grant_id: none(),
             store_id: none(),
+            token: none(),
+            valid_to: in_a_hundred_days(),
             number: 0,
         };
         scene.prepare(admin);
@@ -153,7 +170,19 @@ impl Scene {
             "ConnectCustomKeyStore" | "DeleteCustomKeyStore" | "DisconnectCustomKeyStore" => {
                 return json!({"CustomKeyStoreId": self.store_id});
             }
+            "Decapsulate" => {
+                json!({"EncapsulationAlgorithm": KEM, "SharedSecretCiphertextBlob": self.blob})
+            }
+            "DeriveSharedSecret" => json!({"KeyAgreementAlgorithm": AGREEMENT, "PublicKey": self.blob}),
+            "Encapsulate" => json!({"EncapsulationAlgorithm": KEM}),
             "Encrypt" => json!({"Plaintext": PLAINTEXT, "EncryptionContext": context}),
+            "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext" => {
+                json!({"KeyPairSpec": PAIR_SPEC, "EncryptionContext": context})
+            }
+            "GenerateMac" => mac(),
+            "Sign" => signed(),
+            "Verify" => merged(signed(), json!({"Signature": self.blob})),
+            "VerifyMac" => merged(mac(), json!({"Mac": self.blob})),
             "GenerateDataKey" | "GenerateDataKeyWithoutPlaintext" => {
                 json!({"KeySpec": "AES_256", "EncryptionContext": context})
             }
@@ -177,6 +206,13 @@ impl Scene {
                 let name = format!("update {}", self.number);
                 return json!({"CustomKeyStoreId": self.store_id, "NewCustomKeyStoreName": name});
             }
+            "GetParametersForImport" => {
+                json!({"WrappingAlgorithm": WRAPPING.0, "WrappingKeySpec": WRAPPING.1})
+            }
+            "ImportKeyMaterial" => json!({
+                "ImportToken": self.token, "EncryptedKeyMaterial": self.blob,
+                "ExpirationModel": EXPIRATION_MODEL, "ValidTo": self.valid_to,
+            }),
             "UpdateKeyDescription" => json!({"Description": "seen"}),
             _ => json!({}),
         };
@@ -191,6 +227,30 @@ impl Scene {
             "Decrypt" | "ReEncrypt" => {
                 let encrypt = json!({"KeyId": id, "Plaintext": PLAINTEXT, "EncryptionContext": context});
                 self.blob = admin.call("Encrypt", &encrypt).unwrap().text("CiphertextBlob");
+            }
+            "Decapsulate" => {
+                let encapsulate = json!({"KeyId": id, "EncapsulationAlgorithm": KEM});
+                let encapsulated = admin.call("Encapsulate", &encapsulate).unwrap();
+                self.blob = encapsulated.text("SharedSecretCiphertextBlob");
+            }
+            "DeriveSharedSecret" => {
+                let asked = admin.call("GetPublicKey", &json!({"KeyId": id})).unwrap();
+                self.blob = asked.text("PublicKey");
+            }
+            "ImportKeyMaterial" => {
+                let of = json!({"KeyId": id, "WrappingAlgorithm": WRAPPING.0, "WrappingKeySpec": WRAPPING.1});
+                let answer = admin.call("GetParametersForImport", &of).unwrap().ok();
+                let parameters = Parameters::from(&answer, WRAPPING.0);
+                self.blob = base64(&parameters.wrap(&[7; 32]));
+                self.token = parameters.token;
+            }
+            "Verify" => {
+                let sign = merged(json!({"KeyId": id}), signed());
+                self.blob = admin.call("Sign", &sign).unwrap().text("Signature");
+            }
+            "VerifyMac" => {
+                let tag = merged(json!({"KeyId": id}), mac());
+                self.blob = admin.call("GenerateMac", &tag).unwrap().text("Mac");
             }
             "ConnectCustomKeyStore" => self.make_store('a', admin),
             "DisconnectCustomKeyStore" => self.make_store('b', admin),
@@ -237,6 +297,40 @@ impl Scene {
     fn make_store(&mut self, letter: char, admin: &mut KmsClient<'_>) {
         let new = new_store(&format!("store {letter}"), letter);
         self.store_id = admin.call("CreateCustomKeyStore", &new).unwrap().text("CustomKeyStoreId");
+    }
+}
+
+fn mac() -> Value {
+    json!({"Message": PLAINTEXT, "MacAlgorithm": MAC})
+}
+
+fn signed() -> Value {
+    json!({"Message": PLAINTEXT, "MessageType": MESSAGE_TYPE, "SigningAlgorithm": SIGNING})
+}
+
+fn in_a_hundred_days() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs() + 100 * 24 * 60 * 60
+}
+
+/// Where the material of the keys of an operation comes from.
+pub(super) fn origin(operation: Name) -> &'static str {
+    match operation {
+        Name::DeleteImportedKeyMaterial | Name::GetParametersForImport | Name::ImportKeyMaterial => {
+            "EXTERNAL"
+        }
+        _ => "AWS_KMS",
+    }
+}
+
+/// Which kind of key an operation is about.
+pub(super) fn kind(operation: Name) -> (&'static str, &'static str) {
+    match operation {
+        Name::GenerateMac | Name::VerifyMac => ("HMAC_256", "GENERATE_VERIFY_MAC"),
+        Name::GetPublicKey | Name::Sign | Name::Verify => ("ECC_NIST_P256", "SIGN_VERIFY"),
+        Name::DeriveSharedSecret => ("ECC_NIST_P256", "KEY_AGREEMENT"),
+        Name::Decapsulate | Name::Encapsulate => ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
+        _ => ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
     }
 }
 

@@ -4,7 +4,10 @@ use holdfast::domain::kms::ConditionKey;
 use holdfast::kms::OperationName;
 use serde_json::{Value, json};
 
-use crate::kms_permissions_walk::scene::{CONTEXT, GRANTEE, NEW_TAG, RETIRER, Scene, TAG};
+use crate::kms_permissions_walk::scene::{
+    AGREEMENT, CONTEXT, EXPIRATION_MODEL, GRANTEE, KEM, MAC, MESSAGE_TYPE, NEW_TAG, PAIR_SPEC, RETIRER,
+    SIGNING, Scene, TAG, WRAPPING, kind, origin,
+};
 
 /// A condition key as a policy names it.
 pub(super) fn name(key: ConditionKey) -> String {
@@ -24,10 +27,17 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
     let text = match key {
         ConditionKey::BypassPolicyLockoutSafetyCheck => "true",
         ConditionKey::CallerAccount => crate::support::kms::ACCOUNT.id,
-        ConditionKey::CustomerMasterKeySpec | ConditionKey::KeySpec | ConditionKey::EncryptionAlgorithm => {
-            "SYMMETRIC_DEFAULT"
-        }
-        ConditionKey::CustomerMasterKeyUsage | ConditionKey::KeyUsage => "ENCRYPT_DECRYPT",
+        ConditionKey::CustomerMasterKeySpec | ConditionKey::KeySpec => kind(operation).0,
+        ConditionKey::CustomerMasterKeyUsage | ConditionKey::KeyUsage => kind(operation).1,
+        ConditionKey::DataKeyPairSpec => PAIR_SPEC,
+        ConditionKey::EncryptionAlgorithm => match operation {
+            OperationName::Decapsulate | OperationName::Encapsulate => KEM,
+            _ => "SYMMETRIC_DEFAULT",
+        },
+        ConditionKey::KeyAgreementAlgorithm => AGREEMENT,
+        ConditionKey::MacAlgorithm => MAC,
+        ConditionKey::MessageType => MESSAGE_TYPE,
+        ConditionKey::SigningAlgorithm => SIGNING,
         ConditionKey::EncryptionContext => CONTEXT.1,
         ConditionKey::EncryptionContextKeys => CONTEXT.0,
         ConditionKey::GrantConstraintType => "EncryptionContextEquals",
@@ -36,7 +46,11 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         | ConditionKey::ReEncryptOnSameKey => "false",
         ConditionKey::GrantOperations => "Encrypt",
         ConditionKey::GranteePrincipal => GRANTEE,
-        ConditionKey::KeyOrigin => "AWS_KMS",
+        ConditionKey::KeyOrigin => origin(operation),
+        ConditionKey::ExpirationModel => EXPIRATION_MODEL,
+        ConditionKey::ValidTo => return Some(scene.valid_to.to_string()),
+        ConditionKey::WrappingAlgorithm => WRAPPING.0,
+        ConditionKey::WrappingKeySpec => WRAPPING.1,
         ConditionKey::RequestAlias | ConditionKey::ResourceAliases => {
             return Some(scene.key(check).alias.clone());
         }
@@ -56,17 +70,9 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::GrantConstraintSourceArn
         | ConditionKey::GranteeServicePrincipal
         | ConditionKey::RetiringServicePrincipal => return None,
-        ConditionKey::DataKeyPairSpec
-        | ConditionKey::ExpirationModel
-        | ConditionKey::KeyAgreementAlgorithm
-        | ConditionKey::MacAlgorithm
-        | ConditionKey::MessageType
-        | ConditionKey::PrimaryRegion
-        | ConditionKey::ReplicaRegion
-        | ConditionKey::SigningAlgorithm
-        | ConditionKey::ValidTo
-        | ConditionKey::WrappingAlgorithm
-        | ConditionKey::WrappingKeySpec => panic!("the example of {operation} needs a value for {key}"),
+        ConditionKey::PrimaryRegion | ConditionKey::ReplicaRegion => {
+            panic!("the example of {operation} needs a value for {key}")
+        }
     };
     Some(text.to_owned())
 }
