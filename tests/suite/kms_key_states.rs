@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Setup, Site};
 
-const STATES: [&str; 4] = ["Enabled", "Disabled", "PendingDeletion", "PendingImport"];
+const STATES: [&str; 5] =
+    ["Enabled", "Disabled", "PendingDeletion", "PendingReplicaDeletion", "PendingImport"];
 /// What only keys have that the daemon cannot make yet, or what it does not do yet: `kms_protocol` asks for them.
-const NOT_YET: [&str; 15] = [
+const NOT_YET: [&str; 13] = [
     "Decapsulate",
     "DeleteImportedKeyMaterial",
     "DeriveSharedSecret",
@@ -19,9 +20,7 @@ const NOT_YET: [&str; 15] = [
     "GetParametersForImport",
     "GetPublicKey",
     "ImportKeyMaterial",
-    "ReplicateKey",
     "Sign",
-    "UpdatePrimaryRegion",
     "Verify",
     "VerifyMac",
 ];
@@ -60,9 +59,9 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(site: &Site, state: &str, number: usize) -> Self {
+    fn new(site: &Site, (action, state): (&str, &str), number: usize) -> Self {
         let origin = if state == "PendingImport" { "EXTERNAL" } else { "AWS_KMS" };
-        let metadata = site.kms("CreateKey", &json!({"Origin": origin})).ok()["KeyMetadata"].clone();
+        let metadata = site.kms("CreateKey", &new_key(origin, (action, state))).ok()["KeyMetadata"].clone();
         let text = |member: &str| metadata[member].as_str().unwrap().to_owned();
         let (id, arn, alias) = (text("KeyId"), text("Arn"), format!("alias/subject-{number}"));
         site.kms("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": id})).ok();
@@ -75,9 +74,14 @@ impl Subject {
             let body = json!({"KeyId": id, "GranteePrincipal": grantee, "Operations": ["Decrypt"]});
             subject.grant = Some(site.kms("CreateGrant", &body).text("GrantId"));
         }
+        if state == "PendingReplicaDeletion" || (action == "UpdatePrimaryRegion" && state == "Enabled") {
+            site.kms("ReplicateKey", &json!({"KeyId": id, "ReplicaRegion": "eu-west-1"})).ok();
+        }
         match state {
             "Disabled" => drop(site.kms("DisableKey", &json!({"KeyId": id})).ok()),
-            "PendingDeletion" => drop(site.kms("ScheduleKeyDeletion", &json!({"KeyId": id})).ok()),
+            "PendingDeletion" | "PendingReplicaDeletion" => {
+                drop(site.kms("ScheduleKeyDeletion", &json!({"KeyId": id})).ok())
+            }
             _ => {}
         }
         assert_eq!(state_of(site, id), state);
@@ -118,6 +122,8 @@ impl Subject {
             "ReEncryptTo" => {
                 ("ReEncrypt", json!({"CiphertextBlob": other.ciphertext, "DestinationKeyId": id}))
             }
+            "ReplicateKey" => with("ReplicateKey", json!({"ReplicaRegion": "eu-north-1"})),
+            "UpdatePrimaryRegion" => with("UpdatePrimaryRegion", json!({"PrimaryRegion": "eu-west-1"})),
             "RetireGrant" => ("RetireGrant", json!({"KeyId": arn, "GrantId": grant})),
             "RevokeGrant" => with("RevokeGrant", json!({"GrantId": grant})),
             "TagResource" => with("TagResource", json!({"Tags": tags})),
@@ -131,6 +137,13 @@ impl Subject {
             ),
         }
     }
+}
+
+/// A multi-Region key where the state or the action is of no other.
+fn new_key(origin: &str, (action, state): (&str, &str)) -> Value {
+    let is_multi_region =
+        state == "PendingReplicaDeletion" || ["ReplicateKey", "UpdatePrimaryRegion"].contains(&action);
+    json!({"Origin": origin, "MultiRegion": is_multi_region})
 }
 
 /// Operations that take a key and nothing else.
@@ -190,6 +203,9 @@ fn expected(action: &str, state: &str, cell: &str, arn: &str) -> Option<(&'stati
             Some(("KMSInvalidStateException", format!("{arn} is not pending deletion.")))
         }
         "is PendingDeletion" => Some(("KMSInvalidStateException", format!("{arn} is pending deletion."))),
+        "is PendingReplicaDeletion" => {
+            Some(("KMSInvalidStateException", format!("{arn} is pending replica deletion.")))
+        }
         "is PendingImport" => Some(("KMSInvalidStateException", format!("{arn} is pending import."))),
         other => panic!("{action} in {state}: what is `{other}`?"),
     }
@@ -205,7 +221,7 @@ fn every_cell_of_the_key_state_table_has_its_error_and_text() {
         }
         for (state, cell) in cells.iter().filter(|(state, _)| STATES.contains(&state.as_str())) {
             number += 1;
-            let subject = Subject::new(&site, state, number);
+            let subject = Subject::new(&site, (&action, state), number);
             let other = Other::new(&site);
             let (operation, body) = subject.request(&action, &other, number);
             let reply = site.kms(operation, &body);
@@ -227,5 +243,5 @@ fn every_cell_of_the_key_state_table_has_its_error_and_text() {
             site.kms("DeleteAlias", &json!({"AliasName": "alias/other"})).ok();
         }
     }
-    assert!(number > 4 * 30, "only {number} cells");
+    assert!(number > 5 * 30, "only {number} cells");
 }

@@ -123,7 +123,7 @@ fn conditions_see_the_region_of_the_replica_and_what_it_is_going_to_be() {
             true,
         ),
     ] {
-        stage.may(&json!([replicate, allow("kms:CreateKey", "*", condition)]));
+        stage.may(&json!([replicate, allow("kms:CreateKey", "*", condition.clone())]));
         let reply = stage.replicate(&key, EUROPE, json!({}));
         assert_eq!(reply.0.status == 200, is_allowed, "{condition}");
     }
