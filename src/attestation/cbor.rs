@@ -138,23 +138,28 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a byte string.
+/// Writes a byte string, its length in as few bytes as it needs: what is signed is written so (RFC 9052, section 9).
 pub(super) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length = bytes.len() as u64;
-    let head = BYTES << 5;
-    match length {
-        0..=23 => out.push(head | u8::try_from(length).unwrap_or_default()),
-        _ => {
-            out.push(head | 27);
-            out.extend_from_slice(&length.to_be_bytes());
-        }
+    const HEAD: u8 = BYTES << 5;
+    let length = bytes.len();
+    if let Ok(short @ 0..=23) = u8::try_from(length) {
+        out.push(HEAD | short);
+    } else if let Ok(length) = u8::try_from(length) {
+        out.extend_from_slice(&[HEAD | 24, length]);
+    } else if let Ok(length) = u16::try_from(length) {
+        out.push(HEAD | 25);
+        out.extend_from_slice(&length.to_be_bytes());
+    } else {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        out.push(HEAD | 26);
+        out.extend_from_slice(&length.to_be_bytes());
     }
     out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Malformed, Reader};
+    use super::{Malformed, Reader, push_bytes};
 
     #[test]
     fn numbers_of_every_width_are_read() {
@@ -187,6 +192,24 @@ mod tests {
             assert_eq!(Reader::new(bytes).bytes(), Err(Malformed), "{bytes:02x?}");
         }
         assert_eq!(Reader::new(&[0x61, 0xff]).text(), Err(Malformed));
+    }
+
+    #[test]
+    fn byte_strings_are_written_as_short_as_can_be() {
+        for (length, head) in [
+            (0, &[0x40][..]),
+            (23, &[0x57]),
+            (24, &[0x58, 24]),
+            (255, &[0x58, 255]),
+            (256, &[0x59, 1, 0]),
+            (65_535, &[0x59, 255, 255]),
+        ] {
+            let content = vec![7; length];
+            let mut out = Vec::new();
+            push_bytes(&mut out, &content);
+            assert_eq!(out, [head, &content].concat(), "{length}");
+            assert_eq!(Reader::new(&out).bytes(), Ok(&content[..]));
+        }
     }
 
     #[test]

@@ -15,18 +15,27 @@ use crate::attestation::Invalid;
 use crate::attestation::document::Document;
 use crate::domain::kms::UnixMillis;
 
-/// Root certificates whose documents are believed.
-#[derive(Debug)]
+/// Root certificates whose documents are believed; by default none.
+#[derive(Debug, Default)]
 pub struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
-    /// Of each of them, in seconds.
-    validities: Vec<(i64, i64)>,
+    /// Of each of them in turn, what webpki does not look at.
+    bounds: Vec<Bounds>,
+}
+
+/// What a root certificate says about when and what for it may be used.
+#[derive(Debug)]
+struct Bounds {
+    not_before_seconds: i64,
+    not_after_seconds: i64,
+    /// Certificates between it and a leaf.
+    path_length_max: Option<u32>,
 }
 
 impl Roots {
     /// One certificate at least, each of an authority with a P-384 key.
     pub fn parse(pem: &[u8]) -> Result<Self, String> {
-        let mut roots = Self { anchors: Vec::new(), validities: Vec::new() };
+        let mut roots = Self::default();
         for (place, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
             roots.add(&certificate).map_err(|reason| format!("certificate {}: {reason}", place + 1))?;
@@ -38,17 +47,19 @@ impl Roots {
         const UNREADABLE: &str = "not an X.509 certificate";
         let anchor = anchor_from_trusted_cert(der).map_err(|_| UNREADABLE)?.to_owned();
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| UNREADABLE)?;
-        let is_authority = certificate
-            .basic_constraints()
-            .is_ok_and(|constraints| constraints.is_some_and(|constraints| constraints.value.ca));
-        if !is_authority || !has_usage(&certificate, KeyUsageBits::key_cert_sign) {
-            return Err("not of a certificate authority");
-        }
+        let constraints = certificate.basic_constraints().ok().flatten().map(|extension| extension.value);
+        let authority = constraints.filter(|constraints| constraints.ca);
+        let authority = authority.filter(|_| has_usage(&certificate, KeyUsageBits::key_cert_sign));
+        let authority = authority.ok_or("not of a certificate authority")?;
         if !is_p384(certificate.public_key()) {
             return Err("not of a P-384 key");
         }
         let validity = certificate.validity();
-        self.validities.push((validity.not_before.timestamp(), validity.not_after.timestamp()));
+        self.bounds.push(Bounds {
+            not_before_seconds: validity.not_before.timestamp(),
+            not_after_seconds: validity.not_after.timestamp(),
+            path_length_max: authority.path_len_constraint,
+        });
         self.anchors.push(anchor);
         Ok(())
     }
@@ -77,16 +88,20 @@ impl Roots {
         Ok(leaf.subject_public_key_info().as_ref().to_vec())
     }
 
-    /// What webpki leaves open: the usage of the keys in between, and whether the root itself is in its time.
+    /// What webpki leaves open: the usage of the keys in between, and whether the root itself may be used.
     fn check_path(&self, path: &VerifiedPath<'_>, now: UnixMillis) -> Result<(), Invalid> {
         let now_seconds = now.0 / 1000;
-        let root = self.anchors.iter().zip(&self.validities).find(|(anchor, _)| *anchor == path.anchor());
-        let (_, (not_before, not_after)) = root.ok_or(Invalid::Untrusted)?;
-        if now_seconds < *not_before {
+        let root = self.anchors.iter().zip(&self.bounds).find(|(anchor, _)| *anchor == path.anchor());
+        let (_, bounds) = root.ok_or(Invalid::Untrusted)?;
+        if now_seconds < bounds.not_before_seconds {
             return Err(Invalid::NotYetValid);
         }
-        if now_seconds > *not_after {
+        if now_seconds > bounds.not_after_seconds {
             return Err(Invalid::Expired);
+        }
+        let length = u32::try_from(path.intermediate_certificates().count()).unwrap_or(u32::MAX);
+        if bounds.path_length_max.is_some_and(|longest| length > longest) {
+            return Err(Invalid::Issuer);
         }
         for issuer in path.intermediate_certificates() {
             let der = issuer.der();

@@ -232,6 +232,11 @@ impl From<ImportRefused> for Error {
                  new key material is imported."
                     .to_owned(),
             ),
+            ImportRefused::NotOfThePrimary => Self::InvalidState(
+                "The KMS key is a replica key. Import new key material into its primary key first, and then the same key \
+                 material into the replica."
+                    .to_owned(),
+            ),
             ImportRefused::NothingToRotateTo => Self::InvalidState(
                 "The KMS key has no key material that is pending rotation. Import new key material with ImportType \
                  NEW_KEY_MATERIAL before the key is rotated."

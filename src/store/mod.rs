@@ -158,6 +158,9 @@ pub trait Store: Send + Sync {
     /// When the next deletion or rotation is due.
     fn next_due(&self) -> Stored<'_, Option<UnixMillis>>;
 
+    /// Keys with imported material that expires, and when; the next first.
+    fn expiries(&self, limit: usize) -> Stored<'_, Vec<(KeyId, UnixMillis)>>;
+
     /// Writes down what keys were used for last, and adds to the encryptions of their materials. Keys that are
     /// gone are passed over.
     fn record_usage(&self, usages: Vec<UsageRecord>) -> Stored<'_, ()>;

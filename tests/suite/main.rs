@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attestation_documents;
 mod audit_trail;
 mod binding;
 mod bodies;
@@ -51,6 +52,7 @@ mod kms_grants;
 mod kms_grants_in_memory;
 mod kms_identifiers;
 mod kms_identities;
+mod kms_import;
 mod kms_key_policies;
 mod kms_key_states;
 mod kms_key_store_faults;
@@ -61,11 +63,13 @@ mod kms_key_store_rules;
 mod kms_key_store_transitions;
 mod kms_lists;
 mod kms_macs;
+mod kms_multi_region;
 mod kms_permissions_walk;
 mod kms_policy_simulation;
 mod kms_policy_simulation_agrees;
 mod kms_protocol;
 mod kms_quotas;
+mod kms_recipients;
 mod kms_rotation;
 mod kms_rsa_encryption;
 mod kms_secrets;

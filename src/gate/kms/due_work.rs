@@ -34,6 +34,11 @@ impl Kms {
         Ok(self.store.next_due().await?)
     }
 
+    /// Keys with imported material that expires, and when; the next first.
+    pub async fn expiries(&self, limit: usize) -> Result<Vec<(KeyId, UnixMillis)>, Refused> {
+        Ok(self.store.expiries(limit).await?)
+    }
+
     /// Does what is due now. Each key is one transaction, so stopping anywhere leaves nothing half done, and doing
     /// it again does nothing twice.
     pub async fn do_due_work(&self, deadline: impl Fn() -> Instant) -> Result<DueWorkDone, Refused> {

@@ -36,6 +36,8 @@ pub enum ImportRefused {
     InvalidToken,
     /// `KMSInvalidStateException`: other new material waits for its rotation already.
     IsPendingRotation,
+    /// `KMSInvalidStateException`: a replica can only have the material that its primary key has.
+    NotOfThePrimary,
     /// `KMSInvalidStateException`: there is none that a rotation could bring into use.
     NothingToRotateTo,
     /// `NotFoundException`: the key has no such material.
@@ -150,6 +152,9 @@ impl OpenKey<'_> {
 
     /// What can be refused before the HSM unwraps anything.
     fn check_terms(&self, terms: &ImportTerms) -> Result<(), Refused> {
+        if terms.kind == ImportType::New && self.key().is_replica() {
+            return Err(ImportRefused::NotOfThePrimary.into());
+        }
         if terms.kind == ImportType::New && self.key().pending_material().is_some() {
             return Err(ImportRefused::IsPendingRotation.into());
         }

@@ -22,6 +22,10 @@ statements! {
             CROSS JOIN scope AS s ON s.scope_id = k.scope_id
         WHERE m.import_valid_to IS NOT NULL AND m.kept <> 'absent' AND m.import_valid_to <= ?1
         ORDER BY m.import_valid_to LIMIT ?2";
+    EXPIRY_DATES = "SELECT k.id, m.import_valid_to AS due
+        FROM material AS m INDEXED BY material_by_expiry CROSS JOIN kms_key AS k ON k.key_no = m.key_no
+        WHERE m.import_valid_to IS NOT NULL AND m.kept <> 'absent'
+        ORDER BY m.import_valid_to LIMIT ?1";
     NEXT_EXPIRY = "SELECT import_valid_to AS due FROM material INDEXED BY material_by_expiry
         WHERE import_valid_to IS NOT NULL AND kept <> 'absent' AND import_valid_to > ?1
         ORDER BY import_valid_to LIMIT 1";
@@ -47,6 +51,13 @@ pub(super) fn page(
     let mut page = connection.prepare_cached(sql)?;
     let read = |row: &Row<'_>| Ok((scopes::read(row)?, read_key_id(row)?));
     page.query_and_then(params![now.0, numbers::bound(limit)], read)?.collect()
+}
+
+/// The next first.
+pub(super) fn expiries(connection: &Connection, limit: usize) -> Result<Vec<(KeyId, UnixMillis)>, Fault> {
+    let mut dates = connection.prepare_cached(EXPIRY_DATES)?;
+    let read = |row: &Row<'_>| Ok((read_key_id(row)?, UnixMillis(row.get("due")?)));
+    dates.query_and_then(params![numbers::bound(limit)], read)?.collect()
 }
 
 /// When the first of all is due.

@@ -227,6 +227,10 @@ impl Store for SqliteStore {
         self.read(due::next)
     }
 
+    fn expiries(&self, limit: usize) -> Stored<'_, Vec<(KeyId, UnixMillis)>> {
+        self.read(move |connection| due::expiries(connection, limit))
+    }
+
     fn record_usage(&self, usages: Vec<UsageRecord>) -> Stored<'_, ()> {
         self.write(move |connection| usage::record(connection, usages))
     }

@@ -6,6 +6,7 @@ use holdfast::kms::permissions::{Check, checks};
 use serde_json::{Value, json};
 
 use crate::support::external_key_stores::{URI_PATH, credential};
+use crate::support::importing::{Parameters, base64};
 use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT};
 use crate::support::kms_stories::{PLAINTEXT, alias_arn, key_arn};
 use crate::support::site::merged;
@@ -15,6 +16,8 @@ pub(super) const CONTEXT: (&str, &str) = ("team", "blue");
 pub(super) const TAG: (&str, &str) = ("scene", "walk");
 /// Of a request.
 pub(super) const NEW_TAG: (&str, &str) = ("colour", "red");
+pub(super) const WRAPPING: (&str, &str) = ("RSAES_OAEP_SHA_256", "RSA_2048");
+pub(super) const EXPIRATION_MODEL: &str = "KEY_MATERIAL_EXPIRES";
 pub(super) const GRANTEE: &str = "arn:aws:iam::123456789012:user/grantee";
 pub(super) const RETIRER: &str = "arn:aws:iam::123456789012:user/retirer";
 
@@ -53,6 +56,9 @@ pub(super) struct Scene {
     blob: String,
     grant_id: String,
     store_id: String,
+    token: String,
+    /// In a hundred days, in seconds since the Unix epoch.
+    pub(super) valid_to: u64,
     number: u32,
 }
 
@@ -63,7 +69,7 @@ impl Scene {
         let keys = (0..keys_looked_at.max(1)).map(|number| {
             let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
             let (spec, usage) = kind(operation);
-            let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage});
+            let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage, "Origin": origin(operation)});
             let made = admin.call("CreateKey", &new).unwrap().ok();
             let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
             let alias = format!("alias/{unique}-{number}");
@@ -80,6 +86,8 @@ impl Scene {
             blob: none(),
             grant_id: none(),
             store_id: none(),
+            token: none(),
+            valid_to: in_a_hundred_days(),
             number: 0,
         };
         scene.prepare(admin);
@@ -198,6 +206,13 @@ impl Scene {
                 let name = format!("update {}", self.number);
                 return json!({"CustomKeyStoreId": self.store_id, "NewCustomKeyStoreName": name});
             }
+            "GetParametersForImport" => {
+                json!({"WrappingAlgorithm": WRAPPING.0, "WrappingKeySpec": WRAPPING.1})
+            }
+            "ImportKeyMaterial" => json!({
+                "ImportToken": self.token, "EncryptedKeyMaterial": self.blob,
+                "ExpirationModel": EXPIRATION_MODEL, "ValidTo": self.valid_to,
+            }),
             "UpdateKeyDescription" => json!({"Description": "seen"}),
             _ => json!({}),
         };
@@ -221,6 +236,13 @@ impl Scene {
             "DeriveSharedSecret" => {
                 let asked = admin.call("GetPublicKey", &json!({"KeyId": id})).unwrap();
                 self.blob = asked.text("PublicKey");
+            }
+            "ImportKeyMaterial" => {
+                let of = json!({"KeyId": id, "WrappingAlgorithm": WRAPPING.0, "WrappingKeySpec": WRAPPING.1});
+                let answer = admin.call("GetParametersForImport", &of).unwrap().ok();
+                let parameters = Parameters::from(&answer, WRAPPING.0);
+                self.blob = base64(&parameters.wrap(&[7; 32]));
+                self.token = parameters.token;
             }
             "Verify" => {
                 let sign = merged(json!({"KeyId": id}), signed());
@@ -284,6 +306,21 @@ fn mac() -> Value {
 
 fn signed() -> Value {
     json!({"Message": PLAINTEXT, "MessageType": MESSAGE_TYPE, "SigningAlgorithm": SIGNING})
+}
+
+fn in_a_hundred_days() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs() + 100 * 24 * 60 * 60
+}
+
+/// Where the material of the keys of an operation comes from.
+pub(super) fn origin(operation: Name) -> &'static str {
+    match operation {
+        Name::DeleteImportedKeyMaterial | Name::GetParametersForImport | Name::ImportKeyMaterial => {
+            "EXTERNAL"
+        }
+        _ => "AWS_KMS",
+    }
 }
 
 /// Which kind of key an operation is about.

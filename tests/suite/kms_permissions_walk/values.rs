@@ -5,8 +5,8 @@ use holdfast::kms::OperationName;
 use serde_json::{Value, json};
 
 use crate::kms_permissions_walk::scene::{
-    AGREEMENT, CONTEXT, GRANTEE, KEM, MAC, MESSAGE_TYPE, NEW_TAG, PAIR_SPEC, RETIRER, SIGNING, Scene, TAG,
-    kind,
+    AGREEMENT, CONTEXT, EXPIRATION_MODEL, GRANTEE, KEM, MAC, MESSAGE_TYPE, NEW_TAG, PAIR_SPEC, RETIRER,
+    SIGNING, Scene, TAG, WRAPPING, kind, origin,
 };
 
 /// A condition key as a policy names it.
@@ -46,7 +46,11 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         | ConditionKey::ReEncryptOnSameKey => "false",
         ConditionKey::GrantOperations => "Encrypt",
         ConditionKey::GranteePrincipal => GRANTEE,
-        ConditionKey::KeyOrigin => "AWS_KMS",
+        ConditionKey::KeyOrigin => origin(operation),
+        ConditionKey::ExpirationModel => EXPIRATION_MODEL,
+        ConditionKey::ValidTo => return Some(scene.valid_to.to_string()),
+        ConditionKey::WrappingAlgorithm => WRAPPING.0,
+        ConditionKey::WrappingKeySpec => WRAPPING.1,
         ConditionKey::RequestAlias | ConditionKey::ResourceAliases => {
             return Some(scene.key(check).alias.clone());
         }
@@ -66,12 +70,9 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::GrantConstraintSourceArn
         | ConditionKey::GranteeServicePrincipal
         | ConditionKey::RetiringServicePrincipal => return None,
-        ConditionKey::ExpirationModel
-        | ConditionKey::PrimaryRegion
-        | ConditionKey::ReplicaRegion
-        | ConditionKey::ValidTo
-        | ConditionKey::WrappingAlgorithm
-        | ConditionKey::WrappingKeySpec => panic!("the example of {operation} needs a value for {key}"),
+        ConditionKey::PrimaryRegion | ConditionKey::ReplicaRegion => {
+            panic!("the example of {operation} needs a value for {key}")
+        }
     };
     Some(text.to_owned())
 }

@@ -189,6 +189,9 @@ impl Store for MemoryStore {
     fn due<'a>(&'a self, _: DueWork, _: UnixMillis, _: usize) -> Stored<'a, Vec<(Scope, KeyId)>> {
         unreachable!()
     }
+    fn expiries(&self, _: usize) -> Stored<'_, Vec<(KeyId, UnixMillis)>> {
+        unreachable!()
+    }
     fn next_due(&self) -> Stored<'_, Option<UnixMillis>> {
         unreachable!()
     }

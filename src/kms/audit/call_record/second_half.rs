@@ -37,18 +37,16 @@ impl CallRecord<'_> {
         let half = things.second_half.as_ref()?;
         let via = Via { service: Arc::from(EVENT_SOURCE) };
         let passed_on = Caller { region: half.region.clone(), via: Some(Arc::new(via)), ..caller.clone() };
-        let (name, parameters, response) = match self.received.operation? {
-            OperationName::ReplicateKey => {
-                (OperationName::CreateKey, self.creation_parameters(half), self.second_answer.get().cloned())
-            }
-            operation => (
-                operation,
-                object(|object| {
-                    object.text("keyId", &half.arn);
-                    object.text("primaryRegion", half.region.as_str());
-                }),
-                Some(object(|object| object.text("keyId", &half.arn))),
-            ),
+        let operation = self.received.operation?;
+        let (name, parameters, response) = if operation == OperationName::ReplicateKey {
+            let answer = self.second_answer.get().cloned();
+            (OperationName::CreateKey, self.creation_parameters(half), answer)
+        } else {
+            let parameters = object(|object| {
+                object.text("keyId", &half.arn);
+                object.text("primaryRegion", half.region.as_str());
+            });
+            (operation, parameters, Some(object(|object| object.text("keyId", &half.arn))))
         };
         let account = &caller.account;
         let event = Event {
