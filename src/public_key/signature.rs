@@ -74,11 +74,14 @@ impl Signer<'_> {
 
     fn signed_mu(self, mu: &[u8], signature: &[u8]) -> Result<bool, Unreadable> {
         let key = raw(self.public_key)?;
-        match self.spec {
-            KeySpec::MlDsa44 => signed_mu::<MlDsa44>(key, mu, signature),
-            KeySpec::MlDsa65 => signed_mu::<MlDsa65>(key, mu, signature),
-            KeySpec::MlDsa87 => signed_mu::<MlDsa87>(key, mu, signature),
-            _ => Ok(false),
+        if self.spec == KeySpec::MlDsa44 {
+            signed_mu::<MlDsa44>(key, mu, signature)
+        } else if self.spec == KeySpec::MlDsa65 {
+            signed_mu::<MlDsa65>(key, mu, signature)
+        } else if self.spec == KeySpec::MlDsa87 {
+            signed_mu::<MlDsa87>(key, mu, signature)
+        } else {
+            Ok(false)
         }
     }
 }
