@@ -169,9 +169,10 @@ impl Key {
     }
 
     /// Material that was deleted or has expired: only what tells it from others stays. What never encrypted leaves
-    /// nothing.
+    /// nothing, but in a replica, whose primary key has it.
     pub fn lose_material(&mut self, id: &MaterialId, now: UnixMillis) {
-        self.materials.retain(|material| material.id != *id || !material.is_pending_rotation());
+        let stays = self.is_replica();
+        self.materials.retain(|material| material.id != *id || !material.is_pending_rotation() || stays);
         if let Some(material) = self.materials.iter_mut().find(|material| material.id == *id) {
             material.source = MaterialSource::Absent;
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Import, Key, KeyState, Material, MaterialSource, MultiRegionKeyType, Origin, Region, Scope, Tag,
-    UnixMillis,
+    Import, Key, KeyState, Material, MaterialId, MaterialSource, MultiRegionKeyType, Origin, Region, Scope,
+    Tag, UnixMillis,
 };
 
 /// More than AWS has Regions in any partition.
@@ -56,6 +56,11 @@ impl RelatedKeys {
 
     pub fn in_region(&self, region: &Region) -> Option<&Key> {
         self.0.iter().find(|key| key.scope.region == *region)
+    }
+
+    /// One that does not have this material, if there is one.
+    pub fn lacking(&self, material: &MaterialId) -> Option<&Key> {
+        self.0.iter().find(|key| key.material(material).is_none_or(Material::is_absent))
     }
 
     /// With a replica that was made since.
@@ -112,11 +117,11 @@ fn following_materials(primary: &[Material], own: &[Material]) -> Vec<Material> 
     primary
         .iter()
         .map(|material| {
-            let own = own.iter().find(|own| own.id == material.id);
+            let own = own.iter().find(|own| own.is_same_as(material));
             let Some(import) = &material.import else { return own.unwrap_or(material).clone() };
             let own_import = own.and_then(|own| own.import.as_ref());
             Material {
-                id: material.id,
+                id: own.map_or(material.id, |own| own.id),
                 created: material.created,
                 rotation: material.rotation,
                 encryptions: own.map_or(material.encryptions, |own| own.encryptions),
@@ -131,6 +136,15 @@ fn following_materials(primary: &[Material], own: &[Material]) -> Vec<Material> 
             }
         })
         .collect()
+}
+
+impl Material {
+    /// Whether it is this generation of a related key. Where it is imported again as an object of the token, its id is
+    /// another; a replica has its fingerprint from its primary.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let fingerprint = |material: &Self| material.import.as_ref().map(|import| import.fingerprint.clone());
+        self.id == other.id || fingerprint(self).is_some_and(|own| Some(own) == fingerprint(other))
+    }
 }
 
 #[cfg(test)]
@@ -257,10 +271,10 @@ mod tests {
         next.materials[0].source = MaterialSource::Absent;
         next.materials[0].import = Some(imported(Some(77)));
         assert_eq!(related.following(&next), []);
-        next.materials.push(Material {
-            import: Some(Import { is_pending_rotation: true, ..imported(None) }),
-            ..material(2, None)
-        });
+        let second = Import { is_pending_rotation: true, fingerprint: vec![4], ..imported(None) };
+        next.materials.push(material(2, Some(second)));
+        // Of the first, imported again, the id may be another.
+        next.materials[0].id = MaterialId::new([9; 32]);
         let [follower] = related.following(&next).try_into().unwrap();
         assert_eq!(follower.materials[0], replica.materials[0]);
         assert!(follower.materials[1].is_absent() && follower.materials[1].is_pending_rotation());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::kms::{
-    KeptKey, Key, KeyId, KeyState, LifecycleEventKind, MaterialSource, RotationType, Scope, UnixMillis,
+    Key, KeyId, KeyState, LifecycleEventKind, MaterialSource, RotationType, Scope, UnixMillis,
 };
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::service_event::ServiceAct;
@@ -128,14 +128,9 @@ impl Kms {
         };
         for material in key.materials.iter().filter(|_| was_last) {
             self.backing_keys.forget(&material.id);
-            let MaterialSource::Kept(kept) = &material.source else { continue };
-            if !matches!(**kept, KeptKey::TokenObject) {
-                continue;
-            }
-            let order = BackingKey { id: material.id, kind: key.kind(), kept: Arc::clone(kept) };
-            if let Err(error) = self.backing_keys.destroy(order, deadline).await.result {
-                let id = &key.id;
-                tracing::warn!(key.id = %id, reason = %error, "a key object of {id} is left in the HSM: {error}");
+            if let MaterialSource::Kept(kept) = &material.source {
+                let order = BackingKey { id: material.id, kind: key.kind(), kept: Arc::clone(kept) };
+                self.discard(order, deadline).await;
             }
         }
     }

@@ -203,8 +203,7 @@ fn refuse_unless_everywhere(related: &RelatedKeys, before: &Key, next: &Key) -> 
     if id(before).is_none_or(|before| before == current) {
         return Ok(());
     }
-    let lacks = |key: &&Key| key.material(&current).is_none_or(|material| material.is_absent());
-    match related.replicas().find(lacks) {
+    match related.lacking(&current) {
         None => Ok(()),
         Some(key) => {
             Err(Refused::State { arn: key.arn(), refusal: StateRefusal::State(KeyState::PendingImport) })

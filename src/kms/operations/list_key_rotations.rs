@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{
-    ExpirationModel, Key, KeyAction, KeyMaterialState, Material, RotationType, UnixMillis,
+    ExpirationModel, Key, KeyAction, KeyMaterialState, Material, MaterialId, RotationType, UnixMillis,
 };
-use crate::gate::kms::{Call, Use};
+use crate::gate::kms::{Call, OpenKey, Use};
 use crate::kms::error::Error;
 use crate::kms::operations::Operation;
 use crate::kms::page::{Page, PageLimits, PageRequest};
@@ -58,10 +58,25 @@ impl<'b> Operation<'b> for ListKeyRotations {
             .take(page.fetch())
             .collect();
         let (materials, next_marker) = page.cut(materials, |(index, _)| index.to_string());
-        let entry = |(_, material): (usize, &Material)| RotationsListEntry::of(key.key(), material);
+        let waiting = waiting_for_replicas(&key).await?;
+        let entry = |(_, material): (usize, &Material)| {
+            let entry = RotationsListEntry::of(key.key(), material);
+            if waiting != Some(material.id) {
+                return entry;
+            }
+            let state = Some(KeyMaterialState::PendingMultiRegionImportAndRotation);
+            RotationsListEntry { key_material_state: state, ..entry }
+        };
         let rotations = materials.into_iter().map(entry).collect();
         Ok(Response { rotations, truncated: next_marker.is_some(), next_marker })
     }
+}
+
+/// New material that a rotation cannot bring into use before it is imported into every related key.
+async fn waiting_for_replicas(key: &OpenKey<'_>) -> Result<Option<MaterialId>, Error> {
+    let Some(pending) = key.key().pending_material().map(|material| material.id) else { return Ok(None) };
+    let related = key.related().await?;
+    Ok(related.lacking(&pending).map(|_| pending))
 }
 
 #[derive(Serialize)]
