@@ -6,13 +6,8 @@ use super::external_key_stores::{URI_PATH, credential};
 use super::site::{Site, merged};
 
 /// What the service model has and the daemon does not do yet.
-pub const UNSUPPORTED: [&str; 5] = [
-    "DeleteImportedKeyMaterial",
-    "GetParametersForImport",
-    "ImportKeyMaterial",
-    "ReplicateKey",
-    "UpdatePrimaryRegion",
-];
+pub const UNSUPPORTED: [&str; 3] =
+    ["DeleteImportedKeyMaterial", "GetParametersForImport", "ImportKeyMaterial"];
 const ADMINISTRATOR: &str = "arn:aws:iam::123456789012:user/admin";
 
 impl Site {
@@ -175,7 +170,5 @@ fn not_yet(id: &str) -> Vec<(&'static str, Value)> {
         ),
         ("ImportKeyMaterial", json!({"KeyId": id, "ImportToken": message, "EncryptedKeyMaterial": message})),
         ("DeleteImportedKeyMaterial", json!({"KeyId": id})),
-        ("ReplicateKey", json!({"KeyId": id, "ReplicaRegion": "eu-west-1"})),
-        ("UpdatePrimaryRegion", json!({"KeyId": id, "PrimaryRegion": "eu-west-1"})),
     ]
 }
