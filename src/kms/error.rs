@@ -372,4 +372,6 @@ impl From<StoreError> for Error {
 }
 
 #[cfg(test)]
+mod acceptance;
+#[cfg(test)]
 mod tests;

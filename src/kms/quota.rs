@@ -100,9 +100,10 @@ pub(super) struct Asked<'r> {
 
 impl<'r> Asked<'r> {
     pub(super) fn of(operation: OperationName, document: &'r Document<'_>) -> Self {
-        let algorithms = match operation {
-            OperationName::ReEncrypt => ["SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"],
-            _ => ["EncryptionAlgorithm", "SigningAlgorithm"],
+        let algorithms = if operation == OperationName::ReEncrypt {
+            ["SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"]
+        } else {
+            ["EncryptionAlgorithm", "SigningAlgorithm"]
         };
         Self {
             operation,
@@ -186,25 +187,23 @@ impl QuotaClass {
     /// that it names tells. ReEncrypt counts once, as what is rarer.
     fn of(asked: &Asked<'_>) -> Self {
         use OperationName as Name;
-        let named = |name: Option<&str>| name.is_some_and(|name| name.starts_with("RSA"));
-        let [first, second] = asked.algorithms;
-        match asked.operation {
-            Name::GenerateDataKeyPair | Name::GenerateDataKeyPairWithoutPlaintext => {
-                Self::of_pair(asked.key_pair_spec.unwrap_or_default())
-            }
-            Name::Decapsulate | Name::Encapsulate => Self::CryptographicOperationsPostQuantum,
-            Name::DeriveSharedSecret => Self::CryptographicOperationsEcc,
-            Name::Decrypt | Name::Encrypt | Name::ReEncrypt | Name::Sign | Name::Verify
-                if named(first) || named(second) =>
-            {
-                Self::CryptographicOperationsRsa
-            }
-            Name::Sign | Name::Verify if second.is_some_and(|name| name.starts_with("ML_DSA")) => {
-                Self::CryptographicOperationsPostQuantum
-            }
-            Name::Sign | Name::Verify => Self::CryptographicOperationsEcc,
+        let operation = asked.operation;
+        let names = |start: &str| asked.algorithms.iter().flatten().any(|name| name.starts_with(start));
+        if matches!(operation, Name::GenerateDataKeyPair | Name::GenerateDataKeyPairWithoutPlaintext) {
+            return Self::of_pair(asked.key_pair_spec.unwrap_or_default());
+        }
+        let is_signature = matches!(operation, Name::Sign | Name::Verify);
+        let can_be_rsa = is_signature || matches!(operation, Name::Decrypt | Name::Encrypt | Name::ReEncrypt);
+        let is_encapsulation = matches!(operation, Name::Decapsulate | Name::Encapsulate);
+        if can_be_rsa && names("RSA") {
+            Self::CryptographicOperationsRsa
+        } else if is_encapsulation || (is_signature && names("ML_DSA")) {
+            Self::CryptographicOperationsPostQuantum
+        } else if is_signature || operation == Name::DeriveSharedSecret {
+            Self::CryptographicOperationsEcc
+        } else {
             // INVARIANT: what shares no quota has a class of its own name; a test walks them.
-            name => Self::parse(name.as_str()).unwrap_or(Self::CryptographicOperationsSymmetric),
+            Self::parse(operation.as_str()).unwrap_or(Self::CryptographicOperationsSymmetric)
         }
     }
 

@@ -11,7 +11,7 @@ use ed25519_dalek::{Signature as Ed25519Signature, VerifyingKey};
 use ml_dsa::{EncodedVerifyingKey, MlDsa44, MlDsa65, MlDsa87, MlDsaParams};
 
 use crate::domain::kms::{KeySpec, SigningAlgorithm};
-use crate::public_key::prehashed::{PREHASHED_BYTES, Prehashed};
+use crate::public_key::prehashed::Prehashed;
 use crate::public_key::{Unreadable, hashing, raw};
 
 /// Whose signature it is.
@@ -64,21 +64,23 @@ impl Signer<'_> {
     fn signed_prehashed(self, digest: &[u8], signature: &[u8]) -> Result<bool, Unreadable> {
         let key = <&[u8; 32]>::try_from(raw(self.public_key)?).map_err(|_| Unreadable)?;
         let key = VerifyingKey::from_bytes(key).map_err(|_| Unreadable)?;
-        let (Ok(digest), Ok(signature)) =
-            (<[u8; PREHASHED_BYTES]>::try_from(digest), Ed25519Signature::from_slice(signature))
+        let (Some(digest), Ok(signature)) = (Prehashed::new(digest), Ed25519Signature::from_slice(signature))
         else {
             return Ok(false);
         };
-        Ok(key.verify_prehashed(Prehashed(digest), None, &signature).is_ok())
+        Ok(key.verify_prehashed(digest, None, &signature).is_ok())
     }
 
     fn signed_mu(self, mu: &[u8], signature: &[u8]) -> Result<bool, Unreadable> {
         let key = raw(self.public_key)?;
-        match self.spec {
-            KeySpec::MlDsa44 => signed_mu::<MlDsa44>(key, mu, signature),
-            KeySpec::MlDsa65 => signed_mu::<MlDsa65>(key, mu, signature),
-            KeySpec::MlDsa87 => signed_mu::<MlDsa87>(key, mu, signature),
-            _ => Ok(false),
+        if self.spec == KeySpec::MlDsa44 {
+            signed_mu::<MlDsa44>(key, mu, signature)
+        } else if self.spec == KeySpec::MlDsa65 {
+            signed_mu::<MlDsa65>(key, mu, signature)
+        } else if self.spec == KeySpec::MlDsa87 {
+            signed_mu::<MlDsa87>(key, mu, signature)
+        } else {
+            Ok(false)
         }
     }
 }

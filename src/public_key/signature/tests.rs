@@ -79,8 +79,8 @@ fn made() -> Vec<Made> {
 fn prehashed() -> Made {
     let algorithm = SigningAlgorithm::Ed25519PhSha512;
     let key = SigningKey::from_bytes(&[7; 32]);
-    let digest = hashed(algorithm.hash().unwrap(), MESSAGE).try_into().unwrap();
-    let signature = key.sign_prehashed(Prehashed(digest), None).unwrap().to_bytes().to_vec();
+    let digest = Prehashed::new(&hashed(algorithm.hash().unwrap(), MESSAGE)).unwrap();
+    let signature = key.sign_prehashed(digest, None).unwrap().to_bytes().to_vec();
     let same = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let public_key = der(same.public_key());
     Made { spec: KeySpec::EccNistEdwards25519, algorithm, public_key, signature }
