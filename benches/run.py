@@ -178,18 +178,21 @@ class Bench:
 def main():
     from authorization import AuthorizationBench
     from kms import KmsBench
+    from signing import SigningBench
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5, help="of each load")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of loads")
     parser.add_argument("--keys", type=int, nargs="*", default=[4, 1000, 10000])
     parser.add_argument("--kms-keys", type=int, nargs="*", default=[100, 10_000, 100_000])
-    parser.add_argument("--only", choices=["authorization", "key-stores", "kms", "xks"])
+    parser.add_argument("--only", choices=["authorization", "key-stores", "kms", "sign", "xks"])
     parser.add_argument("--programs", type=Path, help="the folder that they were built into; otherwise they are built")
     options = parser.parse_args()
     programs = options.programs or build()
     if options.only == "authorization":
         return AuthorizationBench(programs, options.seconds, options.rounds).run_authorization()
+    if options.only == "sign":
+        return SigningBench(programs, options.seconds, options.rounds).run_signing()
     if options.only == "key-stores":
         return KmsBench(programs, options.seconds, options.rounds).run_key_stores()
     if options.only != "kms":
@@ -197,6 +200,7 @@ def main():
     if options.only != "xks":
         AuthorizationBench(programs, options.seconds, options.rounds).run_authorization()
         KmsBench(programs, options.seconds, options.rounds).run_kms(options.kms_keys)
+        SigningBench(programs, options.seconds, options.rounds).run_signing()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod attestation;
 pub mod audit;
 pub mod authorizer;
 pub mod check;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::admin::Development;
+use crate::app::attestation::attestation_roots;
 use crate::app::counters::ListenerCounters;
 use crate::app::declared_change::read_identities;
 use crate::app::kms::{KmsFace, Surroundings, load_proxy_trust, request_quotas};
@@ -398,6 +399,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         request_quotas(&kms.request_quotas)?;
         read_identities(kms)?;
         load_proxy_trust(config)?;
+        attestation_roots(kms)?;
     }
     config.hsms.iter().try_for_each(|hsm| hsm.read_pin().map(drop)).map_err(|error| error.to_string())
 }

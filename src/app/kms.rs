@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::{Developed, Development};
 use crate::app::administration::{LocalChange, audited};
+use crate::app::attestation::attestation_roots;
 use crate::app::build::{Parts, Starter};
 use crate::app::declared_change::{Declarations, declared_directory, declared_networks};
 use crate::app::trail::{Audit, AuditParts};
@@ -140,6 +141,7 @@ impl KmsFace {
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };
         let kms = Arc::new(Kms::new(parts));
+        kms.trust_attestations(attestation_roots(settings).map_err(StartError)?);
         let event_receiver = Mutex::new(event_receiver(settings, &metrics)?);
         let (directory, declared_files, declarations) = declared_directory(settings).map_err(StartError)?;
         let networks = declared_networks(settings).map_err(StartError)?;

@@ -1,6 +1,7 @@
 //! The composition root: builds everything from the configuration, starts it, and stops it in order.
 
 mod administration;
+mod attestation;
 mod build;
 mod counters;
 mod declared_change;
@@ -153,7 +154,7 @@ async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     face.audit.sign_now(is_open).await;
     background.spawn(keep_kms_open(Arc::clone(&face)));
     background.spawn(keep_trail_signed(Arc::clone(&face)));
-    background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock()));
+    background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock(), app.metrics()));
     background.spawn(kms_key_stores::run(Arc::clone(&face.kms), app.clock(), face.key_store_health_interval));
     background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
     if let Some((receiver, metrics)) = face.take_event_receiver() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::app::attestation::attestation_roots;
 use crate::app::build::{App, load_tls};
 use crate::app::declared_change::read_identities;
 use crate::app::kms::{key_store_settings, load_proxy_trust};
@@ -40,6 +41,7 @@ impl App {
         let key_stores = self.key_stores(&config)?;
         let identities = config.kms.as_ref().map(read_identities).transpose()?.flatten();
         let proxy_trust = load_proxy_trust(&config)?;
+        let roots = config.kms.as_ref().map(attestation_roots).transpose()?.flatten();
         let networks = config.kms.as_ref().map(|kms| Networks::read(&kms.networks)).transpose()?;
         let mut pins = Vec::new();
         for hsm in &config.hsms {
@@ -60,6 +62,7 @@ impl App {
             face.trust_proxies(trust);
         }
         if let Some((face, kms)) = self.kms().zip(config.kms.as_ref()) {
+            face.kms.trust_attestations(roots);
             face.kms.set_key_store_settings(key_store_settings(&kms.external_key_stores));
             face.audit.reload(&kms.audit, sinks);
         }
@@ -125,6 +128,7 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
         kms.external_key_stores.forget_what_can_change();
         kms.audit.forget_what_can_change();
         kms.networks.clear();
+        kms.attestation = None;
         Some(kms)
     };
     [
@@ -138,8 +142,8 @@ fn needs_restart(before: &Config, after: &Config) -> Option<&'static str> {
             sockets(before) == sockets(after),
         ),
         (
-            "`[kms]` but the files it names, the quotas of key stores and what `[kms.audit]` has besides \
-             `enabled` and `dir`",
+            "`[kms]` but the files it names, `[kms.attestation]`, the quotas of key stores and what `[kms.audit]` \
+             has besides `enabled` and `dir`",
             built_in(before) == built_in(after),
         ),
         ("`[dev]`", before.dev == after.dev),

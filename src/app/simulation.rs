@@ -217,9 +217,13 @@ fn explain(refused: Refused) -> String {
         | Refused::ContextTooLong
         | Refused::EncryptionsUsedUp { .. }
         | Refused::Forbidden(_)
+        | Refused::Import(_)
+        | Refused::InvalidAttestation(_)
         | Refused::InvalidCiphertext
         | Refused::KeyManager(_)
         | Refused::KeyStore(_)
+        | Refused::NoAttestationRoots
+        | Refused::MultiRegion(_)
         | Refused::State { .. }
         | Refused::Store(_)
         | Refused::Unkept(_)) => format!("the daemon cannot tell: {other:?}"),

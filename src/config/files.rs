@@ -7,6 +7,7 @@ use std::path::Path;
 
 use x509_parser::pem::parse_x509_pem;
 
+use crate::config::Attestation;
 use crate::config::Cluster;
 use crate::config::Config;
 use crate::config::ConfigError;
@@ -32,6 +33,9 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     }
     if let Some(kms) = &config.kms {
         check_proxy_tls(&mut review, &kms.external_key_stores.tls);
+    }
+    if let Some(attestation) = config.kms.as_mut().and_then(|kms| kms.attestation.as_mut()) {
+        read_root_certificates(&mut review, attestation);
     }
     for (name, network) in config.kms.iter_mut().flat_map(|kms| &mut kms.networks) {
         read_endpoint_policy(&mut review, name, network);
@@ -65,6 +69,17 @@ fn check_proxy_tls(review: &mut Review<'_>, tls: &ProxyTls) {
         check_readable(review, TABLE, "client_certificate_file", certificate);
         if let Err(error) = private_file::read(key) {
             review.refuse(TABLE, format_args!("`client_private_key_file` {error}"));
+        }
+    }
+}
+
+fn read_root_certificates(review: &mut Review<'_>, attestation: &mut Attestation) {
+    let path = &attestation.root_certificates_file;
+    match read_text(path) {
+        Ok(text) => attestation.root_certificates = text,
+        Err(error) => {
+            let reason = format_args!("`root_certificates_file` {}: {error}", path.display());
+            review.refuse("kms.attestation", reason);
         }
     }
 }

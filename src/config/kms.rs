@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Attestation;
 use crate::config::Cluster;
 use crate::config::Dev;
 use crate::config::Hsm;
@@ -53,7 +54,13 @@ pub(super) fn kms(
         external_key_stores: external_key_stores::external_key_stores(review, raw.external_key_stores),
         audit: audit::audit(review, raw.audit, state_dir),
         events: raw.events.and_then(|raw| events::events(review, raw)),
+        attestation: raw.attestation.map(|raw| attestation(review, &raw)),
     }
+}
+
+fn attestation(review: &mut Review<'_>, raw: &schema::Attestation) -> Attestation {
+    let file = review.path("kms.attestation", "root_certificates_file", &raw.root_certificates_file);
+    Attestation { root_certificates_file: file, root_certificates: String::new() }
 }
 
 /// What HSMs do well they shall do.

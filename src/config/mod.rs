@@ -106,7 +106,8 @@ impl Config {
         let kms = self.kms.iter().flat_map(|kms| {
             let endpoint_policies =
                 kms.networks.values().map(|network| network.endpoint_policy_file.as_ref());
-            [kms.identities_file.as_ref()]
+            let roots = kms.attestation.as_ref().map(|attestation| &attestation.root_certificates_file);
+            [kms.identities_file.as_ref(), roots]
                 .into_iter()
                 .chain(kms.external_key_stores.tls.files().map(Some))
                 .chain(endpoint_policies)
@@ -199,6 +200,16 @@ pub struct Kms {
     pub audit: Audit,
     /// Where lifecycle events go; absent: nowhere.
     pub events: Option<Events>,
+    /// Absent: requests with `Recipient` are refused.
+    pub attestation: Option<Attestation>,
+}
+
+/// `[kms.attestation]`: attested enclaves as recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    pub root_certificates_file: PathBuf,
+    /// What is in that file: certificates as PEM.
+    pub root_certificates: String,
 }
 
 /// `[[kms.listener]]` without a certificate: plain HTTP, on a loopback address only.

@@ -208,6 +208,13 @@ pub(super) struct Kms {
     #[serde(default)]
     pub(super) audit: Audit,
     pub(super) events: Option<Events>,
+    pub(super) attestation: Option<Attestation>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attestation {
+    pub(super) root_certificates_file: PathBuf,
 }
 
 #[derive(Default, Deserialize)]

@@ -159,6 +159,7 @@ fn the_printed_default_shows_every_member_and_each_example_is_right() {
         "[kms.resource_quotas]",
         "[kms.audit]",
         "[kms.audit.syslog]",
+        "[kms.attestation]",
         "[kms.external_key_stores]",
         "[[kms.external_key_stores.vpc_endpoint_service]]",
         "[dev]",

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::{
-    AccountAction, ConditionKey, EncryptionAlgorithm, KeyAction, KeySpec, KeyUsage, Origin,
+    AccountAction, Algorithm, ConditionKey, EncapsulationAlgorithm, EncryptionAlgorithm, KeyAction,
+    KeyAgreementAlgorithm, KeySpec, KeyUsage, MessageType, MultiRegionKeyType, Origin,
 };
+use crate::kms::algorithm;
 use crate::kms::encryption_algorithm;
 use crate::kms::operations::{create_key, enable_key_rotation, schedule_key_deletion};
 use crate::kms::permissions::Check;
@@ -35,6 +37,15 @@ pub fn default_conditions<'g>(
         Check::Key(KeyAction::ScheduleKeyDeletion) => {
             vec![schedule_key_deletion::condition(schedule_key_deletion::WINDOW_DAYS_DEFAULT)]
         }
+        Check::Key(KeyAction::Decapsulate | KeyAction::Encapsulate) => {
+            vec![algorithm::condition(Algorithm::Encapsulation(EncapsulationAlgorithm::MlKem))]
+        }
+        Check::Key(KeyAction::DeriveSharedSecret) => {
+            vec![algorithm::condition(Algorithm::KeyAgreement(KeyAgreementAlgorithm::Ecdh))]
+        }
+        Check::Key(KeyAction::Sign | KeyAction::Verify) => {
+            vec![algorithm::message_type_condition(MessageType::default())]
+        }
         Check::Key(action) if action.required_permission().has(ConditionKey::EncryptionAlgorithm) => {
             vec![encryption_algorithm::condition(EncryptionAlgorithm::default())]
         }
@@ -52,6 +63,8 @@ fn of_new_key<'g>(
         either(ConditionKey::KeyUsage, ConditionKey::CustomerMasterKeyUsage).and_then(KeyUsage::parse);
     let kind = (spec.unwrap_or(create_key::SPEC_DEFAULT), usage.unwrap_or(create_key::USAGE_DEFAULT));
     let origin = given(ConditionKey::KeyOrigin).and_then(Origin::parse);
-    let multi_region = given(ConditionKey::MultiRegion) == Some("true");
+    let kind_of = given(ConditionKey::MultiRegionKeyType).and_then(MultiRegionKeyType::parse);
+    let multi_region = (given(ConditionKey::MultiRegion) == Some("true"))
+        .then(|| kind_of.unwrap_or(MultiRegionKeyType::Primary));
     create_key::conditions_of_kind(kind, origin.unwrap_or(create_key::ORIGIN_DEFAULT), multi_region).collect()
 }

@@ -3,8 +3,8 @@
 use http::StatusCode;
 
 use crate::audit::Unkept;
-use crate::domain::kms::{CapabilityRefusal, StateRefusal};
-use crate::gate::kms::Refused;
+use crate::domain::kms::{CapabilityRefusal, StateRefusal, WrappingRefusal};
+use crate::gate::kms::{ImportRefused, MultiRegionRefused, Refused};
 use crate::http::BodyError;
 use crate::key_manager::HsmError;
 use crate::kms::key_store_error::KeyStoreException;
@@ -29,9 +29,12 @@ pub enum Error {
     Disconnected,
     /// `DryRunOperationException`: the request would have succeeded.
     DryRun,
+    ExpiredImportToken,
     ExpiredToken,
     IncompleteSignature(String),
     IncorrectKey,
+    /// `IncorrectKeyMaterialException`.
+    IncorrectKeyMaterial(&'static str),
     /// Not one of ours: the caller gets no details.
     Internal(String),
     /// `KMSInternalException` with a text that tells the caller what to do.
@@ -41,9 +44,15 @@ pub enum Error {
     InvalidCiphertext,
     InvalidGrantId(String),
     InvalidGrantToken(String),
+    InvalidImportToken,
     InvalidKeyUsage(String),
+    /// `KMSInvalidMacException`: of VerifyMac.
+    InvalidMac,
     InvalidMarker(String),
+    /// Of the request.
     InvalidSignature(String),
+    /// `KMSInvalidSignatureException`: of Verify.
+    InvalidSignatureOfMessage,
     InvalidState(String),
     KeyStore(KeyStoreException, String),
     KeyUnavailable(String),
@@ -102,8 +111,10 @@ impl Error {
             Self::Disabled(text) => (bad, "DisabledException", text.as_str()),
             Self::Disconnected => (bad, "RequestTimeoutException", "the request body ended early"),
             Self::DryRun => (bad, "DryRunOperationException", DRY_RUN),
+            Self::ExpiredImportToken => (bad, "ExpiredImportTokenException", EXPIRED_IMPORT_TOKEN),
             Self::ExpiredToken => (bad, "ExpiredTokenException", EXPIRED_TOKEN),
             Self::IncompleteSignature(text) => (bad, "IncompleteSignatureException", text.as_str()),
+            Self::IncorrectKeyMaterial(text) => (bad, "IncorrectKeyMaterialException", *text),
             Self::IncorrectKey => (bad, "IncorrectKeyException", INCORRECT_KEY),
             Self::Conflict | Self::Internal(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "KMSInternalException", "internal error")
@@ -116,9 +127,12 @@ impl Error {
             Self::InvalidCiphertext => (bad, "InvalidCiphertextException", ""),
             Self::InvalidGrantId(text) => (bad, "InvalidGrantIdException", text.as_str()),
             Self::InvalidGrantToken(text) => (bad, "InvalidGrantTokenException", text.as_str()),
+            Self::InvalidImportToken => (bad, "InvalidImportTokenException", INVALID_IMPORT_TOKEN),
             Self::InvalidKeyUsage(text) => (bad, "InvalidKeyUsageException", text.as_str()),
+            Self::InvalidMac => (bad, "KMSInvalidMacException", ""),
             Self::InvalidMarker(text) => (bad, "InvalidMarkerException", text.as_str()),
             Self::InvalidSignature(text) => (bad, "InvalidSignatureException", text.as_str()),
+            Self::InvalidSignatureOfMessage => (bad, "KMSInvalidSignatureException", ""),
             Self::InvalidState(text) => (bad, "KMSInvalidStateException", text.as_str()),
             Self::KeyStore(exception, text) => (bad, exception.as_str(), text.as_str()),
             Self::KeyUnavailable(text) => {
@@ -183,11 +197,17 @@ impl From<Refused> for Error {
                 cause: format!("{forbidden} ({})", forbidden.explanation()),
                 error: Box::new(Self::AccessDenied(forbidden.to_string())),
             },
+            Refused::Import(refused) => refused.into(),
+            Refused::InvalidAttestation(invalid) => {
+                Self::validation(format!("The attestation document in Recipient is not valid: {invalid}."))
+            }
             Refused::InvalidCiphertext => Self::InvalidCiphertext,
             Refused::InvalidReference { reference } => Self::NotFound(format!("Invalid keyId '{reference}'")),
             Refused::KeyManager(error) => error.into(),
             Refused::KeyStore(refused) => refused.into(),
             Refused::KeyMissing { arn } => Self::NotFound(format!("Key '{arn}' does not exist")),
+            Refused::NoAttestationRoots => Self::UnsupportedOperation(NO_ATTESTATION_ROOTS.to_owned()),
+            Refused::MultiRegion(refused) => refused.into(),
             Refused::OtherRegion { region } => Self::NotFound(format!("Invalid arn {region}")),
             Refused::State { arn, refusal } => state(&arn, refusal),
             Refused::Store(error) => error.into(),
@@ -196,19 +216,103 @@ impl From<Refused> for Error {
     }
 }
 
+const EXPIRED_IMPORT_TOKEN: &str = "The import token has expired. Get a new one with GetParametersForImport, and wrap the \
+                                    key material with the public key that comes with it.";
+const INVALID_IMPORT_TOKEN: &str = "The import token is invalid or is not for this KMS key.";
+
+impl From<ImportRefused> for Error {
+    fn from(refused: ImportRefused) -> Self {
+        match refused {
+            ImportRefused::ExpiredToken => Self::ExpiredImportToken,
+            ImportRefused::IncorrectMaterial(text) => Self::IncorrectKeyMaterial(text),
+            ImportRefused::InvalidCiphertext => Self::InvalidCiphertext,
+            ImportRefused::InvalidToken => Self::InvalidImportToken,
+            ImportRefused::IsPendingRotation => Self::InvalidState(
+                "The KMS key has key material that is pending rotation. Rotate the key, or delete that material, before \
+                 new key material is imported."
+                    .to_owned(),
+            ),
+            ImportRefused::NotOfThePrimary => Self::InvalidState(
+                "The KMS key is a replica key. Import new key material into its primary key first, and then the same key \
+                 material into the replica."
+                    .to_owned(),
+            ),
+            ImportRefused::NothingToRotateTo => Self::InvalidState(
+                "The KMS key has no key material that is pending rotation. Import new key material with ImportType \
+                 NEW_KEY_MATERIAL before the key is rotated."
+                    .to_owned(),
+            ),
+            ImportRefused::UnknownMaterial => {
+                Self::NotFound("The KMS key has no key material with this KeyMaterialId.".to_owned())
+            }
+            ImportRefused::Wrapping(refusal) => Self::UnsupportedOperation(wrapping(refusal).to_owned()),
+        }
+    }
+}
+
+/// AWS KMS Developer Guide, Select a wrapping algorithm.
+const fn wrapping(refusal: WrappingRefusal) -> &'static str {
+    match refusal {
+        WrappingRefusal::NoLongerSupported => {
+            "The wrapping algorithm RSAES_PKCS1_V1_5 is no longer supported. Use RSAES_OAEP or RSA_AES_KEY_WRAP."
+        }
+        WrappingRefusal::NotForRsa => {
+            "RSA private keys can only be wrapped with RSA_AES_KEY_WRAP_SHA_256 or RSA_AES_KEY_WRAP_SHA_1."
+        }
+        WrappingRefusal::Sm2 => "SM2 wrapping keys and SM2PKE are supported in the China Regions only.",
+        WrappingRefusal::TooLong => {
+            "ECC_NIST_P521 key material does not fit into RSAES_OAEP with the wrapping key spec RSA_2048."
+        }
+    }
+}
+
 const CIPHERTEXT_KEY: &str = "The ciphertext refers to a customer master key that does not exist, does not exist in \
                               this region, or you are not allowed to access.";
+const NO_ATTESTATION_ROOTS: &str = "Recipient is not supported, because this service was not told which attestation \
+                                    documents to believe: root_certificates_file in [kms.attestation] is not set.";
 const CONTEXT_TOO_LONG: &str = "1 validation error detected: Value at 'encryptionContext' failed to satisfy \
                                 constraint: Member must be at most 8192 bytes long in total";
 
 fn capability(arn: &str, refusal: CapabilityRefusal) -> Error {
     match refusal {
+        CapabilityRefusal::Algorithm { algorithm, spec } => {
+            Error::InvalidKeyUsage(format!("Algorithm {algorithm} is incompatible with key spec {spec}."))
+        }
+        CapabilityRefusal::NoKeyPair { spec } => Error::UnsupportedOperation(format!(
+            "{arn} key KeySpec is {spec} which is not valid for GetPublicKey."
+        )),
+        CapabilityRefusal::NotSymmetric { spec, operation } => {
+            Error::InvalidKeyUsage(format!("{arn} key KeySpec is {spec} which is not valid for {operation}."))
+        }
         CapabilityRefusal::Origin(origin) => Error::UnsupportedOperation(format!(
             "{arn} origin is {origin} which is not valid for this operation."
         )),
+        CapabilityRefusal::NotPrimary => MultiRegionRefused::NotPrimary { arn: arn.to_owned() }.into(),
         CapabilityRefusal::Spec => Error::UnsupportedOperation(String::new()),
         CapabilityRefusal::Usage { usage, operation } => {
             Error::InvalidKeyUsage(format!("{arn} key usage is {usage} which is not valid for {operation}."))
+        }
+    }
+}
+
+impl From<MultiRegionRefused> for Error {
+    fn from(refused: MultiRegionRefused) -> Self {
+        match refused {
+            MultiRegionRefused::AlreadyThere { arn } => {
+                Self::AlreadyExists(format!("There is a key with this ID in the Region already: {arn}"))
+            }
+            MultiRegionRefused::NotPrimary { arn } => {
+                Self::UnsupportedOperation(format!("{arn} is not a multi-Region primary key."))
+            }
+            MultiRegionRefused::NotReplica { arn } => {
+                Self::UnsupportedOperation(format!("{arn} is the multi-Region primary key already."))
+            }
+            MultiRegionRefused::OtherPartition { region } => Self::UnsupportedOperation(format!(
+                "Multi-Region keys are related within one partition, and {region} is in another."
+            )),
+            MultiRegionRefused::TooMany { arn } => {
+                Self::LimitExceeded(format!("{arn} has as many related keys as it may have."))
+            }
         }
     }
 }
@@ -267,5 +371,7 @@ impl From<StoreError> for Error {
     }
 }
 
+#[cfg(test)]
+mod acceptance;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The KMS front end: the AWS KMS API over keys that live in an HSM.
 
 mod accounting;
+mod algorithm;
 mod alias;
 mod audit;
 mod authentication;

@@ -9,6 +9,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::domain::kms::{AccountId, Region, words};
 use crate::identity::kms::Caller;
 use crate::kms::error::{Error, THROTTLED};
+use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
 
 /// Which quotas are in force.
@@ -30,6 +31,7 @@ words! {
         CreateGrant = "CreateGrant",
         CreateKey = "CreateKey",
         CryptographicOperationsEcc = "CryptographicOperationsEcc",
+        CryptographicOperationsPostQuantum = "CryptographicOperationsPostQuantum",
         CryptographicOperationsRsa = "CryptographicOperationsRsa",
         CryptographicOperationsSymmetric = "CryptographicOperationsSymmetric",
         DeleteAlias = "DeleteAlias",
@@ -87,6 +89,30 @@ enum RegionSize {
     Largest,
 }
 
+/// What of a request tells which quota it uses.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'r> {
+    operation: OperationName,
+    key_pair_spec: Option<&'r str>,
+    /// Of its one key, or of source and destination.
+    algorithms: [Option<&'r str>; 2],
+}
+
+impl<'r> Asked<'r> {
+    pub(super) fn of(operation: OperationName, document: &'r Document<'_>) -> Self {
+        let algorithms = if operation == OperationName::ReEncrypt {
+            ["SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"]
+        } else {
+            ["EncryptionAlgorithm", "SigningAlgorithm"]
+        };
+        Self {
+            operation,
+            key_pair_spec: document.text("KeyPairSpec"),
+            algorithms: algorithms.map(|member| document.text(member)),
+        }
+    }
+}
+
 type Limiter = DefaultKeyedRateLimiter<(AccountId, Region)>;
 
 /// Counts requests.
@@ -112,7 +138,8 @@ impl QuotaClass {
             }
             Self::GetKeyPolicy | Self::GetKeyRotationStatus => 1_000.0,
             Self::CryptographicOperationsRsa | Self::ListAliases | Self::ListKeys => 500.0,
-            Self::CryptographicOperationsEcc => 300.0,
+            // What AWS gives post-quantum keys is not documented.
+            Self::CryptographicOperationsEcc | Self::CryptographicOperationsPostQuantum => 300.0,
             Self::GenerateDataKeyPairEccNistP256
             | Self::GenerateDataKeyPairEccNistP384
             | Self::GenerateDataKeyPairEccNistP521
@@ -156,20 +183,23 @@ impl QuotaClass {
         }
     }
 
-    /// What a request counts as. Which kind of key it uses is not known before the key is found: all count as
-    /// symmetric, but for operations that only keys of another kind have.
-    fn of(operation: OperationName, key_pair_spec: Option<&str>) -> Self {
-        let is_pair = matches!(
-            operation,
-            OperationName::GenerateDataKeyPair | OperationName::GenerateDataKeyPairWithoutPlaintext
-        );
-        let is_asymmetric = matches!(
-            operation,
-            OperationName::DeriveSharedSecret | OperationName::Sign | OperationName::Verify
-        );
-        if is_pair {
-            Self::of_pair(key_pair_spec.unwrap_or_default())
-        } else if is_asymmetric {
+    /// What a request counts as. Which kind of key it uses is not known before the key is found, but the algorithm
+    /// that it names tells. ReEncrypt counts once, as what is rarer.
+    fn of(asked: &Asked<'_>) -> Self {
+        use OperationName as Name;
+        let operation = asked.operation;
+        let names = |start: &str| asked.algorithms.iter().flatten().any(|name| name.starts_with(start));
+        if matches!(operation, Name::GenerateDataKeyPair | Name::GenerateDataKeyPairWithoutPlaintext) {
+            return Self::of_pair(asked.key_pair_spec.unwrap_or_default());
+        }
+        let is_signature = matches!(operation, Name::Sign | Name::Verify);
+        let can_be_rsa = is_signature || matches!(operation, Name::Decrypt | Name::Encrypt | Name::ReEncrypt);
+        let is_encapsulation = matches!(operation, Name::Decapsulate | Name::Encapsulate);
+        if can_be_rsa && names("RSA") {
+            Self::CryptographicOperationsRsa
+        } else if is_encapsulation || (is_signature && names("ML_DSA")) {
+            Self::CryptographicOperationsPostQuantum
+        } else if is_signature || operation == Name::DeriveSharedSecret {
             Self::CryptographicOperationsEcc
         } else {
             // INVARIANT: what shares no quota has a class of its own name; a test walks them.
@@ -216,25 +246,39 @@ impl RequestQuota {
     }
 
     /// Counts against the account that calls, also where the key is another's.
-    pub(super) fn admit(
+    pub(super) fn admit(&self, caller: &Caller, asked: &Asked<'_>) -> Result<(), Error> {
+        self.count(QuotaClass::of(asked), (&caller.account, &caller.region))
+    }
+
+    /// What an operation does in another Region counts there: ReplicateKey creates a key, after it has rehearsed that
+    /// (AWS KMS Developer Guide, Request quotas).
+    pub(super) fn admit_elsewhere(
         &self,
-        caller: &Caller,
+        account: &AccountId,
         operation: OperationName,
-        key_pair_spec: Option<&str>,
+        region: Option<&str>,
     ) -> Result<(), Error> {
-        if self.limiters.is_empty() {
-            return Ok(());
-        }
-        let class = QuotaClass::of(operation, key_pair_spec);
+        let Some(region) = region.and_then(Region::parse) else { return Ok(()) };
+        let classes: &[QuotaClass] = if operation == OperationName::ReplicateKey {
+            &[QuotaClass::CreateKey, QuotaClass::CreateKey]
+        } else if operation == OperationName::UpdatePrimaryRegion {
+            &[QuotaClass::UpdatePrimaryRegion]
+        } else {
+            &[]
+        };
+        classes.iter().try_for_each(|class| self.count(*class, (account, &region)))
+    }
+
+    fn count(&self, class: QuotaClass, (account, region): (&AccountId, &Region)) -> Result<(), Error> {
         let limiters = self.limiters.get(class as usize);
-        let Some(limiter) = limiters.and_then(|of| of.get(RegionSize::of(&caller.region) as usize)) else {
+        let Some(limiter) = limiters.and_then(|of| of.get(RegionSize::of(region) as usize)) else {
             return Ok(());
         };
         if limiter.len() >= CALLERS_MAX {
             limiter.retain_recent();
         }
-        let is_admitted = limiter.len() <= CALLERS_MAX
-            && limiter.check_key(&(caller.account.clone(), caller.region.clone())).is_ok();
+        let is_admitted =
+            limiter.len() <= CALLERS_MAX && limiter.check_key(&(account.clone(), region.clone())).is_ok();
         if is_admitted { Ok(()) } else { Err(Error::Throttling(THROTTLED.to_owned())) }
     }
 }

@@ -49,6 +49,28 @@ pub trait Store: Send + Sync {
         event: LifecycleEvent,
     ) -> Stored<'a, ()>;
 
+    /// Related multi-Region keys, which have account and id in common, in the order of their Regions.
+    ///
+    /// INVARIANT: whoever adds one, takes one away or makes another the primary key replaces the primary key in the same
+    /// transaction. So what was decided by who is related is refused if that is not so any more.
+    fn related_keys<'a>(&'a self, account: &'a AccountId, id: &'a KeyId) -> Stored<'a, Vec<Key>>;
+
+    /// [`Self::replace_key`] of the primary key and [`Self::create_key`] of a replica; encryptions with its material
+    /// count for it too. `AlreadyExists` if there is a key with the id in the Region.
+    fn create_replica(&self, replica: Arc<Key>, primary: Arc<Key>, keys_max: u64) -> Stored<'_, ()>;
+
+    /// [`Self::replace_key`] of several keys, all or none, and if there is an event, with it. How many older events had
+    /// to be forgotten.
+    fn replace_keys(&self, keys: Vec<Arc<Key>>, event: Option<LifecycleEvent>) -> Stored<'_, u64>;
+
+    /// [`Self::delete_key`] of a replica and [`Self::replace_key`] of its primary key, and if there is an event, with it.
+    fn delete_replica(
+        &self,
+        replica: Arc<Key>,
+        primary: Arc<Key>,
+        event: Option<LifecycleEvent>,
+    ) -> Stored<'_, ()>;
+
     /// Events that are still to be told, the oldest first.
     fn lifecycle_events(&self, limit: usize) -> Stored<'_, Outbox>;
 
@@ -135,6 +157,9 @@ pub trait Store: Send + Sync {
 
     /// When the next deletion or rotation is due.
     fn next_due(&self) -> Stored<'_, Option<UnixMillis>>;
+
+    /// Keys with imported material that expires, and when; the next first.
+    fn expiries(&self, limit: usize) -> Stored<'_, Vec<(KeyId, UnixMillis)>>;
 
     /// Writes down what keys were used for last, and adds to the encryptions of their materials. Keys that are
     /// gone are passed over.
@@ -259,6 +284,8 @@ pub enum GrantFilter<'a> {
 pub enum DueWork {
     /// Of keys that are `PendingDeletion`.
     Deletion,
+    /// Of imported material.
+    Expiry,
     /// Of keys that are `Enabled`.
     Rotation,
 }

@@ -1,10 +1,11 @@
-//! Deletes and rotates KMS keys when they are due, and writes down what keys were used for.
+//! Deletes and rotates KMS keys and ends imported material when that is due, and writes down what keys were used for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::gate::kms::Kms;
+use crate::metrics::Metrics;
 
 /// Between two looks, if nothing is known to be due before.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -16,12 +17,13 @@ const HSM_TIMEOUT: Duration = Duration::from_secs(10);
 const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Works until it is dropped; stopping it anywhere leaves nothing half done.
-pub async fn run(kms: Arc<Kms>, clock: Arc<dyn Clock>) {
+pub async fn run(kms: Arc<Kms>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) {
     loop {
         let pause = match catch_up(&kms, &clock).await {
             Ok(()) => until_next(&kms).await,
             Err(()) => PAUSE_MIN,
         };
+        show_expiries(&kms, &metrics).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = kms.due_work_changed() => {}
@@ -41,6 +43,20 @@ pub async fn catch_up(kms: &Kms, clock: &Arc<dyn Clock>) -> Result<(), ()> {
                 return Err(());
             }
         }
+    }
+}
+
+/// Of so many keys a metric says when their material expires.
+const SHOWN_EXPIRIES_MAX: usize = 1000;
+
+/// A key without material that expires has no series.
+async fn show_expiries(kms: &Kms, metrics: &Metrics) {
+    let Ok(expiries) = kms.expiries(SHOWN_EXPIRIES_MAX).await else { return };
+    let gauge = &metrics.kms_key_material_expiration_timestamp_seconds;
+    gauge.reset();
+    // Of several dates of a key the first counts, and is set last.
+    for (id, valid_to) in expiries.into_iter().rev() {
+        gauge.with_label_values(&[id.as_str()]).set(valid_to.0.div_euclid(1000));
     }
 }
 

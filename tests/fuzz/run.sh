@@ -5,8 +5,8 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- audit_line authorization authorization_header base64 config kms_body kms_ciphertext policy sigv4_query \
-    uri_path xks_body
+[ $# -gt 0 ] || set -- attestation_document audit_line authorization authorization_header base64 config kms_body kms_ciphertext policy \
+    sigv4_query uri_path xks_body
 # The same versions of everything as the daemon.
 cp ../../Cargo.lock Cargo.lock
 for target in "$@"; do

@@ -12,7 +12,11 @@ fn requests(site: &Site, id: &str) -> Vec<(&'static str, Value)> {
     let grant = json!({"KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Decrypt"]});
     let grant_id = site.kms("CreateGrant", &grant).text("GrantId");
     let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
-    vec![
+    let mut requests = of_other_kinds(site);
+    let pair = json!({"KeyId": id, "KeyPairSpec": "ECC_NIST_P256"});
+    requests.extend([
+        ("GenerateDataKeyPair", pair.clone()),
+        ("GenerateDataKeyPairWithoutPlaintext", pair),
         ("CreateGrant", json!({"KeyId": id, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Encrypt"]})),
         ("Decrypt", json!({"CiphertextBlob": blob, "KeyId": id})),
         ("Encrypt", json!({"KeyId": id, "Plaintext": "cGxhaW4="})),
@@ -21,8 +25,18 @@ fn requests(site: &Site, id: &str) -> Vec<(&'static str, Value)> {
         ("ReEncrypt", json!({"CiphertextBlob": blob, "DestinationKeyId": id})),
         ("RetireGrant", json!({"KeyId": arn, "GrantId": grant_id})),
         ("RevokeGrant", json!({"KeyId": id, "GrantId": grant_id})),
-    ]
+    ]);
+    requests
 }
+
+/// Those that other keys than symmetric encryption keys are for.
+fn of_other_kinds(site: &Site) -> Vec<(&'static str, Value)> {
+    let all = site.kms_requests().into_iter();
+    all.filter(|(operation, _)| OF_OTHER_KINDS.contains(operation)).collect()
+}
+
+const OF_OTHER_KINDS: [&str; 7] =
+    ["Decapsulate", "DeriveSharedSecret", "Encapsulate", "GenerateMac", "Sign", "Verify", "VerifyMac"];
 
 fn rehearsed(body: &Value) -> Value {
     crate::support::site::merged(body.clone(), json!({"DryRun": true}))
@@ -78,6 +92,9 @@ fn a_rehearsal_fails_as_the_request_would() {
         }
     }
     site.kms("DisableKey", &json!({"KeyId": id})).ok();
+    for (_, body) in requests.iter().filter(|(operation, _)| OF_OTHER_KINDS.contains(operation)) {
+        site.kms("DisableKey", &json!({"KeyId": body["KeyId"]})).ok();
+    }
     for (operation, body) in &requests {
         let expected = match *operation {
             "RetireGrant" | "RevokeGrant" => "DryRunOperationException",

@@ -103,7 +103,7 @@ async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     assert_eq!(backup, Ok(()));
     assert!(writes.iter().all(Result::is_ok));
     let facts = inspect(&file).unwrap();
-    assert_eq!((facts.schema_version, &facts.root_key_id), (4, &Some(vec![4, 2])));
+    assert_eq!((facts.schema_version, &facts.root_key_id), (5, &Some(vec![4, 2])));
     assert!((200..=300).contains(&facts.keys), "{facts:?}");
     assert_eq!(mode(&file), 0o600);
     let names: Vec<_> =
@@ -187,7 +187,7 @@ async fn a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_i
         store.create_custom_key_store(external_store(2), 1).await.unwrap();
         store.create_key(Arc::new(external_key(3, 2, "x")), 2).await.unwrap();
         drop(store);
-        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 4);
+        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 5);
         let store = open(folder.path());
         assert_eq!(store.key(&scope(), &key_id(1)).await, Ok(Some(next)));
         assert_eq!(store.key(&scope(), &key_id(3)).await, Ok(Some(external_key(3, 2, "x"))));
@@ -203,7 +203,7 @@ async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
     assert!(matches!(nowhere, Err(StoreError::Unavailable(_))));
     let file = folder.path().join("backup.db");
     store.back_up(&file).await.unwrap();
-    damage(&file);
+    damage(&file, 4096 * 29);
     assert!(inspect(&file).is_err());
     let target = tempfile::tempdir().unwrap();
     assert!(restore(&file, target.path()).is_err());
@@ -213,10 +213,9 @@ async fn a_backup_that_cannot_be_written_or_is_damaged_is_an_error() {
     assert!(inspect(&folder.path().join("absent")).is_err());
 }
 
-/// Overwrites every page behind those that were there when nothing was stored yet.
-fn damage(file: &Path) {
+/// Overwrites every page from `first` on.
+fn damage(file: &Path, first: u64) {
     let length = fs::metadata(file).unwrap().len();
-    let first = 4096 * 29;
     assert!(length > first);
     let garbage = vec![0xa5; usize::try_from(length - first).unwrap()];
     fs::OpenOptions::new().write(true).open(file).unwrap().write_at(&garbage, first).unwrap();
@@ -225,10 +224,13 @@ fn damage(file: &Path) {
 #[tokio::test]
 async fn a_damaged_database_is_unavailable_and_the_process_goes_on() {
     let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kms.db");
+    drop(open(folder.path()));
+    let empty = fs::metadata(&file).unwrap().len();
     let store = open(folder.path());
     create_keys(&store, 0..200).await;
     drop(store);
-    damage(&folder.path().join("kms.db"));
+    damage(&file, empty);
     let store = open(folder.path());
     for _ in 0..3 {
         let read = store.key(&scope(), &key_id(1)).await;

@@ -15,6 +15,7 @@ use cryptoki_sys::{
 };
 
 use crate::TokenOptions;
+use crate::signing::{Algorithm, SigningKeys};
 
 const TAG_BYTES: usize = 16;
 
@@ -26,6 +27,7 @@ pub struct Token {
     pkcs11: Pkcs11,
     slot: Slot,
     key: CK_OBJECT_HANDLE,
+    signing: Option<SigningKeys>,
     functions: Arc<CK_FUNCTION_LIST>,
     _library: cryptoki_sys::Pkcs11,
     _login: Session,
@@ -34,6 +36,7 @@ pub struct Token {
 pub struct KeySession {
     session: Session,
     key: CK_OBJECT_HANDLE,
+    signing: Option<SigningKeys>,
     functions: Arc<CK_FUNCTION_LIST>,
 }
 
@@ -41,16 +44,17 @@ impl Token {
     pub fn open(options: &TokenOptions) -> Self {
         let (pkcs11, slot, login) = log_in(options);
         let key = if options.session_key { make_session_key(&login) } else { find_key(&login, &options.key) };
+        let signing = options.session_key.then(|| SigningKeys::make(&login));
         let library = unsafe { cryptoki_sys::Pkcs11::new(&options.module) }.unwrap();
         let mut list = std::ptr::null_mut();
         assert_eq!(unsafe { library.C_GetFunctionList(&raw mut list) }, CKR_OK);
         let functions = Arc::new(unsafe { *list });
-        Self { pkcs11, slot, key, functions, _library: library, _login: login }
+        Self { pkcs11, slot, key, signing, functions, _library: library, _login: login }
     }
 
     pub fn session(&self) -> KeySession {
         let session = self.pkcs11.open_ro_session(self.slot).unwrap();
-        KeySession { session, key: self.key, functions: Arc::clone(&self.functions) }
+        KeySession { session, key: self.key, signing: self.signing, functions: Arc::clone(&self.functions) }
     }
 }
 
@@ -119,6 +123,10 @@ impl KeySession {
         let mut random = vec![0; bytes];
         self.session.generate_random_slice(&mut random).unwrap();
         random
+    }
+
+    pub fn sign(&self, algorithm: Algorithm, digest: &[u8]) -> Vec<u8> {
+        self.signing.unwrap().sign(&self.session, &self.functions, algorithm, digest)
     }
 
     /// IV, and ciphertext with tag.

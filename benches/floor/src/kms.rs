@@ -1,7 +1,8 @@
-//! Encrypt, Decrypt and GenerateDataKey of the KMS API, with blobs as long as those of Holdfast.
+//! Encrypt, Decrypt, GenerateDataKey and Sign of the KMS API, with blobs as long as those of Holdfast.
 
 use std::borrow::Cow;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use crossbeam_channel::Sender;
 use proxy_api::wire::{decode_base64, encode_base64};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,10 @@ struct Request<'b> {
     #[serde(borrow)]
     ciphertext_blob: Option<Cow<'b, str>>,
     number_of_bytes: Option<usize>,
+    #[serde(borrow)]
+    message: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    signing_algorithm: Option<Cow<'b, str>>,
 }
 
 #[derive(Default, Serialize)]
@@ -39,6 +44,10 @@ struct Response {
     key_material_id: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     encryption_algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signing_algorithm: Option<String>,
 }
 
 /// Does what the body asks for: which operation it is shows in its members.
@@ -64,6 +73,18 @@ pub async fn answer(jobs: &Sender<Job>, body: &[u8]) -> Vec<u8> {
                 plaintext: Some(encode_base64(&answer.await.unwrap().unwrap())),
                 encryption_algorithm: Some("SYMMETRIC_DEFAULT"),
                 key_material_id: Some(MATERIAL_ID),
+                ..usual
+            }
+        }
+        // A message as it is: hashed here.
+        Request { message: Some(message), signing_algorithm: Some(algorithm), .. } => {
+            let digest = digest(&SHA256, &decode_base64(&message).unwrap());
+            let (reply, answer) = oneshot::channel();
+            let job = Job::Sign(algorithm.parse().unwrap(), digest.as_ref().to_vec(), reply);
+            jobs.send(job).unwrap();
+            Response {
+                signature: Some(encode_base64(&answer.await.unwrap())),
+                signing_algorithm: Some(algorithm.into_owned()),
                 ..usual
             }
         }

@@ -14,6 +14,7 @@
 mod gcm;
 mod kms;
 mod server;
+mod signing;
 mod workers;
 mod xks;
 
@@ -42,6 +43,9 @@ enum Command {
         token: TokenOptions,
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+        /// Sign a digest instead, with a session key
+        #[arg(long, requires = "session_key")]
+        sign: Option<signing::Algorithm>,
     },
 }
 
@@ -67,11 +71,11 @@ fn main() {
     match Command::parse() {
         Command::Fill { token, keys } => gcm::fill(&token, keys),
         Command::Serve(options) => server::run(&options),
-        Command::Loop { token, seconds } => run_loop(&token, Duration::from_secs(seconds)),
+        Command::Loop { token, seconds, sign } => run_loop(&token, Duration::from_secs(seconds), sign),
     }
 }
 
-fn run_loop(options: &TokenOptions, duration: Duration) {
+fn run_loop(options: &TokenOptions, duration: Duration, sign: Option<signing::Algorithm>) {
     let token = Token::open(options);
     let (operations, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let started = Instant::now();
@@ -81,7 +85,10 @@ fn run_loop(options: &TokenOptions, duration: Duration) {
             let (operations, stop) = (&operations, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    session.encrypt(&[7; 32], &[0, 0, 0]);
+                    match sign {
+                        Some(algorithm) => drop(session.sign(algorithm, &[7; 32])),
+                        None => drop(session.encrypt(&[7; 32], &[0, 0, 0])),
+                    }
                     operations.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::TokenOptions;
 use crate::gcm::Token;
+use crate::signing::Algorithm;
 
 /// IV, and ciphertext with tag.
 pub type Sealed = ([u8; 12], Vec<u8>);
@@ -12,6 +13,7 @@ pub type Sealed = ([u8; 12], Vec<u8>);
 pub enum Job {
     Encrypt(Vec<u8>, Vec<u8>, oneshot::Sender<Sealed>),
     Decrypt(Vec<u8>, Vec<u8>, Vec<u8>, oneshot::Sender<Option<Vec<u8>>>),
+    Sign(Algorithm, Vec<u8>, oneshot::Sender<Vec<u8>>),
     /// Fresh bytes, and what they are encrypted to.
     DataKey(usize, Vec<u8>, oneshot::Sender<(Vec<u8>, Sealed)>),
 }
@@ -30,6 +32,7 @@ pub fn start(options: &TokenOptions) -> Sender<Job> {
                     Job::Decrypt(iv, sealed, aad, reply) => {
                         drop(reply.send(session.decrypt(&iv, &sealed, &aad)))
                     }
+                    Job::Sign(algorithm, digest, reply) => drop(reply.send(session.sign(algorithm, &digest))),
                     Job::DataKey(bytes, aad, reply) => {
                         let plaintext = session.random(bytes);
                         let sealed = session.encrypt(&plaintext, &aad);

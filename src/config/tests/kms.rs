@@ -136,3 +136,13 @@ fn everything_that_is_wrong_with_external_key_stores_is_told() {
         assert_eq!(problems_of_external_key_stores(&members).lines().collect::<Vec<_>>(), problems);
     }
 }
+
+#[test]
+fn attestation_needs_its_roots_and_is_off_without() {
+    assert_eq!(parse(KMS_ONLY).unwrap().kms.unwrap().attestation, None);
+    let with = |members: &str| parse(&format!("{KMS_ONLY}[kms.attestation]\n{members}\n"));
+    let attestation =
+        with("root_certificates_file = \"roots.pem\"").unwrap().kms.unwrap().attestation.unwrap();
+    assert_eq!(attestation.root_certificates_file, Path::new("/etc/roots.pem"));
+    assert!(with("").unwrap_err().contains("root_certificates_file"));
+}

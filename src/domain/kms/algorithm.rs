@@ -102,6 +102,28 @@ words! {
     }
 }
 
+/// An algorithm that a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    Encapsulation(EncapsulationAlgorithm),
+    Encryption(EncryptionAlgorithm),
+    KeyAgreement(KeyAgreementAlgorithm),
+    Mac(MacAlgorithm),
+    Signing(SigningAlgorithm),
+}
+
+impl Algorithm {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encapsulation(algorithm) => algorithm.as_str(),
+            Self::Encryption(algorithm) => algorithm.as_str(),
+            Self::KeyAgreement(algorithm) => algorithm.as_str(),
+            Self::Mac(algorithm) => algorithm.as_str(),
+            Self::Signing(algorithm) => algorithm.as_str(),
+        }
+    }
+}
+
 /// What a signing algorithm hashes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
@@ -132,6 +154,12 @@ impl EncryptionAlgorithm {
             Self::RsaesOaepSha256 => Some(Hash::Sha256),
             Self::Sm2Pke | Self::SymmetricDefault => None,
         }
+    }
+
+    /// What keys of this spec can encrypt at once, where it is less than what a request can hold (RFC 8017, 7.1.1).
+    pub fn plaintext_bytes_max(self, spec: KeySpec) -> Option<usize> {
+        let (modulus_bits, hash) = spec.rsa_bits().zip(self.oaep_hash())?;
+        (modulus_bits / 8).checked_sub(2 * hash.bytes() + 2)
     }
 }
 
@@ -222,6 +250,17 @@ impl KeyKind {
         if matches!(self.usage, KeyUsage::KeyAgreement) { &[KeyAgreementAlgorithm::Ecdh] } else { &[] }
     }
 
+    /// Whether keys of this kind have the algorithm.
+    pub fn has(self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Encapsulation(algorithm) => self.encapsulation_algorithms().contains(&algorithm),
+            Algorithm::Encryption(algorithm) => self.encryption_algorithms().contains(&algorithm),
+            Algorithm::KeyAgreement(algorithm) => self.key_agreement_algorithms().contains(&algorithm),
+            Algorithm::Mac(algorithm) => self.mac_algorithms().contains(&algorithm),
+            Algorithm::Signing(algorithm) => self.signing_algorithms().contains(&algorithm),
+        }
+    }
+
     pub const fn encapsulation_algorithms(self) -> &'static [EncapsulationAlgorithm] {
         if matches!(self.usage, KeyUsage::EncapsulateDecapsulate) {
             &[EncapsulationAlgorithm::MlKem]
@@ -239,6 +278,31 @@ impl KeySpec {
             Self::Hmac256 => Some(32),
             Self::Hmac384 => Some(48),
             Self::Hmac512 => Some(64),
+            Self::Rsa2048
+            | Self::Rsa3072
+            | Self::Rsa4096
+            | Self::EccNistP256
+            | Self::EccNistP384
+            | Self::EccNistP521
+            | Self::EccSecgP256k1
+            | Self::SymmetricDefault
+            | Self::Sm2
+            | Self::MlDsa44
+            | Self::MlDsa65
+            | Self::MlDsa87
+            | Self::EccNistEdwards25519
+            | Self::MlKem512
+            | Self::MlKem768
+            | Self::MlKem1024 => None,
+        }
+    }
+
+    /// Of an ML-KEM key: the length of what it decapsulates (FIPS 203, table 3).
+    pub const fn encapsulated_bytes(self) -> Option<usize> {
+        match self {
+            Self::MlKem512 => Some(768),
+            Self::MlKem768 => Some(1088),
+            Self::MlKem1024 => Some(1568),
             _ => None,
         }
     }
@@ -249,7 +313,23 @@ impl KeySpec {
             Self::Rsa2048 => Some(2048),
             Self::Rsa3072 => Some(3072),
             Self::Rsa4096 => Some(4096),
-            _ => None,
+            Self::EccNistP256
+            | Self::EccNistP384
+            | Self::EccNistP521
+            | Self::EccSecgP256k1
+            | Self::SymmetricDefault
+            | Self::Hmac224
+            | Self::Hmac256
+            | Self::Hmac384
+            | Self::Hmac512
+            | Self::Sm2
+            | Self::MlDsa44
+            | Self::MlDsa65
+            | Self::MlDsa87
+            | Self::EccNistEdwards25519
+            | Self::MlKem512
+            | Self::MlKem768
+            | Self::MlKem1024 => None,
         }
     }
 }

@@ -1,46 +1,73 @@
-//! What origin, spec and usage of a key allow, whatever its state.
+//! What origin, spec and usage of a key allow, whatever its state: the acceptance matrix, with table T1 in `algorithm`.
 
-use crate::domain::kms::{Key, KeyAction, KeySpec, KeyState, KeyUsage, Origin, StateRefusal, check_state};
+use crate::domain::kms::{
+    Algorithm, Key, KeyAction, KeySpec, KeyState, KeyUsage, MultiRegionKeyType, Origin, StateRefusal,
+    check_state,
+};
 
 /// Why a key can never do what is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapabilityRefusal {
-    /// `InvalidKeyUsageException`.
-    Usage { usage: KeyUsage, operation: &'static str },
+    /// `InvalidKeyUsageException`: keys of the spec and usage lack the algorithm.
+    Algorithm { algorithm: &'static str, spec: KeySpec },
+    /// `UnsupportedOperationException`: it is no key pair.
+    NoKeyPair { spec: KeySpec },
+    /// `InvalidKeyUsageException`: it encrypts, but it is no symmetric encryption key.
+    NotSymmetric { spec: KeySpec, operation: &'static str },
     /// `UnsupportedOperationException`, with the origin in the message.
     Origin(Origin),
+    /// `UnsupportedOperationException`: a key of one Region, or a replica, where a multi-Region primary key is asked for.
+    NotPrimary,
     /// `UnsupportedOperationException`, with an empty message: the spec has no such thing.
     Spec,
+    /// `InvalidKeyUsageException`.
+    Usage { usage: KeyUsage, operation: &'static str },
 }
 
 /// What an action demands of the kind of a key.
 enum Demand {
     Asymmetric,
+    /// A symmetric encryption key in the default key store, whose material KMS made or its owner imports.
+    HasGenerations,
+    /// The same that is no replica.
+    HasGenerationsByItself,
     ImportedMaterial,
+    MultiRegion,
     None,
-    /// A symmetric encryption key whose material KMS made (notes 6 and 7 of the key state table).
-    Rotatable,
+    /// A multi-Region key that is no replica.
+    Primary,
+    /// Whether it rotates can be said of every key in the default key store, but for one that waits for its material
+    /// (note 6 of the key state table).
+    RotationStatus,
+    /// A symmetric encryption key whose material KMS made (notes 6 and 7 of the key state table), and that is no
+    /// replica: these rotate with their primary key.
+    RotatableByItself,
     SymmetricEncryption,
+    /// The same, in the default key store.
+    SymmetricEncryptionHere,
     Usage(KeyUsage),
 }
 
 const fn demand(action: KeyAction) -> Demand {
     match action {
-        KeyAction::DisableKeyRotation
-        | KeyAction::EnableKeyRotation
-        | KeyAction::GetKeyRotationStatus
-        | KeyAction::ListKeyRotations
-        | KeyAction::RotateKeyOnDemand => Demand::Rotatable,
+        KeyAction::DisableKeyRotation | KeyAction::EnableKeyRotation => Demand::RotatableByItself,
+        KeyAction::GetKeyRotationStatus => Demand::RotationStatus,
+        KeyAction::ListKeyRotations => Demand::HasGenerations,
+        KeyAction::RotateKeyOnDemand => Demand::HasGenerationsByItself,
+        KeyAction::ReplicateKey => Demand::Primary,
+        KeyAction::UpdatePrimaryRegion => Demand::MultiRegion,
         KeyAction::DeleteImportedKeyMaterial
         | KeyAction::GetParametersForImport
         | KeyAction::ImportKeyMaterial => Demand::ImportedMaterial,
         KeyAction::Decrypt | KeyAction::Encrypt | KeyAction::ReEncryptFrom | KeyAction::ReEncryptTo => {
             Demand::Usage(KeyUsage::EncryptDecrypt)
         }
-        KeyAction::GenerateDataKey
-        | KeyAction::GenerateDataKeyPair
-        | KeyAction::GenerateDataKeyPairWithoutPlaintext
-        | KeyAction::GenerateDataKeyWithoutPlaintext => Demand::SymmetricEncryption,
+        KeyAction::GenerateDataKey | KeyAction::GenerateDataKeyWithoutPlaintext => {
+            Demand::SymmetricEncryption
+        }
+        KeyAction::GenerateDataKeyPair | KeyAction::GenerateDataKeyPairWithoutPlaintext => {
+            Demand::SymmetricEncryptionHere
+        }
         KeyAction::Sign | KeyAction::Verify => Demand::Usage(KeyUsage::SignVerify),
         KeyAction::GenerateMac | KeyAction::VerifyMac => Demand::Usage(KeyUsage::GenerateVerifyMac),
         KeyAction::DeriveSharedSecret => Demand::Usage(KeyUsage::KeyAgreement),
@@ -60,7 +87,6 @@ const fn demand(action: KeyAction) -> Demand {
         | KeyAction::ListKeyPolicies
         | KeyAction::ListResourceTags
         | KeyAction::PutKeyPolicy
-        | KeyAction::ReplicateKey
         | KeyAction::RetireGrant
         | KeyAction::RevokeGrant
         | KeyAction::ScheduleKeyDeletion
@@ -68,8 +94,7 @@ const fn demand(action: KeyAction) -> Demand {
         | KeyAction::UntagResource
         | KeyAction::UpdateAlias
         | KeyAction::UpdateAliasFrom
-        | KeyAction::UpdateKeyDescription
-        | KeyAction::UpdatePrimaryRegion => Demand::None,
+        | KeyAction::UpdateKeyDescription => Demand::None,
     }
 }
 
@@ -81,19 +106,44 @@ pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRe
         if key.usage == usage { Ok(()) } else { Err(refusal) }
     };
     let demand_of_spec = |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::Spec) };
-    let demand_origin = |origin: Origin| {
-        if key.origin == origin { Ok(()) } else { Err(CapabilityRefusal::Origin(key.origin)) }
+    let demand_of_origin =
+        |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::Origin(key.origin)) };
+    let demand_symmetric = || {
+        demand_usage(KeyUsage::EncryptDecrypt)?;
+        let refusal = CapabilityRefusal::NotSymmetric { spec: key.spec, operation: action.as_str() };
+        if is_symmetric { Ok(()) } else { Err(refusal) }
     };
+    let demand_primary = |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::NotPrimary) };
+    let demand_rotatable =
+        || demand_of_spec(is_symmetric).and_then(|()| demand_of_origin(key.origin == Origin::AwsKms));
+    let demand_generations = || {
+        let has_some = matches!(key.origin, Origin::AwsKms | Origin::External);
+        demand_of_spec(is_symmetric).and_then(|()| demand_of_origin(has_some))
+    };
+    let is_here = key.place.custom_key_store().is_none();
     match demand(action) {
-        Demand::Asymmetric => demand_of_spec(key.spec.is_asymmetric()),
-        Demand::ImportedMaterial => demand_origin(Origin::External),
-        Demand::None => Ok(()),
-        Demand::Rotatable => demand_of_spec(is_symmetric).and_then(|()| demand_origin(Origin::AwsKms)),
-        Demand::SymmetricEncryption => {
-            demand_usage(KeyUsage::EncryptDecrypt).and_then(|()| demand_of_spec(is_symmetric))
+        Demand::Asymmetric if key.spec.is_asymmetric() => Ok(()),
+        Demand::Asymmetric => Err(CapabilityRefusal::NoKeyPair { spec: key.spec }),
+        Demand::ImportedMaterial => demand_of_origin(key.origin == Origin::External),
+        Demand::HasGenerations => demand_generations(),
+        Demand::HasGenerationsByItself => {
+            demand_generations().and_then(|()| demand_primary(!key.is_replica()))
         }
+        Demand::MultiRegion => demand_primary(key.multi_region.is_some()),
+        Demand::None => Ok(()),
+        Demand::Primary => demand_primary(key.multi_region == Some(MultiRegionKeyType::Primary)),
+        Demand::RotatableByItself => demand_rotatable().and_then(|()| demand_primary(!key.is_replica())),
+        Demand::RotationStatus => demand_of_origin(is_here && key.state != KeyState::PendingImport),
+        Demand::SymmetricEncryption => demand_symmetric(),
+        Demand::SymmetricEncryptionHere => demand_symmetric().and_then(|()| demand_of_origin(is_here)),
         Demand::Usage(usage) => demand_usage(usage),
     }
+}
+
+/// Whether the key has the algorithm that a request names.
+pub fn check_algorithm(key: &Key, algorithm: Algorithm) -> Result<(), CapabilityRefusal> {
+    let refusal = CapabilityRefusal::Algorithm { algorithm: algorithm.as_str(), spec: key.spec };
+    if key.kind().has(algorithm) { Ok(()) } else { Err(refusal) }
 }
 
 impl KeySpec {

@@ -142,6 +142,14 @@ pub struct Tag {
     pub value: String,
 }
 
+impl Deletion {
+    /// Once its window begins.
+    #[must_use]
+    pub const fn begun_at(self, now: UnixMillis) -> Self {
+        Self { due: Some(now.plus_days(self.window_days)), ..self }
+    }
+}
+
 impl KeyPlace {
     /// The custom key store, if it is in one.
     pub const fn custom_key_store(&self) -> Option<&CustomKeyStoreId> {

@@ -79,6 +79,24 @@ impl MaterialId {
         Self(bytes)
     }
 
+    /// From 64 hexadecimal digits in lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (digits, rest) = text.as_bytes().as_chunks::<2>();
+        let mut bytes = [0; MATERIAL_ID_BYTES];
+        if !rest.is_empty() || digits.len() != bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits) {
+            let [high, low] = pair.map(|digit| match digit {
+                b'0'..=b'9' => Some(digit - b'0'),
+                b'a'..=b'f' => Some(digit - b'a' + 10),
+                _ => None,
+            });
+            *byte = high? << 4 | low?;
+        }
+        Some(Self(bytes))
+    }
+
     pub const fn as_bytes(&self) -> &[u8; MATERIAL_ID_BYTES] {
         &self.0
     }

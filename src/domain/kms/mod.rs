@@ -13,23 +13,27 @@ mod grant;
 mod grant_condition;
 mod grant_index;
 mod hex;
+mod import;
+mod import_token;
 mod key;
 mod key_id;
 mod lifecycle_event;
 mod material;
 mod permission;
 mod reference;
+mod related_keys;
 mod scope;
+mod signed_message;
 mod time;
 mod words;
 
 pub use action::{AccountAction, KeyAction, StateRefusal, check_state};
 pub use algorithm::{
-    EncapsulationAlgorithm, EncryptionAlgorithm, Hash, KeyAgreementAlgorithm, KeyKind, MacAlgorithm,
-    MessageType, SigningAlgorithm, WrappingAlgorithm, WrappingKeySpec,
+    Algorithm, EncapsulationAlgorithm, EncryptionAlgorithm, Hash, KeyAgreementAlgorithm, KeyKind,
+    MacAlgorithm, MessageType, SigningAlgorithm, WrappingAlgorithm, WrappingKeySpec,
 };
 pub use alias::{Alias, AliasName};
-pub use capability::{CapabilityRefusal, Refusal, check, check_capability};
+pub use capability::{CapabilityRefusal, Refusal, check, check_algorithm, check_capability};
 pub use ciphertext::{BlobStart, Ciphertext, CiphertextHeader, ENCRYPTION_CONTEXT_BYTES_MAX, Layers};
 pub use condition_key::{ConditionKey, TestedBy};
 pub use custom_key_store::{
@@ -46,6 +50,8 @@ pub use grant_index::{
     GrantIndex, GrantQuestion, GrantRequester, GrantedTo, KnownGrant, Permit, RequesterName,
 };
 pub use hex::Uuid;
+pub use import::{ExpirationModel, ImportType, KeyMaterialState, WrappingRefusal, check_wrapping};
+pub use import_token::ImportToken;
 pub use key::{
     Deletion, Key, KeyPlace, KeySpec, KeyState, KeyUsage, MultiRegionKeyType, Origin, Rotation, Tag,
 };
@@ -54,6 +60,8 @@ pub use lifecycle_event::{LifecycleEvent, LifecycleEventKind};
 pub use material::{Import, KeptKey, Material, MaterialSource, RotationType, WrappedKey};
 pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
+pub use related_keys::{NewReplica, RELATED_KEYS_MAX, RelatedKeys};
 pub use scope::{AccountId, Region, Scope};
+pub use signed_message::UnfitMessage;
 pub use time::UnixMillis;
 pub(crate) use words::words;

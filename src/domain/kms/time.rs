@@ -9,6 +9,12 @@ pub struct UnixMillis(pub i64);
 const MILLIS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
 impl UnixMillis {
+    /// To the millisecond; what no date of ours can be is the nearest that can.
+    #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates, and of NaN gives 0")]
+    pub fn from_seconds(seconds: f64) -> Self {
+        Self((seconds * 1000.0).round() as i64)
+    }
+
     #[must_use]
     pub const fn plus_days(self, days: u16) -> Self {
         Self(self.0.saturating_add(days as i64 * MILLIS_PER_DAY))

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::OnceCell;
 
+use crate::attestation::Attestation;
 use crate::authorizer::evaluation::{Denial, Evaluation, Layer, Verdict};
 use crate::authorizer::kms::{Question, Service, evaluation};
 use crate::domain::kms::{
@@ -54,6 +55,8 @@ pub struct Use<'a> {
     pub grant_tokens: &'a [Cow<'a, str>],
     /// `kms:EncryptionAlgorithm` and the like, `aws:RequestTag/…` and `aws:TagKeys`.
     pub conditions: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// What is known of the recipient: `kms:RecipientAttestation:…`.
+    pub attestation: Option<&'a Attestation>,
     /// Of CreateGrant.
     pub hands_on: Option<HandedOn<'a>>,
 }

@@ -42,16 +42,59 @@ impl Changes {
         result
     }
 
+    /// Related keys: nobody sees one of them as it was who has seen another as it is.
+    pub(super) async fn replace_keys(
+        self,
+        keys: Vec<Arc<Key>>,
+        event: Option<LifecycleEvent>,
+    ) -> Result<u64, StoreError> {
+        let names: Vec<_> = keys.iter().map(|key| name_of(key)).collect();
+        let result = self.store.replace_keys(keys, event).await;
+        self.cache.forget_all(&names);
+        result
+    }
+
+    pub(super) async fn create_replica(
+        self,
+        replica: Arc<Key>,
+        primary: Arc<Key>,
+        keys_max: u64,
+    ) -> Result<(), StoreError> {
+        let names = [name_of(&primary), name_of(&replica)];
+        let result = self.store.create_replica(replica, primary, keys_max).await;
+        self.cache.forget_all(&names);
+        result
+    }
+
+    /// With the next revision of its primary key.
+    pub(super) async fn delete_replica(
+        self,
+        replica: Key,
+        primary: Arc<Key>,
+        event: Option<LifecycleEvent>,
+    ) -> Result<(), StoreError> {
+        let names = [name_of(&primary), name_of(&replica)];
+        let replica = Arc::new(replica);
+        let result = self.store.delete_replica(Arc::clone(&replica), primary, event).await;
+        self.cache.forget_all(&names);
+        self.forget_what_belonged_to(&replica, result.is_ok());
+        result
+    }
+
+    fn forget_what_belonged_to(&self, key: &Key, is_gone: bool) {
+        key.aliases.iter().for_each(|name| self.cache.forget_alias(&key.scope, name));
+        if is_gone {
+            self.grants.forget(&key.scope, &key.id);
+        }
+    }
+
     pub(super) async fn delete_key(self, key: Key, event: Option<LifecycleEvent>) -> Result<(), StoreError> {
         let result = match event {
             Some(event) => self.store.delete_key_with_event(&key.scope, &key.id, key.revision, event).await,
             None => self.store.delete_key(&key.scope, &key.id, key.revision).await,
         };
         self.cache.forget(&key.scope, &key.id);
-        key.aliases.iter().for_each(|name| self.cache.forget_alias(&key.scope, name));
-        if result.is_ok() {
-            self.grants.forget(&key.scope, &key.id);
-        }
+        self.forget_what_belonged_to(&key, result.is_ok());
         result
     }
 
@@ -123,4 +166,8 @@ impl Changes {
         self.cache.forget_alias(scope, name);
         keys.iter().for_each(|id| self.cache.forget(scope, id));
     }
+}
+
+fn name_of(key: &Key) -> (Scope, KeyId) {
+    (key.scope.clone(), key.id.clone())
 }

@@ -1,11 +1,15 @@
-//! What becomes due by the passing of time: deletions and automatic rotations.
+//! What becomes due by the passing of time: deletions, automatic rotations, the end of imported material.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::kms::{Key, KeyId, KeyState, LifecycleEventKind, RotationType, Scope, UnixMillis};
+use crate::domain::kms::{
+    Key, KeyId, KeyState, LifecycleEventKind, MaterialSource, RotationType, Scope, UnixMillis,
+};
 use crate::gate::kms::changes::to_the_end;
 use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::{Kms, Refused};
+use crate::key_manager::backing_key::BackingKey;
 use crate::store::{DueWork, StoreError};
 
 /// Done in one go; the rest waits for the next.
@@ -15,6 +19,8 @@ const BATCH_MAX: usize = 100;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DueWorkDone {
     pub deleted: usize,
+    /// Imported material.
+    pub expired: usize,
     pub rotated: usize,
     /// Could not be done now, and will be tried again.
     pub failed: usize,
@@ -28,12 +34,17 @@ impl Kms {
         Ok(self.store.next_due().await?)
     }
 
+    /// Keys with imported material that expires, and when; the next first.
+    pub async fn expiries(&self, limit: usize) -> Result<Vec<(KeyId, UnixMillis)>, Refused> {
+        Ok(self.store.expiries(limit).await?)
+    }
+
     /// Does what is due now. Each key is one transaction, so stopping anywhere leaves nothing half done, and doing
     /// it again does nothing twice.
     pub async fn do_due_work(&self, deadline: impl Fn() -> Instant) -> Result<DueWorkDone, Refused> {
         let now = self.now();
         let mut done = DueWorkDone::default();
-        for work in [DueWork::Deletion, DueWork::Rotation] {
+        for work in [DueWork::Deletion, DueWork::Expiry, DueWork::Rotation] {
             let due = self.store.due(work, now, BATCH_MAX).await?;
             done.is_cut_short |= due.len() == BATCH_MAX;
             for (scope, id) in due {
@@ -44,6 +55,7 @@ impl Kms {
                 }
                 match (result, work) {
                     (Ok(true), DueWork::Deletion) => done.deleted += 1,
+                    (Ok(true), DueWork::Expiry) => done.expired += 1,
                     (Ok(true), DueWork::Rotation) => done.rotated += 1,
                     (Ok(false), _) => {}
                     (Err(refused), _) => {
@@ -65,6 +77,7 @@ impl Kms {
     ) -> Result<bool, Refused> {
         match work {
             DueWork::Deletion => self.delete_if_due(name, now, deadline).await,
+            DueWork::Expiry => self.expire_if_due(name, now, deadline).await,
             DueWork::Rotation => self.rotate_if_due(name, now, deadline).await,
         }
     }
@@ -80,23 +93,46 @@ impl Kms {
         if key.state != KeyState::PendingDeletion || !is_due(&key) {
             return Ok(false);
         }
-        let materials: Vec<_> = key.materials.iter().map(|material| material.id).collect();
         let mut event = self.service_event(ServiceAct::DeleteKey, &key)?;
-        let changes = self.changes(event.announce().await?);
+        let announced = event.announce().await?;
         let told = self.lifecycle_event(LifecycleEventKind::Deletion, &key)?;
-        let deleted = to_the_end(changes.delete_key(key.clone(), told)).await.map_err(Refused::from);
+        let deleted = if key.is_replica() {
+            self.delete_replica(key.clone(), announced, told).await
+        } else {
+            let deletion = to_the_end(self.changes(announced).delete_key(key.clone(), told));
+            deletion.await.map(|()| false).map_err(Refused::from)
+        };
         self.note_lifecycle_event(LifecycleEventKind::Deletion, 0);
         if deleted.is_err() {
             event.end(&deleted);
-            return deleted.map(|()| false);
+            return deleted;
         }
-        materials.iter().for_each(|material| self.backing_keys.forget(material));
+        self.destroy_material(&key, deadline).await;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
         if let Some(additional) = self.destroy_cluster_key(&key, deadline).await {
             event.add(additional);
         }
         event.end(&deleted);
         Ok(true)
+    }
+
+    /// Takes the material of a key that is gone out of the HSM, unless related keys have it too.
+    async fn destroy_material(&self, key: &Key, deadline: Instant) {
+        let was_last = match self.was_last(key).await {
+            Ok(was_last) => was_last,
+            Err(refused) => {
+                let id = &key.id;
+                tracing::warn!(key.id = %id, reason = ?refused, "the material of {id} may still be in the HSM");
+                false
+            }
+        };
+        for material in key.materials.iter().filter(|_| was_last) {
+            self.backing_keys.forget(&material.id);
+            if let MaterialSource::Kept(kept) = &material.source {
+                let order = BackingKey { id: material.id, kind: key.kind(), kept: Arc::clone(kept) };
+                self.discard(order, deadline).await;
+            }
+        }
     }
 
     async fn rotate_if_due(
@@ -107,12 +143,12 @@ impl Kms {
     ) -> Result<bool, Refused> {
         let Some(key) = self.store.key(scope, id).await? else { return Ok(false) };
         let is_due = key.rotation.is_some_and(|rotation| rotation.next <= now);
-        if key.state != KeyState::Enabled || !is_due {
+        if key.state != KeyState::Enabled || key.is_replica() || !is_due {
             return Ok(false);
         }
         let next = self.rotated(&key, (RotationType::Automatic, now), deadline).await?;
         let event = self.service_event(ServiceAct::Rotate(RotationType::Automatic), &key)?;
-        let rotated = self.replace_rotated(next, event.announce().await?).await;
+        let rotated = self.replace_rotated(&key, next, event.announce().await?).await;
         event.end(&rotated);
         rotated?;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "rotated key {id}");

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::attestation::Attestation;
 use crate::authorizer::facts::{global_context, with_resource_account};
 use crate::domain::kms::{AccountId, AliasName, ConditionKey, EncryptionContext, Key, Permission, TestedBy};
 use crate::gate::kms::Use;
@@ -68,12 +69,26 @@ impl<'a> Conditions<'a> {
                 .with_member(ConditionKey::EncryptionContext, key, value)
                 .with(ConditionKey::EncryptionContextKeys, key);
         }
+        if let Some(attestation) = usage.attestation {
+            self = self.with_attestation(attestation);
+        }
         for (name, value) in usage.conditions {
             if self.permission.condition_keys().any(|key| key.covers(name)) {
                 self.context = self.context.with(&**name, &**value);
             }
         }
         self
+    }
+
+    /// What a verified document says of the enclave. The register of index 0 is the digest of its image.
+    fn with_attestation(mut self, attestation: &'a Attestation) -> Self {
+        const FAMILY: ConditionKey = ConditionKey::RecipientAttestation;
+        if let Some(digest) = attestation.pcr(0) {
+            self = self.with_member(FAMILY, "ImageSha384", digest);
+        }
+        attestation.pcrs().fold(self, |conditions, (index, value)| {
+            conditions.with_member(FAMILY, &format!("PCR{index}"), value)
+        })
     }
 
     /// Whose the resource is.

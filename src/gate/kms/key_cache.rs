@@ -74,6 +74,11 @@ impl KeyCache {
         self.keys.forget(&(scope.clone(), id.clone()));
     }
 
+    /// After a change of several keys, all at the same moment.
+    pub(super) fn forget_all(&self, names: &[(Scope, KeyId)]) {
+        self.keys.forget_all(names);
+    }
+
     pub(super) fn forget_alias(&self, scope: &Scope, name: &AliasName) {
         self.aliases.forget(&(scope.clone(), name.clone()));
     }
@@ -118,6 +123,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Shelf<K, V> {
         let mut entries = self.entries.write();
         self.changes.fetch_add(1, Ordering::AcqRel);
         entries.remove(name);
+    }
+
+    fn forget_all(&self, names: &[K]) {
+        let mut entries = self.entries.write();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        names.iter().for_each(|name| drop(entries.remove(name)));
     }
 
     pub(super) fn clear(&self) {

@@ -9,6 +9,7 @@ use crate::domain::kms::{
 };
 use crate::gate::kms::changes::{Changes, to_the_end};
 use crate::gate::kms::key_cache::CachedKey;
+use crate::gate::kms::multi_region::next_revision;
 use crate::gate::kms::witness::Announced;
 use crate::gate::kms::{Kms, Refused};
 use crate::key_manager::HsmError;
@@ -44,9 +45,17 @@ impl Kms {
     }
 
     /// Makes `key`, changed from the stored revision, the next one.
-    pub(super) async fn replace(&self, mut key: Key, announced: Announced) -> Result<Arc<Key>, Refused> {
-        key.revision += 1;
-        let key = Arc::new(key);
+    pub(super) async fn replace(
+        &self,
+        before: &Key,
+        key: Key,
+        announced: Announced,
+    ) -> Result<Arc<Key>, Refused> {
+        let followers = self.followers(before, &key).await?;
+        if !followers.is_empty() {
+            return Ok(self.replace_with_followers((key, followers), announced, None).await?.0);
+        }
+        let key = Arc::new(next_revision(key));
         to_the_end(self.changes(announced).replace_key(Arc::clone(&key))).await?;
         Ok(key)
     }
@@ -54,15 +63,21 @@ impl Kms {
     /// The same with a key that has new material, of which others are told.
     pub(super) async fn replace_rotated(
         &self,
-        mut key: Key,
+        before: &Key,
+        key: Key,
         announced: Announced,
     ) -> Result<Arc<Key>, Refused> {
         let Some(event) = self.lifecycle_event(LifecycleEventKind::Rotation, &key)? else {
-            return self.replace(key, announced).await;
+            return self.replace(before, key, announced).await;
         };
-        key.revision += 1;
-        let key = Arc::new(key);
-        let forgotten = to_the_end(self.changes(announced).rotate_key(Arc::clone(&key), event)).await?;
+        let followers = self.followers(before, &key).await?;
+        let (key, forgotten) = if followers.is_empty() {
+            let key = Arc::new(next_revision(key));
+            let forgotten = to_the_end(self.changes(announced).rotate_key(Arc::clone(&key), event)).await?;
+            (key, forgotten)
+        } else {
+            self.replace_with_followers((key, followers), announced, Some(event)).await?
+        };
         self.note_lifecycle_event(LifecycleEventKind::Rotation, forgotten);
         Ok(key)
     }

@@ -5,12 +5,14 @@ mod call;
 mod changes;
 mod cipher;
 mod cluster_keys;
+mod computation;
 mod connections;
 mod custom_key_stores;
 mod due_work;
 mod facts;
 mod granted;
 mod grants;
+mod import;
 mod key_cache;
 mod key_creation;
 mod key_store_refused;
@@ -20,7 +22,9 @@ mod known_grants;
 mod known_key_stores;
 mod lifecycle;
 mod material;
+mod multi_region;
 mod open_key;
+mod recipient;
 mod refused;
 mod retirement;
 mod service_event;
@@ -32,8 +36,10 @@ mod witness;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use crate::attestation::Roots;
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::domain::kms::UnixMillis;
@@ -48,20 +54,25 @@ use crate::store::Store;
 pub use account::Account;
 pub use call::{Call, HandedOn, Request, RequestId, Use};
 pub use cluster_keys::{ClusterFindings, OrphanedKey};
+pub use computation::{GeneratedKeyPair, Message};
 pub use connections::{KeyStoreName, Resumed};
 pub use custom_key_stores::{CustomKeyStores, NewBacking, NewCustomKeyStore, NewExternal, ProxyCredential};
 pub use due_work::DueWorkDone;
 pub use facts::RequestFacts;
 pub use grants::NewGrant;
+pub use import::{
+    BroughtMaterial, ImportParameters, ImportRefused, ImportTerms, has_generations, import_type_of,
+};
 pub use key_creation::{Created, NewKey};
 pub use key_store_refused::{ClusterRefused, KeyStoreRefused, ProxyUse, VpcEndpointServiceRefused};
 pub use key_store_update::{ClusterUpdate, ExternalUpdate, KeyStoreUpdate};
 pub use known_key_stores::{KeyStoreParts, KeyStoreSettings};
+pub use multi_region::{Elsewhere, MultiRegionRefused, Replicated};
 pub use open_key::{Decrypted, GeneratedDataKey, OpenKey, Sealed};
 pub use refused::{Forbidden, Refused};
 pub use simulated::{Simulated, SimulatedOn};
 pub use vpc_endpoint_service::DeclaredVpcEndpointService;
-pub use witness::{Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
+pub use witness::{SecondHalf, Things, Touched, TouchedAlias, TouchedKey, TouchedKeyStore, Witness};
 pub use witness::{backing_key_text, backing_keys_text};
 
 /// Resource quotas (AWS KMS Developer Guide, Resource quotas).
@@ -99,6 +110,8 @@ pub struct Kms {
     grants: Arc<KnownGrants>,
     usage: UsageLedger,
     quotas: ResourceQuotas,
+    /// Absent: no call can have an attested recipient.
+    attestation_roots: ArcSwapOption<Roots>,
     due_work_changed: Notify,
     audit: Arc<dyn AuditLog>,
     /// Absent: nobody is told of lifecycle events.
@@ -138,6 +151,7 @@ impl Kms {
             grants: Arc::new(KnownGrants::new(known_grants_max)),
             usage: UsageLedger::default(),
             quotas,
+            attestation_roots: ArcSwapOption::empty(),
             due_work_changed: Notify::new(),
             audit,
             event_metrics: parts.event_metrics,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Ciphertext, EncryptionContext, Key, KeyAction, KeyPlace, KeyState, Material, MaterialId, Refusal,
+    Ciphertext, EncryptionContext, Key, KeyAction, KeyPlace, KeyState, Material, MaterialId, Origin, Refusal,
     RotationType, StateRefusal,
 };
 use crate::gate::kms::cipher::Sealing;
@@ -12,7 +12,7 @@ use crate::gate::kms::key_store_refused::{KeyStoreRefused, ProxyUse};
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::service_event::ServiceAct;
 use crate::gate::kms::usage_ledger::Used;
-use crate::gate::kms::{Call, Refused};
+use crate::gate::kms::{Call, ImportRefused, Refused};
 use crate::key_manager::external_key::GCM_INVOCATIONS_MAX;
 use crate::secret::SecretBytes;
 use crate::store::LastUsage;
@@ -65,7 +65,7 @@ impl<'a> OpenKey<'a> {
 
     /// The state that the key shows: that of its key store counts too.
     pub fn state(&self) -> KeyState {
-        let stored = self.key().state;
+        let stored = self.key().state_at(self.call.now());
         self.key_store.as_ref().map_or(stored, |known| known.store.connection.shown_state(stored))
     }
 
@@ -130,23 +130,41 @@ impl<'a> OpenKey<'a> {
         if is_possible { Ok(()) } else { Err(Refused::InvalidCiphertext) }
     }
 
-    /// Makes the next revision of the key durable. `Conflict` if it is not the one that was opened any more.
+    /// Makes the next revision of the key durable; replicas follow in what they share. `Conflict` if it is not the one that was opened any more.
     pub async fn replace(&self, change: impl FnOnce(&mut Key)) -> Result<Arc<Key>, Refused> {
         let mut key = self.key().clone();
         change(&mut key);
-        self.call.kms.replace(key, self.call.announce().await?).await
+        self.call.kms.replace(self.key(), key, self.call.announce().await?).await
     }
 
     /// Makes fresh key material, and with it the next revision of the key.
     pub async fn rotate(&self, rotation: RotationType) -> Result<Arc<Key>, Refused> {
-        let next =
-            self.call.kms.rotated(self.key(), (rotation, self.call.now()), self.call.deadline()).await?;
+        let next = match self.key().origin {
+            Origin::External => self.with_pending_material(rotation)?,
+            Origin::AwsCloudHsm | Origin::AwsKms | Origin::ExternalKeyStore => {
+                let how = (rotation, self.call.now());
+                self.call.kms.rotated(self.key(), how, self.call.deadline()).await?
+            }
+        };
         // The call and the rotation have a record each.
         self.call.announce().await?;
         let event = self.call.kms.service_event(ServiceAct::Rotate(rotation), self.key())?;
-        let rotated = self.call.kms.replace_rotated(next, event.announce().await?).await;
+        let rotated = self.call.kms.replace_rotated(self.key(), next, event.announce().await?).await;
         event.end(&rotated);
         rotated
+    }
+
+    /// The key with the material in use that waits for it.
+    fn with_pending_material(&self, rotation: RotationType) -> Result<Key, Refused> {
+        let mut next = self.key().clone();
+        let pending = next.materials.iter_mut().find(|material| material.is_pending_rotation());
+        let pending = pending.ok_or(ImportRefused::NothingToRotateTo)?;
+        pending.rotation = Some(rotation);
+        pending.created = self.call.now();
+        if let Some(import) = &mut pending.import {
+            import.is_pending_rotation = false;
+        }
+        Ok(next)
     }
 
     /// Has the record name the key object of a key in a cluster, if the cluster can be asked now.
@@ -186,16 +204,22 @@ impl<'a> OpenKey<'a> {
 
     /// The material that encrypts, if it still may, and what goes before its ciphertexts.
     fn sealing<'k>(&'k self, context: &'k EncryptionContext) -> Result<Sealing<'k>, Refused> {
-        let key = self.key();
         let arn = || self.cached.arn.clone();
-        let (material, blob_start) = key
-            .current_material()
-            .zip(self.cached.blob_start.as_ref())
-            .ok_or_else(|| Refused::State { arn: arn(), refusal: StateRefusal::State(key.state) })?;
-        if material.encryptions + self.call.kms.usage.encryptions(key, &material.id) >= GCM_INVOCATIONS_MAX {
+        let material = self.current()?;
+        let blob_start = self.cached.blob_start.as_ref().ok_or_else(|| self.without_material())?;
+        if material.encryptions + self.call.kms.usage.encryptions(&material.id) >= GCM_INVOCATIONS_MAX {
             return Err(Refused::EncryptionsUsedUp { arn: arn() });
         }
         Ok(Sealing { material, blob_start, context })
+    }
+
+    /// The material that computes.
+    pub(super) fn current(&self) -> Result<&Material, Refused> {
+        self.key().current_material().ok_or_else(|| self.without_material())
+    }
+
+    fn without_material(&self) -> Refused {
+        Refused::State { arn: self.cached.arn.clone(), refusal: StateRefusal::State(self.key().state) }
     }
 
     /// Callers learn of the material of keys in the default key store only.
@@ -203,7 +227,7 @@ impl<'a> OpenKey<'a> {
         self.key().has_material_ids().then_some(material.id)
     }
 
-    fn note(&self, encrypted_with: Option<MaterialId>) {
+    pub(super) fn note(&self, encrypted_with: Option<MaterialId>) {
         let used = Used {
             operation: tracked_name(self.action),
             at: self.call.now(),

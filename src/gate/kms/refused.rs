@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use crate::attestation::Invalid;
 use crate::audit::Unkept;
 use crate::authorizer::evaluation::{Denial, Explicit, Layer};
 use crate::domain::kms::{CapabilityRefusal, Region, StateRefusal};
+use crate::gate::kms::MultiRegionRefused;
+use crate::gate::kms::import::ImportRefused;
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::key_manager::HsmError;
 use crate::store::StoreError;
@@ -32,6 +35,10 @@ pub enum Refused {
         arn: String,
     },
     Forbidden(Forbidden),
+    /// Of imported material.
+    Import(ImportRefused),
+    /// The attestation document of the recipient.
+    InvalidAttestation(Invalid),
     InvalidCiphertext,
     /// Names no key at all.
     InvalidReference {
@@ -43,6 +50,10 @@ pub enum Refused {
     KeyMissing {
         arn: String,
     },
+    /// Nobody's attestation documents are believed.
+    NoAttestationRoots,
+    /// Of related keys.
+    MultiRegion(MultiRegionRefused),
     OtherRegion {
         region: Region,
     },

@@ -12,8 +12,11 @@ use crate::gate::kms::{Kms, Refused};
 /// Things that no caller asks for, or not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServiceAct {
+    DeleteExpiredKeyMaterial,
     DeleteKey,
     Rotate(RotationType),
+    /// Shared properties of a multi-Region primary key are copied to its replicas.
+    Synchronize,
 }
 
 /// One such thing, about one key.
@@ -23,6 +26,8 @@ pub(super) struct ServiceEvent<'a> {
     key: &'a Key,
     arn: String,
     event_id: Uuid,
+    /// Of what is recorded as a call.
+    request_id: Uuid,
     additional: Option<Vec<u8>>,
     /// It was announced and has not ended.
     owes_end: AtomicBool,
@@ -38,9 +43,16 @@ const NOT_DONE: RecordError<'_> = RecordError {
 impl ServiceAct {
     const fn name(self) -> &'static str {
         match self {
+            Self::DeleteExpiredKeyMaterial => "DeleteExpiredKeyMaterial",
             Self::DeleteKey => "DeleteKey",
             Self::Rotate(_) => "RotateKey",
+            Self::Synchronize => "SynchronizeMultiRegionKey",
         }
+    }
+
+    /// AWS KMS Developer Guide: as if somebody had called.
+    const fn is_call(self) -> bool {
+        matches!(self, Self::Synchronize)
     }
 
     fn details(self, key: &Key) -> Option<Vec<u8>> {
@@ -67,6 +79,7 @@ impl Kms {
             key,
             arn: key.arn(),
             event_id,
+            request_id: Uuid::from_random(random()?),
             additional: None,
             owes_end: AtomicBool::new(false),
         })
@@ -110,7 +123,7 @@ impl ServiceEvent<'_> {
             request_parameters: None,
             response_elements: is_done.then_some(response.as_slice()),
             additional: self.additional.as_deref(),
-            request_id: None,
+            request_id: self.act.is_call().then_some(self.request_id),
             event_id: self.event_id,
             read_only: false,
             resources: Resources::Listed(&[Some(Resource {
@@ -118,7 +131,7 @@ impl ServiceEvent<'_> {
                 kind: "AWS::KMS::Key",
                 arn: &self.arn,
             })]),
-            event_type: EventType::AwsServiceEvent,
+            event_type: if self.act.is_call() { EventType::AwsApiCall } else { EventType::AwsServiceEvent },
             service_event_details: details.as_deref(),
             recipient: Some(account),
             shared_event_id: None,

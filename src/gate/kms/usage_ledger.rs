@@ -19,6 +19,8 @@ struct Books {
     noted: Entries,
     /// On their way to the store, and not known to be there.
     leaving: Entries,
+    /// Encryptions of both, by material: related multi-Region keys have theirs in common.
+    encryptions: HashMap<MaterialId, u64>,
 }
 
 type Entries = HashMap<(Scope, KeyId), Entry>;
@@ -50,21 +52,19 @@ impl UsageLedger {
         let Used { operation, at, request_id, encrypted_with } = used;
         let last = Last { operation, at, request_id };
         let mut books = self.books.lock();
+        let Books { noted, encryptions, .. } = &mut *books;
         let name = (key.scope.clone(), key.id.clone());
-        let entry = books.noted.entry(name).or_insert(Entry { last, encryptions: Vec::new() });
+        let entry = noted.entry(name).or_insert(Entry { last, encryptions: Vec::new() });
         entry.last = last;
         if let Some(material) = encrypted_with {
             entry.add(material, 1);
+            *encryptions.entry(material).or_default() += 1;
         }
     }
 
-    /// Not known to be written down.
-    pub(super) fn encryptions(&self, key: &Key, material: &MaterialId) -> u64 {
-        let name = (key.scope.clone(), key.id.clone());
-        let books = self.books.lock();
-        let entries = [books.noted.get(&name), books.leaving.get(&name)].into_iter().flatten();
-        let counts = entries.flat_map(|entry| &entry.encryptions);
-        counts.filter(|(id, _)| id == material).map(|(_, count)| count).sum()
+    /// Not known to be written down, whichever key of the material made them.
+    pub(super) fn encryptions(&self, material: &MaterialId) -> u64 {
+        self.books.lock().encryptions.get(material).copied().unwrap_or_default()
     }
 
     pub(super) fn last(&self, key: &Key) -> Option<LastUsage> {
@@ -90,7 +90,11 @@ impl UsageLedger {
 
     /// What was taken is in the store.
     pub(super) fn written(&self) {
-        self.books.lock().leaving.clear();
+        let mut books = self.books.lock();
+        let written = std::mem::take(&mut books.leaving);
+        for (material, count) in written.into_values().flat_map(|entry| entry.encryptions) {
+            books.forget_encryptions(material, count);
+        }
     }
 
     /// What was taken could not be written down: it is for the next time.
@@ -104,6 +108,14 @@ impl UsageLedger {
 }
 
 impl Books {
+    fn forget_encryptions(&mut self, material: MaterialId, written: u64) {
+        let Some(count) = self.encryptions.get_mut(&material) else { return };
+        *count = count.saturating_sub(written);
+        if *count == 0 {
+            self.encryptions.remove(&material);
+        }
+    }
+
     /// Whoever used a key meanwhile was the last.
     fn put_back(&mut self) {
         for (name, older) in self.leaving.drain() {
@@ -177,7 +189,7 @@ mod tests {
     }
 
     fn known(ledger: &UsageLedger) -> (Option<String>, u64) {
-        (ledger.last(&key()).map(|last| last.operation), ledger.encryptions(&key(), &MATERIAL))
+        (ledger.last(&key()).map(|last| last.operation), ledger.encryptions(&MATERIAL))
     }
 
     #[test]

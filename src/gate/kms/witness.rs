@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::attestation::Attestation;
 use crate::audit::Record;
 use crate::cloudtrail::{Object, push_array};
-use crate::domain::kms::{AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace};
+use crate::domain::kms::{
+    AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace, KeySpec, KeyUsage, Origin, Region,
+};
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::{Call, Refused};
@@ -36,6 +39,19 @@ pub struct Things {
     /// Key objects in a cluster.
     pub backing_keys: Vec<ClusterKey>,
     pub grant: Option<GrantId>,
+    /// Whom the answer is sealed for.
+    pub recipient: Option<Arc<Attestation>>,
+    /// What was done in another Region.
+    pub second_half: Option<SecondHalf>,
+}
+
+/// The key of a call that KMS passes on to another Region, where it has a record of its own.
+pub struct SecondHalf {
+    pub region: Region,
+    pub arn: String,
+    pub spec: KeySpec,
+    pub usage: KeyUsage,
+    pub origin: Origin,
 }
 
 /// A key, known before or just made.
@@ -106,8 +122,23 @@ impl Touched {
         self.things().backing_keys = vec![key];
     }
 
+    pub(super) fn note_second_half(&self, half: SecondHalf) {
+        self.things().second_half = Some(half);
+    }
+
     pub(super) fn note_grant(&self, id: &GrantId) {
         self.things().grant = Some(id.clone());
+    }
+
+    pub(super) fn note_recipient(&self, attestation: &Arc<Attestation>) {
+        self.things().recipient = Some(Arc::clone(attestation));
+    }
+}
+
+impl SecondHalf {
+    pub(super) fn of(key: &Key) -> Self {
+        let (region, arn) = (key.scope.region.clone(), key.arn());
+        Self { region, arn, spec: key.spec, usage: key.usage, origin: key.origin }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The record of one call: what is known of it so far, and how it becomes a record when the call ends.
 
+mod second_half;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +16,9 @@ use crate::gate::kms::{
     RequestId, Things, Touched, TouchedKey, Witness, backing_key_text, backing_keys_text,
 };
 use crate::identity::kms::{Caller, Claim};
+use crate::kms::audit::call_record::second_half::Side;
 use crate::kms::audit::parameters::{Parameter, recorded};
+use crate::kms::audit::recipient::with_recipient;
 use crate::kms::audit::table::{Adds, Order, ResponseElements, Row, request_parameters, row};
 use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
@@ -48,6 +52,9 @@ pub(in crate::kms) struct CallRecord<'a> {
     parameters: OnceLock<Vec<u8>>,
     /// Of `responseElements`, what is answered.
     answer: OnceLock<Vec<u8>>,
+    /// Of what is done in another Region.
+    second_parameters: OnceLock<Vec<u8>>,
+    second_answer: OnceLock<Vec<u8>>,
     touched: Touched,
     /// The trail was asked to keep what is about to be changed.
     announced: AtomicBool,
@@ -62,6 +69,8 @@ impl<'a> CallRecord<'a> {
             caller: OnceLock::new(),
             parameters: OnceLock::new(),
             answer: OnceLock::new(),
+            second_parameters: OnceLock::new(),
+            second_answer: OnceLock::new(),
             touched: Touched::default(),
             announced: AtomicBool::new(false),
         }
@@ -90,6 +99,9 @@ impl<'a> CallRecord<'a> {
         if let Some(parameters) = operation.and_then(|name| request_parameters(name, document)) {
             self.parameters.get_or_init(|| parameters);
         }
+        if let Some(parameters) = Side::Request.of(operation, document) {
+            self.second_parameters.get_or_init(|| parameters);
+        }
     }
 
     /// The call is served; this is the body of its answer.
@@ -103,6 +115,12 @@ impl<'a> CallRecord<'a> {
         };
         if let Some(answer) = answer {
             self.answer.get_or_init(|| answer);
+        }
+        let of_second = || Side::Answer.of(self.received.operation, &Document::parse(body).ok()?);
+        if self.touched.things().second_half.is_some()
+            && let Some(answer) = of_second()
+        {
+            self.second_answer.get_or_init(|| answer);
         }
     }
 
@@ -124,6 +142,9 @@ impl<'a> CallRecord<'a> {
         let shared_event_id = owners.iter().flatten().next().map(|_| self.received.ids.next().uuid());
         let own = View { account: &caller.account, event_id: self.event_id, shared_event_id };
         audit.append(self.write(row, Some((caller, own)), error));
+        if let Some(second) = error.is_none().then(|| self.second(caller)).flatten() {
+            audit.append(second);
+        }
         for account in owners.iter().flatten() {
             let view = View { account, event_id: self.received.ids.next().uuid(), shared_event_id };
             audit.append(self.write(row, Some((caller, view)), error));
@@ -156,7 +177,7 @@ impl<'a> CallRecord<'a> {
         let visible =
             |account: &AccountId| !is_denied || caller.is_some_and(|caller| caller.account == *account);
         let resources = resources(row.resources, &things, visible);
-        let additional = additional(row.adds, &things);
+        let additional = with_recipient(additional(row.adds, &things), things.recipient.as_deref());
         let response = if error.is_some() { None } else { self.response(row, &things) };
         let event = Event {
             user_identity: match &seen {
@@ -326,7 +347,7 @@ fn place(things: &Things) -> Option<Vec<u8>> {
     }))
 }
 
-fn object(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+pub(super) fn object(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
     let mut json = Vec::new();
     let mut object = Object::begin(&mut json);
     write(&mut object);

@@ -2,6 +2,7 @@
 
 mod call_record;
 mod parameters;
+mod recipient;
 mod table;
 
 #[cfg(test)]

@@ -368,6 +368,12 @@ const REPLICATE_KEY: &[Parameter] = &[
     TAGS.or("[]"),
 ];
 
+/// Of the CreateKey that ReplicateKey has done in the Region of the replica; the rest is its primary's.
+pub(super) const REPLICA_PARAMETERS: &[Parameter] = &[TAGS.or("[]"), DESCRIPTION.or("\"\""), BYPASS, POLICY];
+
+pub(super) const CREATED_REPLICA: &[Parameter] =
+    &[Parameter::new("ReplicaKeyMetadata", "keyMetadata", KEY_METADATA)];
+
 const REPLICATED: &[Parameter] = &[
     Parameter::new("ReplicaKeyMetadata", "replicaKeyMetadata", KEY_METADATA),
     Parameter::scalar("ReplicaPolicy", "replicaPolicy"),

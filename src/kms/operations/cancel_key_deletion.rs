@@ -14,7 +14,7 @@ impl<'b> Operation<'b> for CancelKeyDeletion {
 
     async fn execute(call: &Call<'_>, request: OfKey<'b>) -> Result<NamesKey, Error> {
         let key = call.open(KeyAction::CancelKeyDeletion, &request.key_id, Use::default()).await?;
-        let has_material = !key.key().materials.is_empty();
+        let has_material = key.key().has_all_material(call.now());
         key.replace(|key| {
             key.state = if has_material { KeyState::Disabled } else { KeyState::PendingImport };
             key.deletion = None;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{
-    AccountAction, ConditionKey, CustomKeyStoreId, KeyKind, KeyPlace, KeySpec, KeyUsage, Origin, XksKeyId,
+    AccountAction, ConditionKey, CustomKeyStoreId, Key, KeyKind, KeyPlace, KeySpec, KeyUsage,
+    MultiRegionKeyType, Origin, RelatedKeys, XksKeyId,
 };
 use crate::gate::kms::{Call, Created, NewKey, Refused, Use};
 use crate::kms::error::Error;
 use crate::kms::key_policy;
 use crate::kms::operations::Operation;
 use crate::kms::operations::metadata::KeyMetadata;
+use crate::kms::operations::sm2::refuse_sm2;
 use crate::kms::tags;
 use crate::kms::tags::TagEntry;
 use crate::store::StoreError;
@@ -58,11 +60,13 @@ impl<'b> Operation<'b> for CreateKey {
         let (origin, multi_region) =
             (request.origin.unwrap_or(ORIGIN_DEFAULT), request.multi_region.unwrap_or_default());
         let place = request.place(origin)?;
+        refuse_import(origin, spec)?;
         refuse_in_custom_key_store(&place, spec, multi_region)?;
         let bypass = request.bypass_policy_lockout_safety_check;
         let tags = request.tags.unwrap_or_default();
         let mut conditions = tags::conditions(&tags);
-        conditions.extend(conditions_of_kind((spec, usage), origin, multi_region));
+        let kind = multi_region.then_some(MultiRegionKeyType::Primary);
+        conditions.extend(conditions_of_kind((spec, usage), origin, kind));
         conditions.extend(key_policy::bypass_condition(bypass));
         let wanted = Use { conditions: &conditions, ..Use::default() };
         let account = call.account(AccountAction::CreateKey, wanted)?;
@@ -70,6 +74,7 @@ impl<'b> Operation<'b> for CreateKey {
             // AWS KMS Developer Guide, Controlling access to tags: the key policy is not asked.
             call.account(AccountAction::TagResource, wanted)?;
         }
+        refuse_sm2("KeySpec", spec)?;
         account.supports(KeyKind { spec, usage }).map_err(Error::UnsupportedOperation)?;
         let policy: Arc<str> = match &request.policy {
             Some(policy) => {
@@ -90,7 +95,9 @@ impl<'b> Operation<'b> for CreateKey {
             tags: tags::merged(&[], tags)?,
         };
         let Created { key, key_store } = account.create_key(new).await.map_err(explain)?;
-        Ok(Response { key_metadata: KeyMetadata::of(&key, key.state, key_store.as_ref()) })
+        let metadata = KeyMetadata::of(&key, key.state, key_store.as_ref());
+        let related = key.multi_region.map(|_| RelatedKeys::default().and(Key::clone(&key)));
+        Ok(Response { key_metadata: metadata.related_to(&related.unwrap_or_default()) })
     }
 }
 
@@ -153,7 +160,7 @@ impl Request<'_> {
 pub(in crate::kms) fn conditions_of_kind<'c>(
     (spec, usage): (KeySpec, KeyUsage),
     origin: Origin,
-    multi_region: bool,
+    multi_region: Option<MultiRegionKeyType>,
 ) -> impl Iterator<Item = (Cow<'c, str>, Cow<'c, str>)> {
     let conditions = [
         Some((ConditionKey::CustomerMasterKeySpec, spec.as_str())),
@@ -161,10 +168,19 @@ pub(in crate::kms) fn conditions_of_kind<'c>(
         Some((ConditionKey::KeyOrigin, origin.as_str())),
         Some((ConditionKey::KeySpec, spec.as_str())),
         Some((ConditionKey::KeyUsage, usage.as_str())),
-        Some((ConditionKey::MultiRegion, if multi_region { "true" } else { "false" })),
-        multi_region.then_some((ConditionKey::MultiRegionKeyType, "PRIMARY")),
+        Some((ConditionKey::MultiRegion, if multi_region.is_some() { "true" } else { "false" })),
+        multi_region.map(|kind| (ConditionKey::MultiRegionKeyType, kind.as_str())),
     ];
     conditions.into_iter().flatten().map(|(key, value)| (key.as_str().into(), value.into()))
+}
+
+/// AWS KMS Developer Guide, Importing key material: which kinds of keys can have it.
+fn refuse_import(origin: Origin, spec: KeySpec) -> Result<(), Error> {
+    if origin == Origin::External && !spec.is_importable() {
+        let text = format!("Key material cannot be imported into KMS keys with the key spec {spec}.");
+        return Err(Error::UnsupportedOperation(text));
+    }
+    Ok(())
 }
 
 /// AWS KMS Developer Guide, Custom key stores: symmetric encryption keys of one Region.
@@ -183,7 +199,7 @@ fn refuse_in_custom_key_store(place: &KeyPlace, spec: KeySpec, multi_region: boo
     Ok(())
 }
 
-fn explain(refused: Refused) -> Error {
+pub(super) fn explain(refused: Refused) -> Error {
     if refused == Refused::Store(StoreError::LimitExceeded) {
         let text = "The account has as many keys in this Region as it may have.";
         return Error::LimitExceeded(text.to_owned());

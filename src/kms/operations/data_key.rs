@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::domain::kms::{EncryptionAlgorithm, EncryptionContext, KeyAction, words};
 use crate::gate::kms::{Call, GeneratedDataKey, Use};
@@ -11,10 +10,12 @@ use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
 use crate::kms::operations::dry_run;
+use crate::kms::operations::recipient::Recipient;
 
+/// `R` is what its recipient is read as.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Request<'b> {
+pub(super) struct Request<'b, R> {
     #[serde(borrow)]
     key_id: Cow<'b, str>,
     #[serde(default)]
@@ -23,7 +24,7 @@ pub(super) struct Request<'b> {
     key_spec: Option<DataKeySpec>,
     #[serde(borrow, default)]
     grant_tokens: Option<Vec<Cow<'b, str>>>,
-    pub(super) recipient: Option<IgnoredAny>,
+    pub(super) recipient: Option<R>,
     dry_run: Option<bool>,
 }
 
@@ -36,16 +37,18 @@ words! {
 }
 
 /// A data key, and the ARN of the key that protects it.
-pub(super) async fn generate(
+pub(super) async fn generate<R>(
     call: &Call<'_>,
     action: KeyAction,
-    request: Request<'_>,
+    request: Request<'_, R>,
+    recipient: &Recipient,
 ) -> Result<(GeneratedDataKey, String), Error> {
     let context = request.encryption_context.unwrap_or_default();
     let usage = Use {
         encryption_context: Some(&context),
         grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
         conditions: &[encryption_algorithm::condition(EncryptionAlgorithm::default())],
+        attestation: recipient.attestation(),
         ..Use::default()
     };
     let key = call.open(action, &request.key_id, usage).await?;

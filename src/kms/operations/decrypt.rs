@@ -10,10 +10,10 @@ use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
+use crate::kms::operations::recipient::{HandedOver, Recipient, RecipientInfo};
 use crate::kms::operations::source::{self, DryRunModifiers, Source};
-use crate::kms::operations::{Blob, Operation, dry_run, refuse_recipient};
+use crate::kms::operations::{Blob, Operation, dry_run};
 use crate::secret::SecretBytes;
-use serde::de::IgnoredAny;
 
 pub(super) struct Decrypt;
 
@@ -28,7 +28,7 @@ pub(super) struct Request<'b> {
     #[serde(borrow, default)]
     key_id: Option<Cow<'b, str>>,
     encryption_algorithm: Option<EncryptionAlgorithm>,
-    recipient: Option<IgnoredAny>,
+    recipient: Option<RecipientInfo>,
     dry_run: Option<bool>,
     #[serde(borrow, default)]
     dry_run_modifiers: Option<Vec<Cow<'b, str>>>,
@@ -38,8 +38,11 @@ pub(super) struct Request<'b> {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Response {
     key_id: String,
-    plaintext: Blob<SecretBytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plaintext: Option<Blob<SecretBytes>>,
     encryption_algorithm: EncryptionAlgorithm,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Blob<Vec<u8>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_material_id: Option<String>,
 }
@@ -49,13 +52,14 @@ impl<'b> Operation<'b> for Decrypt {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        refuse_recipient(request.recipient.is_some())?;
+        let recipient = Recipient::of(call, request.recipient)?;
         let context = request.encryption_context.unwrap_or_default();
         let algorithm = request.encryption_algorithm.unwrap_or_default();
         let usage = Use {
             encryption_context: Some(&context),
             grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
             conditions: &[encryption_algorithm::condition(algorithm)],
+            attestation: recipient.attestation(),
             ..Use::default()
         };
         let modifiers = DryRunModifiers { dry_run: request.dry_run, modifiers: request.dry_run_modifiers };
@@ -66,16 +70,18 @@ impl<'b> Operation<'b> for Decrypt {
         let blob = blob.into_secret();
         let source =
             Source { blob: blob.expose(), key_id: request.key_id.as_deref(), algorithm, context: &context };
-        let (key, ciphertext) = source.open(call, KeyAction::Decrypt, usage).await?;
+        let source = source.open(call, KeyAction::Decrypt, usage).await?;
         if request.dry_run == Some(true) {
-            key.rehearse_decrypt(&ciphertext, &context)?;
+            source.rehearse()?;
         }
         dry_run(request.dry_run)?;
-        let decrypted = key.decrypt(&ciphertext, &context).await?;
+        let decrypted = source.decrypt().await?;
+        let HandedOver { plaintext, ciphertext_for_recipient } = recipient.hand_over(decrypted.plaintext)?;
         Ok(Response {
-            key_id: key.arn().to_owned(),
-            plaintext: Blob(decrypted.plaintext),
+            key_id: source.key.arn().to_owned(),
+            plaintext,
             encryption_algorithm: algorithm,
+            ciphertext_for_recipient,
             key_material_id: decrypted.material_id.map(|id| id.to_string()),
         })
     }

@@ -36,6 +36,7 @@ impl<'b> Operation<'b> for DescribeKey {
         let grant_tokens = grant::checked_tokens(request.grant_tokens.as_deref())?;
         let usage = Use { grant_tokens, ..Use::default() };
         let key = call.open(KeyAction::DescribeKey, &request.key_id, usage).await?;
-        Ok(Response { key_metadata: KeyMetadata::of(key.key(), key.state(), key.custom_key_store()) })
+        let metadata = KeyMetadata::of(key.key(), key.state(), key.custom_key_store());
+        Ok(Response { key_metadata: metadata.related_to(&key.related().await?) })
     }
 }

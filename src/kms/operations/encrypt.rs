@@ -10,6 +10,7 @@ use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
+use crate::kms::operations::destination::Destination;
 use crate::kms::operations::{Blob, Operation, dry_run};
 
 pub(super) struct Encrypt;
@@ -50,12 +51,14 @@ impl<'b> Operation<'b> for Encrypt {
             ..Use::default()
         };
         let key = call.open(KeyAction::Encrypt, &request.key_id, usage).await?;
-        encryption_algorithm::check(algorithm, key.key(), &context)?;
+        let destination = Destination::new(&key, algorithm, &context)?;
+        let plaintext = request.plaintext.into_secret();
+        destination.check_length(plaintext.len())?;
         if request.dry_run == Some(true) {
-            key.rehearse_encrypt(&context)?;
+            destination.rehearse()?;
         }
         dry_run(request.dry_run)?;
-        let sealed = key.encrypt(request.plaintext.into_secret(), &context).await?;
+        let sealed = destination.encrypt(plaintext).await?;
         Ok(Response {
             ciphertext_blob: Blob(sealed.blob),
             key_id: key.arn().to_owned(),

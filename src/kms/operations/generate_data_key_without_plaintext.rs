@@ -1,11 +1,13 @@
 //! `GenerateDataKeyWithoutPlaintext`: fresh bytes, under the key only.
 
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use crate::domain::kms::KeyAction;
 use crate::gate::kms::Call;
 use crate::kms::error::Error;
 use crate::kms::operations::data_key::{self, Request};
+use crate::kms::operations::recipient::Recipient;
 use crate::kms::operations::{Blob, Operation};
 
 pub(super) struct GenerateDataKeyWithoutPlaintext;
@@ -20,12 +22,13 @@ pub(super) struct Response {
 }
 
 impl<'b> Operation<'b> for GenerateDataKeyWithoutPlaintext {
-    type Request = Request<'b>;
+    /// This operation knows no recipient.
+    type Request = Request<'b, IgnoredAny>;
     type Response = Response;
 
-    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        let (data_key, key_id) =
-            data_key::generate(call, KeyAction::GenerateDataKeyWithoutPlaintext, request).await?;
+    async fn execute(call: &Call<'_>, request: Self::Request) -> Result<Response, Error> {
+        let action = KeyAction::GenerateDataKeyWithoutPlaintext;
+        let (data_key, key_id) = data_key::generate(call, action, request, &Recipient::CALLER).await?;
         Ok(Response {
             ciphertext_blob: Blob(data_key.blob),
             key_id,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::kms::AccountAction;
 use crate::gate::kms::{Call, Use};
 use crate::kms::error::Error;
-use crate::kms::operations::{Blob, Operation, refuse_recipient};
+use crate::kms::operations::recipient::{HandedOver, Recipient, RecipientInfo};
+use crate::kms::operations::{Blob, Operation};
 use crate::secret::SecretBytes;
-use serde::de::IgnoredAny;
 
 pub(super) struct GenerateRandom;
 
@@ -19,13 +19,16 @@ pub(super) struct Request<'b> {
     number_of_bytes: Option<usize>,
     #[serde(borrow, default)]
     custom_key_store_id: Option<Cow<'b, str>>,
-    recipient: Option<IgnoredAny>,
+    recipient: Option<RecipientInfo>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Response {
-    plaintext: Blob<SecretBytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plaintext: Option<Blob<SecretBytes>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext_for_recipient: Option<Blob<Vec<u8>>>,
 }
 
 impl<'b> Operation<'b> for GenerateRandom {
@@ -33,13 +36,15 @@ impl<'b> Operation<'b> for GenerateRandom {
     type Response = Response;
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
-        refuse_recipient(request.recipient.is_some())?;
-        let account = call.account(AccountAction::GenerateRandom, Use::default())?;
+        let recipient = Recipient::of(call, request.recipient)?;
+        let usage = Use { attestation: recipient.attestation(), ..Use::default() };
+        let account = call.account(AccountAction::GenerateRandom, usage)?;
         let bytes = request.number_of_bytes.ok_or_else(|| Error::validation("NumberOfBytes is required."))?;
         let plaintext = match &request.custom_key_store_id {
             Some(id) => account.random_of_cluster(id, bytes).await?,
             None => account.random(bytes).await?,
         };
-        Ok(Response { plaintext: Blob(plaintext) })
+        let HandedOver { plaintext, ciphertext_for_recipient } = recipient.hand_over(plaintext)?;
+        Ok(Response { plaintext, ciphertext_for_recipient })
     }
 }

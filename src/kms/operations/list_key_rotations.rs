@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::kms::{Key, KeyAction, Material, RotationType, UnixMillis};
-use crate::gate::kms::{Call, Use};
+use crate::domain::kms::{
+    ExpirationModel, Key, KeyAction, KeyMaterialState, Material, MaterialId, RotationType, UnixMillis,
+};
+use crate::gate::kms::{Call, OpenKey, Use};
 use crate::kms::error::Error;
 use crate::kms::operations::Operation;
 use crate::kms::page::{Page, PageLimits, PageRequest};
@@ -56,10 +58,25 @@ impl<'b> Operation<'b> for ListKeyRotations {
             .take(page.fetch())
             .collect();
         let (materials, next_marker) = page.cut(materials, |(index, _)| index.to_string());
-        let entry = |(_, material): (usize, &Material)| RotationsListEntry::of(key.key(), material);
+        let waiting = waiting_for_replicas(&key).await?;
+        let entry = |(_, material): (usize, &Material)| {
+            let entry = RotationsListEntry::of(key.key(), material);
+            if waiting != Some(material.id) {
+                return entry;
+            }
+            let state = Some(KeyMaterialState::PendingMultiRegionImportAndRotation);
+            RotationsListEntry { key_material_state: state, ..entry }
+        };
         let rotations = materials.into_iter().map(entry).collect();
         Ok(Response { rotations, truncated: next_marker.is_some(), next_marker })
     }
+}
+
+/// New material that a rotation cannot bring into use before it is imported into every related key.
+async fn waiting_for_replicas(key: &OpenKey<'_>) -> Result<Option<MaterialId>, Error> {
+    let Some(pending) = key.key().pending_material().map(|material| material.id) else { return Ok(None) };
+    let related = key.related().await?;
+    Ok(related.lacking(&pending).map(|_| pending))
 }
 
 #[derive(Serialize)]
@@ -67,7 +84,15 @@ impl<'b> Operation<'b> for ListKeyRotations {
 struct RotationsListEntry {
     key_id: String,
     key_material_id: String,
-    key_material_state: &'static str,
+    key_material_state: Option<KeyMaterialState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_material_description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    import_state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiration_model: Option<ExpirationModel>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_to: Option<UnixMillis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation_date: Option<UnixMillis>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,11 +101,16 @@ struct RotationsListEntry {
 
 impl RotationsListEntry {
     fn of(key: &Key, material: &Material) -> Self {
-        let is_current = key.current_material().is_some_and(|current| current.id == material.id);
+        let import = material.import.as_ref();
+        let import_state = if material.is_absent() { "PENDING_IMPORT" } else { "IMPORTED" };
         Self {
             key_id: key.id.to_string(),
             key_material_id: material.id.to_string(),
-            key_material_state: if is_current { "CURRENT" } else { "NON_CURRENT" },
+            key_material_state: key.material_state(&material.id),
+            key_material_description: import.and_then(|import| import.description.clone()),
+            import_state: import.map(|_| import_state),
+            expiration_model: material.expiration_model(),
+            valid_to: import.and_then(|import| import.valid_to),
             rotation_date: material.rotation.map(|_| material.created),
             rotation_type: material.rotation,
         }

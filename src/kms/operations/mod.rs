@@ -8,23 +8,35 @@ mod create_grant;
 pub(super) mod create_key;
 mod custom_key_store;
 mod data_key;
+mod data_key_pair;
+mod decapsulate;
 mod decrypt;
 mod delete_alias;
 mod delete_custom_key_store;
+mod delete_imported_key_material;
+mod derive_shared_secret;
 mod describe_custom_key_stores;
 mod describe_key;
+mod destination;
 mod disable_key;
 mod disable_key_rotation;
 mod disconnect_custom_key_store;
 mod enable_key;
 pub(super) mod enable_key_rotation;
+mod encapsulate;
 mod encrypt;
 mod generate_data_key;
+mod generate_data_key_pair;
+mod generate_data_key_pair_without_plaintext;
 mod generate_data_key_without_plaintext;
+mod generate_mac;
 mod generate_random;
 mod get_key_last_usage;
 mod get_key_policy;
 mod get_key_rotation_status;
+mod get_parameters_for_import;
+mod get_public_key;
+mod import_key_material;
 mod list_aliases;
 mod list_grants;
 mod list_key_policies;
@@ -36,16 +48,24 @@ mod metadata;
 mod of_key;
 mod put_key_policy;
 mod re_encrypt;
+mod recipient;
+mod replicate_key;
 mod retire_grant;
 mod revoke_grant;
 mod rotate_key_on_demand;
 pub(super) mod schedule_key_deletion;
+mod sign;
+mod signing;
+mod sm2;
 mod source;
 mod tag_resource;
 mod untag_resource;
 mod update_alias;
 mod update_custom_key_store;
 mod update_key_description;
+mod update_primary_region;
+mod verify;
+mod verify_mac;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -79,14 +99,13 @@ const ATTEMPTS_MAX: usize = 256;
 /// Room for what cryptographic operations answer to short texts: wiping more than that costs more than growing.
 const ANSWER_BYTES_USUAL: usize = 768;
 
-/// Declares which file does which operation; the others are refused.
+/// Declares which file does which operation.
 macro_rules! operations {
     ($($name:ident => $module:ident,)+) => {
         /// Does what `body` asks for, and answers with the body of the response.
         pub(super) async fn dispatch(name: OperationName, call: &Call<'_>, body: &[u8]) -> Result<Bytes, Error> {
             match name {
                 $(OperationName::$name => run::<$module::$name>(call, body).await,)+
-                name => Err(Error::UnsupportedOperation(format!("Holdfast does not support {name} yet."))),
             }
         }
     };
@@ -99,9 +118,12 @@ operations! {
     CreateCustomKeyStore => create_custom_key_store,
     CreateGrant => create_grant,
     CreateKey => create_key,
+    Decapsulate => decapsulate,
     Decrypt => decrypt,
     DeleteAlias => delete_alias,
     DeleteCustomKeyStore => delete_custom_key_store,
+    DeleteImportedKeyMaterial => delete_imported_key_material,
+    DeriveSharedSecret => derive_shared_secret,
     DescribeCustomKeyStores => describe_custom_key_stores,
     DescribeKey => describe_key,
     DisableKey => disable_key,
@@ -109,13 +131,20 @@ operations! {
     DisconnectCustomKeyStore => disconnect_custom_key_store,
     EnableKey => enable_key,
     EnableKeyRotation => enable_key_rotation,
+    Encapsulate => encapsulate,
     Encrypt => encrypt,
     GenerateDataKey => generate_data_key,
+    GenerateDataKeyPair => generate_data_key_pair,
+    GenerateDataKeyPairWithoutPlaintext => generate_data_key_pair_without_plaintext,
     GenerateDataKeyWithoutPlaintext => generate_data_key_without_plaintext,
+    GenerateMac => generate_mac,
     GenerateRandom => generate_random,
     GetKeyLastUsage => get_key_last_usage,
     GetKeyPolicy => get_key_policy,
     GetKeyRotationStatus => get_key_rotation_status,
+    GetParametersForImport => get_parameters_for_import,
+    GetPublicKey => get_public_key,
+    ImportKeyMaterial => import_key_material,
     ListAliases => list_aliases,
     ListGrants => list_grants,
     ListKeyPolicies => list_key_policies,
@@ -125,15 +154,20 @@ operations! {
     ListRetirableGrants => list_retirable_grants,
     PutKeyPolicy => put_key_policy,
     ReEncrypt => re_encrypt,
+    ReplicateKey => replicate_key,
     RetireGrant => retire_grant,
     RevokeGrant => revoke_grant,
     RotateKeyOnDemand => rotate_key_on_demand,
     ScheduleKeyDeletion => schedule_key_deletion,
+    Sign => sign,
     TagResource => tag_resource,
     UntagResource => untag_resource,
     UpdateAlias => update_alias,
     UpdateCustomKeyStore => update_custom_key_store,
     UpdateKeyDescription => update_key_description,
+    UpdatePrimaryRegion => update_primary_region,
+    Verify => verify,
+    VerifyMac => verify_mac,
 }
 
 /// The key may change between being read and being written: then everything is looked at again.
@@ -171,14 +205,6 @@ fn answer(response: &impl Serialize) -> Result<Bytes, Error> {
 /// `DryRunOperationException` for a request that would have succeeded, and is not meant to.
 fn dry_run(dry_run: Option<bool>) -> Result<(), Error> {
     if dry_run == Some(true) { Err(Error::DryRun) } else { Ok(()) }
-}
-
-/// Attested recipients.
-fn refuse_recipient(is_there: bool) -> Result<(), Error> {
-    if is_there {
-        return Err(Error::UnsupportedOperation("Holdfast does not support Recipient yet.".to_owned()));
-    }
-    Ok(())
 }
 
 /// Bytes as Base64 in an answer.

@@ -10,6 +10,7 @@ use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
 use crate::kms::grant;
+use crate::kms::operations::destination::Destination;
 use crate::kms::operations::source::{self, DryRunModifiers, Source};
 use crate::kms::operations::{Blob, Operation, dry_run};
 
@@ -92,19 +93,19 @@ impl<'b> Operation<'b> for ReEncrypt {
             algorithm: source_algorithm,
             context: &source_context,
         };
-        let (source_key, ciphertext) = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
+        let source = source.open(call, KeyAction::ReEncryptFrom, source_usage).await?;
         let key = call.open(KeyAction::ReEncryptTo, destination, usage).await?;
-        encryption_algorithm::check(algorithm, key.key(), &context)?;
+        let destination = Destination::new(&key, algorithm, &context)?;
         if request.dry_run == Some(true) {
-            source_key.rehearse_decrypt(&ciphertext, &source_context)?;
-            key.rehearse_encrypt(&context)?;
+            source.rehearse()?;
+            destination.rehearse()?;
         }
         dry_run(request.dry_run)?;
-        let decrypted = source_key.decrypt(&ciphertext, &source_context).await?;
-        let sealed = key.encrypt(decrypted.plaintext, &context).await?;
+        let decrypted = source.decrypt().await?;
+        let sealed = destination.encrypt(decrypted.plaintext).await?;
         Ok(Response {
             ciphertext_blob: Blob(sealed.blob),
-            source_key_id: source_key.arn().to_owned(),
+            source_key_id: source.key.arn().to_owned(),
             key_id: key.arn().to_owned(),
             source_encryption_algorithm: source_algorithm,
             destination_encryption_algorithm: algorithm,

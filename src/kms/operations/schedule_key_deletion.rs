@@ -28,7 +28,9 @@ pub(super) struct Request<'b> {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Response {
     key_id: String,
-    deletion_date: UnixMillis,
+    /// Absent while replicas are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion_date: Option<UnixMillis>,
     key_state: KeyState,
     pending_window_in_days: u16,
 }
@@ -49,18 +51,22 @@ impl<'b> Operation<'b> for ScheduleKeyDeletion {
             return Err(Error::validation("PendingWindowInDays must be between 7 and 30 (inclusive)."));
         }
         key.note_backing_key().await;
-        let due = call.now().plus_days(window_days);
-        let deletion = Deletion { due: Some(due), window_days };
+        let waiting = Deletion { due: None, window_days };
+        let (state, deletion) = if !key.key().is_replica() && key.related().await?.has_replicas() {
+            (KeyState::PendingReplicaDeletion, waiting)
+        } else {
+            (KeyState::PendingDeletion, waiting.begun_at(call.now()))
+        };
         let next = key
             .replace(|key| {
-                key.state = KeyState::PendingDeletion;
+                key.state = state;
                 key.deletion = Some(deletion);
             })
             .await?;
         call.due_work_changed();
         Ok(Response {
             key_id: key.arn().to_owned(),
-            deletion_date: due,
+            deletion_date: deletion.due,
             key_state: next.state,
             pending_window_in_days: window_days,
         })

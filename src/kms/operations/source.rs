@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::domain::kms::{Ciphertext, EncryptionAlgorithm, EncryptionContext, KeyAction};
-use crate::gate::kms::{Call, OpenKey, Use};
+use crate::gate::kms::{Call, Decrypted, OpenKey, Use};
 use crate::kms::blob::SecretBlob;
 use crate::kms::encryption_algorithm;
 use crate::kms::error::Error;
@@ -16,6 +16,20 @@ pub(super) struct Source<'s> {
     pub(super) context: &'s EncryptionContext,
 }
 
+/// A ciphertext with the key that decrypts it.
+pub(super) struct OpenSource<'a, 's> {
+    pub(super) key: OpenKey<'a>,
+    ciphertext: Sealed<'s>,
+    context: &'s EncryptionContext,
+}
+
+enum Sealed<'s> {
+    /// RSAES-OAEP, wherever it was made.
+    Oaep(EncryptionAlgorithm, &'s [u8]),
+    /// Ours: it names the key that made it.
+    Symmetric(Ciphertext<'s>),
+}
+
 impl<'s> Source<'s> {
     /// Opens the key that the caller names, or else the one that the ciphertext names.
     pub(super) async fn open<'a>(
@@ -23,23 +37,61 @@ impl<'s> Source<'s> {
         call: &'a Call<'a>,
         action: KeyAction,
         usage: Use<'_>,
-    ) -> Result<(OpenKey<'a>, Ciphertext<'s>), Error> {
-        let Some(reference) = self.key_id else {
-            let ciphertext = Ciphertext::parse(self.blob).ok_or(Error::InvalidCiphertext)?;
-            let maker = (&ciphertext.header.scope, &ciphertext.header.key_id);
-            let key = call.open_maker(action, maker, usage).await?;
-            encryption_algorithm::check(self.algorithm, key.key(), self.context)?;
-            return Ok((key, ciphertext));
+    ) -> Result<OpenSource<'a, 's>, Error> {
+        let is_symmetric = self.algorithm == EncryptionAlgorithm::SymmetricDefault;
+        let (key, ciphertext) = match self.key_id {
+            Some(reference) => {
+                let key = call.open(action, reference, usage).await?;
+                encryption_algorithm::check(self.algorithm, &key, self.context)?;
+                let ciphertext = if is_symmetric {
+                    Sealed::Symmetric(made_by(&key, self.blob)?)
+                } else {
+                    Sealed::Oaep(self.algorithm, self.blob)
+                };
+                (key, ciphertext)
+            }
+            None if is_symmetric => {
+                let ciphertext = Ciphertext::parse(self.blob).ok_or(Error::InvalidCiphertext)?;
+                let maker = (&ciphertext.header.scope, &ciphertext.header.key_id);
+                let key = call.open_maker(action, maker, usage).await?;
+                encryption_algorithm::check(self.algorithm, &key, self.context)?;
+                (key, Sealed::Symmetric(ciphertext))
+            }
+            // AWS KMS Developer Guide, RSAES_OAEP: such a ciphertext names no key.
+            None => {
+                let text = format!("A key must be named to decrypt with {}.", self.algorithm);
+                return Err(Error::Validation(text));
+            }
         };
-        let key = call.open(action, reference, usage).await?;
-        encryption_algorithm::check(self.algorithm, key.key(), self.context)?;
-        let ciphertext = Ciphertext::parse(self.blob).ok_or(Error::InvalidCiphertext)?;
-        let header = &ciphertext.header;
-        let is_maker = header.key_id == key.key().id && header.scope.account == key.key().scope.account;
-        if !is_maker {
-            return Err(Error::IncorrectKey);
+        Ok(OpenSource { key, ciphertext, context: self.context })
+    }
+}
+
+/// A ciphertext that this key made.
+fn made_by<'s>(key: &OpenKey<'_>, blob: &'s [u8]) -> Result<Ciphertext<'s>, Error> {
+    let ciphertext = Ciphertext::parse(blob).ok_or(Error::InvalidCiphertext)?;
+    let header = &ciphertext.header;
+    let is_maker = header.key_id == key.key().id && header.scope.account == key.key().scope.account;
+    if is_maker { Ok(ciphertext) } else { Err(Error::IncorrectKey) }
+}
+
+impl OpenSource<'_, '_> {
+    /// Fails as decryption would before the HSM is asked, and does nothing.
+    pub(super) fn rehearse(&self) -> Result<(), Error> {
+        match &self.ciphertext {
+            Sealed::Oaep(_, blob) => self.key.check_oaep(blob)?,
+            Sealed::Symmetric(ciphertext) => self.key.rehearse_decrypt(ciphertext, self.context)?,
         }
-        Ok((key, ciphertext))
+        Ok(())
+    }
+
+    pub(super) async fn decrypt(&self) -> Result<Decrypted, Error> {
+        Ok(match &self.ciphertext {
+            Sealed::Oaep(algorithm, blob) => {
+                Decrypted { plaintext: self.key.decrypt_oaep(*algorithm, blob).await?, material_id: None }
+            }
+            Sealed::Symmetric(ciphertext) => self.key.decrypt(ciphertext, self.context).await?,
+        })
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::domain::kms::Region;
 use crate::identity::kms::Caller;
 use crate::kms::error::{Error, THROTTLED};
+use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
-use crate::kms::quota::{QuotaClass, RegionSize, RequestQuota, RequestQuotas};
+use crate::kms::quota::{Asked, QuotaClass, RegionSize, RequestQuota, RequestQuotas};
 
 fn caller(account: &str, region: &str) -> Caller {
     Caller::of_root_user(account, region)
@@ -16,19 +17,24 @@ fn quota(overrides: &[(QuotaClass, f64)]) -> RequestQuota {
     RequestQuota::new(&RequestQuotas::Aws { overrides: BTreeMap::from_iter(overrides.iter().copied()) })
 }
 
+fn asked(operation: OperationName, key_pair_spec: Option<&str>) -> Asked<'_> {
+    Asked { operation, key_pair_spec, algorithms: [None, None] }
+}
+
 /// How many of a thousand requests at once are served.
 fn served(quota: &RequestQuota, caller: &Caller, operation: OperationName, spec: Option<&str>) -> usize {
-    (0..1000).filter(|_| quota.admit(caller, operation, spec).is_ok()).count()
+    (0..1000).filter(|_| quota.admit(caller, &asked(operation, spec)).is_ok()).count()
 }
 
 #[test]
 fn each_operation_counts_as_its_own_or_a_shared_class() {
     use OperationName as Name;
     let shared = |name: &OperationName| {
-        let class = QuotaClass::of(*name, None);
+        let class = QuotaClass::of(&asked(*name, None));
         let known = [
             (QuotaClass::CryptographicOperationsSymmetric, "symmetric"),
             (QuotaClass::CryptographicOperationsEcc, "ecc"),
+            (QuotaClass::CryptographicOperationsPostQuantum, "post-quantum"),
             (QuotaClass::GenerateDataKeyPairOther, "pair"),
         ];
         let shared = known.iter().find(|(shared, _)| *shared == class).map(|(_, text)| *text);
@@ -39,9 +45,7 @@ fn each_operation_counts_as_its_own_or_a_shared_class() {
     assert_eq!(
         of("symmetric").collect::<Vec<_>>(),
         [
-            Name::Decapsulate,
             Name::Decrypt,
-            Name::Encapsulate,
             Name::Encrypt,
             Name::GenerateDataKey,
             Name::GenerateDataKeyWithoutPlaintext,
@@ -52,7 +56,39 @@ fn each_operation_counts_as_its_own_or_a_shared_class() {
         ]
     );
     assert_eq!(of("ecc").collect::<Vec<_>>(), [Name::DeriveSharedSecret, Name::Sign, Name::Verify]);
+    assert_eq!(of("post-quantum").collect::<Vec<_>>(), [Name::Decapsulate, Name::Encapsulate]);
     assert_eq!(of("pair").count(), 2);
+}
+
+#[test]
+fn the_algorithm_tells_which_kind_of_key_it_is() {
+    use OperationName as Name;
+    let class = |operation, body: &str| {
+        QuotaClass::of(&Asked::of(operation, &Document::parse(body.as_bytes()).unwrap()))
+    };
+    for operation in [Name::Sign, Name::Verify] {
+        for (algorithm, expected) in [
+            ("RSASSA_PSS_SHA_256", QuotaClass::CryptographicOperationsRsa),
+            ("RSASSA_PKCS1_V1_5_SHA_512", QuotaClass::CryptographicOperationsRsa),
+            ("ECDSA_SHA_384", QuotaClass::CryptographicOperationsEcc),
+            ("ED25519_SHA_512", QuotaClass::CryptographicOperationsEcc),
+            ("ML_DSA_SHAKE_256", QuotaClass::CryptographicOperationsPostQuantum),
+        ] {
+            let body = format!(r#"{{"SigningAlgorithm":"{algorithm}"}}"#);
+            assert_eq!(class(operation, &body), expected, "{algorithm}");
+        }
+    }
+    let symmetric = QuotaClass::CryptographicOperationsSymmetric;
+    for operation in [Name::Encrypt, Name::Decrypt] {
+        let rsa = r#"{"EncryptionAlgorithm":"RSAES_OAEP_SHA_1"}"#;
+        assert_eq!(class(operation, rsa), QuotaClass::CryptographicOperationsRsa);
+        assert_eq!(class(operation, r#"{"EncryptionAlgorithm":"SYMMETRIC_DEFAULT"}"#), symmetric);
+    }
+    for member in ["SourceEncryptionAlgorithm", "DestinationEncryptionAlgorithm"] {
+        let body = format!(r#"{{"{member}":"RSAES_OAEP_SHA_256"}}"#);
+        assert_eq!(class(Name::ReEncrypt, &body), QuotaClass::CryptographicOperationsRsa);
+    }
+    assert_eq!(class(Name::ReEncrypt, "{}"), symmetric);
 }
 
 #[test]
@@ -60,11 +96,11 @@ fn what_shares_a_quota_uses_it_up_together() {
     let quota = quota(&[(QuotaClass::CryptographicOperationsSymmetric, 3.0)]);
     let caller = caller("123456789012", "us-east-1");
     for operation in [OperationName::Encrypt, OperationName::Decrypt, OperationName::GenerateMac] {
-        assert_eq!(quota.admit(&caller, operation, None), Ok(()));
+        assert_eq!(quota.admit(&caller, &asked(operation, None)), Ok(()));
     }
     let throttled = Err(Error::Throttling(THROTTLED.to_owned()));
-    assert_eq!(quota.admit(&caller, OperationName::ReEncrypt, None), throttled);
-    assert_eq!(quota.admit(&caller, OperationName::DescribeKey, None), Ok(()));
+    assert_eq!(quota.admit(&caller, &asked(OperationName::ReEncrypt, None)), throttled);
+    assert_eq!(quota.admit(&caller, &asked(OperationName::DescribeKey, None)), Ok(()));
 }
 
 #[test]

@@ -23,7 +23,11 @@ statements! {
     /// A count that cannot go up any more stays where it is. Related multi-Region keys have the same material.
     ADD_ENCRYPTIONS = "UPDATE material
         SET encryptions = encryptions + min(?2, 9223372036854775807 - encryptions)
-        WHERE id = ?1";
+        WHERE id = ?1 AND key_no IN (
+            SELECT ?3
+            UNION SELECT related.key_no FROM kms_key AS own JOIN kms_key AS related
+                ON related.id = own.id AND related.multi_region_key_type IS NOT NULL
+            WHERE own.key_no = ?3 AND own.multi_region_key_type IS NOT NULL)";
 }
 
 crate::domain::kms::words! {
@@ -139,8 +143,12 @@ pub(super) fn replace(connection: &Connection, key_no: i64, materials: &[Materia
 }
 
 /// Adds to the count of a material; one that is gone is passed over.
-pub(super) fn add_encryptions(connection: &Connection, (id, count): (MaterialId, u64)) -> Result<(), Fault> {
+pub(super) fn add_encryptions(
+    connection: &Connection,
+    key_no: i64,
+    (id, count): (MaterialId, u64),
+) -> Result<(), Fault> {
     let count = numbers::bound(count);
-    connection.prepare_cached(ADD_ENCRYPTIONS)?.execute(params![id.as_bytes(), count])?;
+    connection.prepare_cached(ADD_ENCRYPTIONS)?.execute(params![id.as_bytes(), count, key_no])?;
     Ok(())
 }

@@ -19,6 +19,7 @@ mod materials;
 mod numbers;
 mod open_error;
 mod reader;
+mod related_keys;
 mod schema;
 mod scopes;
 mod statements;

@@ -25,7 +25,7 @@ pub(super) fn record(connection: &Connection, usages: Vec<UsageRecord>) -> Resul
         let LastUsage { operation, at, request_id } = &usage.last;
         connection.prepare_cached(PUT)?.execute(params![key_no, operation, at.0, request_id])?;
         for encryptions in usage.encryptions {
-            materials::add_encryptions(connection, encryptions)?;
+            materials::add_encryptions(connection, key_no, encryptions)?;
         }
     }
     Ok(())

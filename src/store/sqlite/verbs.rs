@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::domain::kms::{
-    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, LifecycleEvent, Scope,
-    UnixMillis, XksKeyId,
+    AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId,
+    LifecycleEvent, Scope, UnixMillis, XksKeyId,
 };
 use crate::store::sqlite::grants::{Page, PageOf};
 use crate::store::sqlite::{
-    SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, lifecycle_events, usage,
+    SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, lifecycle_events, related_keys,
+    usage,
 };
 use crate::store::{
     DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, LastUsage, Outbox, Setting, Store, Stored,
@@ -53,6 +54,34 @@ impl Store for SqliteStore {
         self.write(move |connection| {
             keys::delete(connection, &scope, &id, revision)?;
             lifecycle_events::add(connection, &event).map(drop)
+        })
+    }
+
+    fn related_keys<'a>(&'a self, account: &'a AccountId, id: &'a KeyId) -> Stored<'a, Vec<Key>> {
+        let (account, id) = (account.clone(), id.clone());
+        self.read(move |connection| related_keys::get(connection, &account, &id))
+    }
+
+    fn create_replica(&self, replica: Arc<Key>, primary: Arc<Key>, keys_max: u64) -> Stored<'_, ()> {
+        self.write(move |connection| related_keys::create_replica(connection, &replica, &primary, keys_max))
+    }
+
+    fn replace_keys(&self, keys: Vec<Arc<Key>>, event: Option<LifecycleEvent>) -> Stored<'_, u64> {
+        self.write(move |connection| {
+            related_keys::replace(connection, keys.iter().map(|key| &**key))?;
+            event.map_or(Ok(0), |event| lifecycle_events::add(connection, &event))
+        })
+    }
+
+    fn delete_replica(
+        &self,
+        replica: Arc<Key>,
+        primary: Arc<Key>,
+        event: Option<LifecycleEvent>,
+    ) -> Stored<'_, ()> {
+        self.write(move |connection| {
+            related_keys::delete_replica(connection, &replica, &primary)?;
+            event.map_or(Ok(0), |event| lifecycle_events::add(connection, &event)).map(drop)
         })
     }
 
@@ -196,6 +225,10 @@ impl Store for SqliteStore {
 
     fn next_due(&self) -> Stored<'_, Option<UnixMillis>> {
         self.read(due::next)
+    }
+
+    fn expiries(&self, limit: usize) -> Stored<'_, Vec<(KeyId, UnixMillis)>> {
+        self.read(move |connection| due::expiries(connection, limit))
     }
 
     fn record_usage(&self, usages: Vec<UsageRecord>) -> Stored<'_, ()> {

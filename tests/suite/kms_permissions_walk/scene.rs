@@ -6,8 +6,10 @@ use holdfast::kms::permissions::{Check, checks};
 use serde_json::{Value, json};
 
 use crate::support::external_key_stores::{URI_PATH, credential};
-use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT};
+use crate::support::importing::{Parameters, base64};
+use crate::support::kms::{ACCOUNT, KmsClient, KmsReply, OTHER_ACCOUNT};
 use crate::support::kms_stories::{PLAINTEXT, alias_arn, key_arn};
+use crate::support::regions::{EUROPE, HOME, arn_in};
 use crate::support::site::merged;
 
 pub(super) const CONTEXT: (&str, &str) = ("team", "blue");
@@ -15,8 +17,17 @@ pub(super) const CONTEXT: (&str, &str) = ("team", "blue");
 pub(super) const TAG: (&str, &str) = ("scene", "walk");
 /// Of a request.
 pub(super) const NEW_TAG: (&str, &str) = ("colour", "red");
+pub(super) const WRAPPING: (&str, &str) = ("RSAES_OAEP_SHA_256", "RSA_2048");
+pub(super) const EXPIRATION_MODEL: &str = "KEY_MATERIAL_EXPIRES";
 pub(super) const GRANTEE: &str = "arn:aws:iam::123456789012:user/grantee";
 pub(super) const RETIRER: &str = "arn:aws:iam::123456789012:user/retirer";
+
+pub(super) const AGREEMENT: &str = "ECDH";
+pub(super) const KEM: &str = "ML_KEM";
+pub(super) const MAC: &str = "HMAC_SHA_256";
+pub(super) const MESSAGE_TYPE: &str = "RAW";
+pub(super) const PAIR_SPEC: &str = "ECC_NIST_P256";
+pub(super) const SIGNING: &str = "ECDSA_SHA_256";
 
 /// Whom key policies let in before they name the users of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +40,7 @@ pub(super) enum Door {
 
 pub(super) struct SceneKey {
     pub(super) id: String,
+    pub(super) region: &'static str,
     /// Always there.
     pub(super) alias: String,
     /// The statements of its policy.
@@ -46,6 +58,9 @@ pub(super) struct Scene {
     blob: String,
     grant_id: String,
     store_id: String,
+    token: String,
+    /// In a hundred days, in seconds since the Unix epoch.
+    pub(super) valid_to: u64,
     number: u32,
 }
 
@@ -53,15 +68,14 @@ impl Scene {
     pub(super) fn new(operation: Name, door: Door, admin: &mut KmsClient<'_>) -> Self {
         let keys_looked_at = checks(operation).iter().filter(|check| matches!(check, Check::Key(_))).count();
         let unique = format!("{operation}-{door:?}");
-        let keys = (0..keys_looked_at.max(1)).map(|number| {
-            let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
-            let made = admin.call("CreateKey", &json!({"Tags": tags})).unwrap().ok();
-            let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        let mut keys: Vec<SceneKey> = Vec::new();
+        for number in 0..keys_looked_at.max(1) {
             let alias = format!("alias/{unique}-{number}");
-            admin.call("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": id})).unwrap().ok();
-            SceneKey { id, alias, statements: first_statements(door) }
-        });
-        let keys = keys.collect();
+            let (id, region) = new_key(operation, &keys, admin);
+            let named = json!({"AliasName": alias, "TargetKeyId": id});
+            call_in(region, admin, "CreateAlias", &named).ok();
+            keys.push(SceneKey { id, region, alias, statements: first_statements(door) });
+        }
         let none = String::new;
         let mut scene = Self {
             operation,
@@ -71,6 +85,8 @@ impl Scene {
             blob: none(),
             grant_id: none(),
             store_id: none(),
+            token: none(),
+            valid_to: in_a_hundred_days(),
             number: 0,
         };
         scene.prepare(admin);
@@ -94,7 +110,17 @@ impl Scene {
         match checks(self.operation)[check] {
             Check::Account(_) | Check::AccountIfTagged(_) => "*".to_owned(),
             Check::Alias(_) => alias_arn(&self.alias).replace(ACCOUNT.id, account),
-            Check::Key(_) => key_arn(&self.key(check).id),
+            Check::Key(_) => arn_in(self.key(check).region, &self.key(check).id),
+        }
+    }
+
+    /// Where the check is made: what is done to a replica, in its Region.
+    pub(super) fn region(&self, check: usize) -> &'static str {
+        match checks(self.operation)[check] {
+            Check::Key(_) => self.key(check).region,
+            Check::Account(_) | Check::AccountIfTagged(_) | Check::Alias(_) => {
+                if self.operation == Name::ReplicateKey { EUROPE } else { HOME }
+            }
         }
     }
 
@@ -128,7 +154,7 @@ impl Scene {
     pub(super) fn close_doors(&self, admin: &mut KmsClient<'_>) {
         for (place, key) in self.keys.iter().enumerate() {
             let put = json!({"KeyId": key.id, "Policy": self.policy_text(place)});
-            admin.call("PutKeyPolicy", &put).unwrap().ok();
+            call_in(key.region, admin, "PutKeyPolicy", &put).ok();
         }
     }
 
@@ -153,7 +179,19 @@ impl Scene {
             "ConnectCustomKeyStore" | "DeleteCustomKeyStore" | "DisconnectCustomKeyStore" => {
                 return json!({"CustomKeyStoreId": self.store_id});
             }
+            "Decapsulate" => {
+                json!({"EncapsulationAlgorithm": KEM, "SharedSecretCiphertextBlob": self.blob})
+            }
+            "DeriveSharedSecret" => json!({"KeyAgreementAlgorithm": AGREEMENT, "PublicKey": self.blob}),
+            "Encapsulate" => json!({"EncapsulationAlgorithm": KEM}),
             "Encrypt" => json!({"Plaintext": PLAINTEXT, "EncryptionContext": context}),
+            "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext" => {
+                json!({"KeyPairSpec": PAIR_SPEC, "EncryptionContext": context})
+            }
+            "GenerateMac" => mac(),
+            "Sign" => signed(),
+            "Verify" => merged(signed(), json!({"Signature": self.blob})),
+            "VerifyMac" => merged(mac(), json!({"Mac": self.blob})),
             "GenerateDataKey" | "GenerateDataKeyWithoutPlaintext" => {
                 json!({"KeySpec": "AES_256", "EncryptionContext": context})
             }
@@ -169,6 +207,10 @@ impl Scene {
                     "DestinationEncryptionContext": context,
                 });
             }
+            "ReplicateKey" => json!({
+                "ReplicaRegion": EUROPE, "Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}],
+                "BypassPolicyLockoutSafetyCheck": true,
+            }),
             "RetireGrant" | "RevokeGrant" => json!({"GrantId": self.grant_id}),
             "TagResource" => json!({"Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]}),
             "UntagResource" => json!({"TagKeys": [NEW_TAG.0]}),
@@ -177,7 +219,15 @@ impl Scene {
                 let name = format!("update {}", self.number);
                 return json!({"CustomKeyStoreId": self.store_id, "NewCustomKeyStoreName": name});
             }
+            "GetParametersForImport" => {
+                json!({"WrappingAlgorithm": WRAPPING.0, "WrappingKeySpec": WRAPPING.1})
+            }
+            "ImportKeyMaterial" => json!({
+                "ImportToken": self.token, "EncryptedKeyMaterial": self.blob,
+                "ExpirationModel": EXPIRATION_MODEL, "ValidTo": self.valid_to,
+            }),
             "UpdateKeyDescription" => json!({"Description": "seen"}),
+            "UpdatePrimaryRegion" => json!({"PrimaryRegion": EUROPE}),
             _ => json!({}),
         };
         merged(key, more)
@@ -192,9 +242,36 @@ impl Scene {
                 let encrypt = json!({"KeyId": id, "Plaintext": PLAINTEXT, "EncryptionContext": context});
                 self.blob = admin.call("Encrypt", &encrypt).unwrap().text("CiphertextBlob");
             }
+            "Decapsulate" => {
+                let encapsulate = json!({"KeyId": id, "EncapsulationAlgorithm": KEM});
+                let encapsulated = admin.call("Encapsulate", &encapsulate).unwrap();
+                self.blob = encapsulated.text("SharedSecretCiphertextBlob");
+            }
+            "DeriveSharedSecret" => {
+                let asked = admin.call("GetPublicKey", &json!({"KeyId": id})).unwrap();
+                self.blob = asked.text("PublicKey");
+            }
+            "ImportKeyMaterial" => {
+                let of = json!({"KeyId": id, "WrappingAlgorithm": WRAPPING.0, "WrappingKeySpec": WRAPPING.1});
+                let answer = admin.call("GetParametersForImport", &of).unwrap().ok();
+                let parameters = Parameters::from(&answer, WRAPPING.0);
+                self.blob = base64(&parameters.wrap(&[7; 32]));
+                self.token = parameters.token;
+            }
+            "Verify" => {
+                let sign = merged(json!({"KeyId": id}), signed());
+                self.blob = admin.call("Sign", &sign).unwrap().text("Signature");
+            }
+            "VerifyMac" => {
+                let tag = merged(json!({"KeyId": id}), mac());
+                self.blob = admin.call("GenerateMac", &tag).unwrap().text("Mac");
+            }
             "ConnectCustomKeyStore" => self.make_store('a', admin),
             "DisconnectCustomKeyStore" => self.make_store('b', admin),
             "UpdateCustomKeyStore" => self.make_store('c', admin),
+            "ReplicateKey" => {
+                admin.call("ReplicateKey", &json!({"KeyId": id, "ReplicaRegion": EUROPE})).unwrap().ok();
+            }
             "UpdateAlias" => {
                 let create = json!({"AliasName": self.alias, "TargetKeyId": id});
                 admin.call("CreateAlias", &create).unwrap().ok();
@@ -220,6 +297,10 @@ impl Scene {
             "DeleteAlias" => undo("CreateAlias", &named),
             "UpdateAlias" => undo("UpdateAlias", &named),
             "DisableKey" => undo("EnableKey", &key),
+            "UpdatePrimaryRegion" => {
+                let back = json!({"KeyId": id, "PrimaryRegion": HOME});
+                drop(call_in(EUROPE, admin, "UpdatePrimaryRegion", &back));
+            }
             "CreateCustomKeyStore" => delete_store(&format!("new {}", self.number - 1), admin),
             "DeleteCustomKeyStore" => self.make_store('d', admin),
             "ConnectCustomKeyStore" => disconnect(&self.store_id, admin),
@@ -238,6 +319,65 @@ impl Scene {
         let new = new_store(&format!("store {letter}"), letter);
         self.store_id = admin.call("CreateCustomKeyStore", &new).unwrap().text("CustomKeyStoreId");
     }
+}
+
+fn mac() -> Value {
+    json!({"Message": PLAINTEXT, "MacAlgorithm": MAC})
+}
+
+fn signed() -> Value {
+    json!({"Message": PLAINTEXT, "MessageType": MESSAGE_TYPE, "SigningAlgorithm": SIGNING})
+}
+
+fn in_a_hundred_days() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs() + 100 * 24 * 60 * 60
+}
+
+/// Where the material of the keys of an operation comes from.
+pub(super) fn origin(operation: Name) -> &'static str {
+    match operation {
+        Name::DeleteImportedKeyMaterial | Name::GetParametersForImport | Name::ImportKeyMaterial => {
+            "EXTERNAL"
+        }
+        _ => "AWS_KMS",
+    }
+}
+
+/// Which kind of key an operation is about.
+pub(super) fn kind(operation: Name) -> (&'static str, &'static str) {
+    match operation {
+        Name::GenerateMac | Name::VerifyMac => ("HMAC_256", "GENERATE_VERIFY_MAC"),
+        Name::GetPublicKey | Name::Sign | Name::Verify => ("ECC_NIST_P256", "SIGN_VERIFY"),
+        Name::DeriveSharedSecret => ("ECC_NIST_P256", "KEY_AGREEMENT"),
+        Name::Decapsulate | Name::Encapsulate => ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
+        _ => ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
+    }
+}
+
+/// The id of a key, and its Region: of UpdatePrimaryRegion, the second is a replica of the first.
+fn new_key(operation: Name, keys: &[SceneKey], admin: &mut KmsClient<'_>) -> (String, &'static str) {
+    let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
+    if let (Name::UpdatePrimaryRegion, Some(primary)) = (operation, keys.first()) {
+        let replicate = json!({"KeyId": primary.id, "ReplicaRegion": EUROPE, "Tags": tags});
+        admin.call("ReplicateKey", &replicate).unwrap().ok();
+        return (primary.id.clone(), EUROPE);
+    }
+    let (spec, usage) = kind(operation);
+    let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage, "Origin": origin(operation),
+        "MultiRegion": is_of_related_keys(operation)});
+    let made = admin.call("CreateKey", &new).unwrap().ok();
+    (made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned(), HOME)
+}
+
+pub(super) fn is_of_related_keys(operation: Name) -> bool {
+    [Name::ReplicateKey, Name::UpdatePrimaryRegion].contains(&operation)
+}
+
+fn call_in(region: &str, admin: &mut KmsClient<'_>, operation: &str, body: &Value) -> KmsReply {
+    let mut request = crate::support::kms::signed(&ACCOUNT, operation, body);
+    region.clone_into(&mut request.region);
+    admin.send(&request).unwrap()
 }
 
 fn first_statements(door: Door) -> Vec<Value> {

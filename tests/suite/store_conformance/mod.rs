@@ -6,6 +6,7 @@ pub mod custom_key_stores;
 mod grants;
 mod keys;
 mod others;
+mod related_keys;
 
 use std::sync::Arc;
 
@@ -80,6 +81,13 @@ mod sqlite {
             identities_are_put_replaced_and_deleted
             a_setting_is_set_once
             clearing_takes_the_keys_and_leaves_identities_and_settings;
+        related_keys:
+            related_keys_are_those_of_an_account_with_the_same_id
+            a_replica_is_made_once_in_a_region_and_only_of_the_primary_as_it_is
+            encryptions_with_shared_material_count_for_every_related_key
+            several_keys_are_replaced_or_none
+            a_replica_is_deleted_with_the_change_of_its_primary
+            of_many_who_replicate_a_key_into_a_region_one_does;
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client of the KMS API.
 
+use holdfast::domain::kms::KeySpec;
 use proxy_api::client::{Connection, Endpoint, Failure, HttpVersions, Outgoing, TlsTrust};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -51,6 +52,14 @@ impl Site {
             )
         });
         write_private(&self.path("accounts.toml"), &declared.concat());
+        // SoftHSM has no post-quantum keys, and not all that Ed25519 can do.
+        let software = if members.contains("software_provider") {
+            String::new()
+        } else {
+            let specs = KeySpec::ALL.iter().filter(|spec| spec.may_be_software());
+            let specs: Vec<_> = specs.map(|spec| format!("\"{spec}\"")).collect();
+            format!("[kms.software_provider]\nkey_specs = [{}]\n", specs.join(", "))
+        };
         format!(
             r#"
 [kms]
@@ -58,6 +67,7 @@ hsms = ["softhsm"]
 identities_file = "accounts.toml"
 request_deadline_ms = 20000
 {members}
+{software}
 [[kms.listener]]
 name = "kms"
 listen = "127.0.0.1:{}"

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::domain::kms::{
-    Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeyKind, KeySpec,
-    LifecycleEvent, MaterialId, Scope, UnixMillis, WrappingKeySpec, XksKeyId,
+    AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeyKind,
+    KeySpec, LifecycleEvent, MaterialId, Scope, UnixMillis, WrappingKeySpec, XksKeyId,
 };
 use crate::key_manager::backing_key::{
     BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
@@ -91,6 +91,18 @@ impl Store for MemoryStore {
         _: u64,
         _: LifecycleEvent,
     ) -> Stored<'a, ()> {
+        unreachable!()
+    }
+    fn related_keys<'a>(&'a self, _: &'a AccountId, _: &'a KeyId) -> Stored<'a, Vec<Key>> {
+        unreachable!()
+    }
+    fn create_replica(&self, _: Arc<Key>, _: Arc<Key>, _: u64) -> Stored<'_, ()> {
+        unreachable!()
+    }
+    fn replace_keys(&self, _: Vec<Arc<Key>>, _: Option<LifecycleEvent>) -> Stored<'_, u64> {
+        unreachable!()
+    }
+    fn delete_replica(&self, _: Arc<Key>, _: Arc<Key>, _: Option<LifecycleEvent>) -> Stored<'_, ()> {
         unreachable!()
     }
     fn lifecycle_events(&self, _: usize) -> Stored<'_, Outbox> {
@@ -175,6 +187,9 @@ impl Store for MemoryStore {
         unreachable!()
     }
     fn due<'a>(&'a self, _: DueWork, _: UnixMillis, _: usize) -> Stored<'a, Vec<(Scope, KeyId)>> {
+        unreachable!()
+    }
+    fn expiries(&self, _: usize) -> Stored<'_, Vec<(KeyId, UnixMillis)>> {
         unreachable!()
     }
     fn next_due(&self) -> Stored<'_, Option<UnixMillis>> {

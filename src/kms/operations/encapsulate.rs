@@ -1,0 +1,59 @@
+//! `Encapsulate`: a fresh shared secret, in the clear and for the private key of an ML-KEM key pair.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::kms::{Algorithm, EncapsulationAlgorithm, KeyAction};
+use crate::gate::kms::{Call, Use};
+use crate::kms::algorithm;
+use crate::kms::error::Error;
+use crate::kms::grant;
+use crate::kms::operations::{Blob, Operation, dry_run};
+use crate::secret::SecretBytes;
+
+pub(super) struct Encapsulate;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Request<'b> {
+    #[serde(borrow)]
+    key_id: Cow<'b, str>,
+    encapsulation_algorithm: EncapsulationAlgorithm,
+    #[serde(borrow, default)]
+    grant_tokens: Option<Vec<Cow<'b, str>>>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Response {
+    key_id: String,
+    shared_secret: Blob<SecretBytes>,
+    shared_secret_ciphertext_blob: Blob<Vec<u8>>,
+    encapsulation_algorithm: EncapsulationAlgorithm,
+}
+
+impl<'b> Operation<'b> for Encapsulate {
+    type Request = Request<'b>;
+    type Response = Response;
+
+    async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
+        let algorithm = Algorithm::Encapsulation(request.encapsulation_algorithm);
+        let usage = Use {
+            grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
+            conditions: &[algorithm::condition(algorithm)],
+            ..Use::default()
+        };
+        let key = call.open(KeyAction::Encapsulate, &request.key_id, usage).await?;
+        key.check_algorithm(algorithm)?;
+        dry_run(request.dry_run)?;
+        let encapsulated = key.encapsulate()?;
+        Ok(Response {
+            key_id: key.arn().to_owned(),
+            shared_secret: Blob(encapsulated.shared_secret),
+            shared_secret_ciphertext_blob: Blob(encapsulated.ciphertext),
+            encapsulation_algorithm: request.encapsulation_algorithm,
+        })
+    }
+}
