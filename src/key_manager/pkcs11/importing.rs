@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
+use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType};
 use cryptoki_sys::{CKM_AES_ECB, CKM_AES_KEY_WRAP_KWP};
 use zeroize::Zeroizing;
@@ -115,23 +116,28 @@ impl Importing<'_> {
             return Ok(None);
         }
         let target = form.session_key(Leaves::Wrapped);
-        let unwrapped = match way {
-            Way::Direct(hash) => {
-                self.unwrap(self.wrapping_key.handle, Scheme::Oaep(hash), encrypted, &target)?
-            }
-            Way::TwoSteps(hash) => {
-                let (wrapped_key, wrapped) = self.split(encrypted)?;
-                let step = KeyForm { spec: KeySpec::SymmetricDefault, purpose: Purpose::Unwrap };
-                let scheme = Scheme::Oaep(hash);
-                let template = step.session_key(Leaves::Never);
-                let key = self.unwrap(self.wrapping_key.handle, scheme, wrapped_key, &template)?;
-                let Some(key) = key else { return Ok(None) };
-                if Self::has_length(&key, AES_256_BYTES)? == Some(false) {
-                    return Err(wrongly_wrapped());
+        let unwrapped =
+            match way {
+                Way::Direct(hash) => {
+                    self.unwrap(self.wrapping_key.handle, Scheme::Oaep(hash), encrypted, &target)?
                 }
-                self.unwrap(key.handle, Scheme::Plain(CKM_AES_KEY_WRAP_KWP), wrapped, &target)?
-            }
-        };
+                Way::TwoSteps(hash) => {
+                    let (wrapped_key, wrapped) = self.split(encrypted)?;
+                    let step = KeyForm { spec: KeySpec::SymmetricDefault, purpose: Purpose::Unwrap };
+                    let scheme = Scheme::Oaep(hash);
+                    let template = step.session_key(Leaves::Never);
+                    let key = self.unwrap(self.wrapping_key.handle, scheme, wrapped_key, &template);
+                    // An AES key of another length is as wrong as one that does not decrypt.
+                    let key = key.map_err(|fault| {
+                        if fault.blame == Blame::ForeignKey { wrongly_wrapped() } else { fault }
+                    })?;
+                    let Some(key) = key else { return Ok(None) };
+                    if Self::has_length(&key, AES_256_BYTES)? == Some(false) {
+                        return Err(wrongly_wrapped());
+                    }
+                    self.unwrap(key.handle, Scheme::Plain(CKM_AES_KEY_WRAP_KWP), wrapped, &target)?
+                }
+            };
         let Some(key) = unwrapped else { return Ok(None) };
         match Self::has_length(&key, form.secret_bytes().unwrap_or_default())? {
             Some(true) => Ok(Some(Arrived { key, public_key: None })),
@@ -155,6 +161,7 @@ impl Importing<'_> {
         let session = wrapping.ready.session;
         match wrapping.functions.unwrap_key((session, by), (scheme, wrapped), template) {
             Ok(handle) => Ok(Some(Temporary { session, handle })),
+            Err(failed) if failed.code == RvError::KeySizeRange => Err(not_material()),
             Err(failed) => {
                 let fault = Fault::of_call(failed, Doing::Unwrapping).or_unsupported();
                 if fault.blame == Blame::Unsupported {
