@@ -423,3 +423,18 @@ fn the_texts_say_what_is_wrong_and_not_what_was_sent() {
         assert_eq!(invalid.to_string(), text);
     }
 }
+
+#[test]
+fn no_document_with_another_byte_is_believed() {
+    let scene = Scene::new();
+    let whole = scene.pki.sign(&scene.pki.draft(&scene.enclave, NOW));
+    let roots = Roots::parse(scene.pki.root_pem.as_bytes()).unwrap();
+    let now = UnixMillis(i64::try_from(NOW).unwrap());
+    assert!(roots.verify(&whole, now).is_ok());
+    for place in (0..whole.len()).step_by(5) {
+        let mut changed = whole.clone();
+        changed[place] ^= 1 << (place % 8);
+        assert!(roots.verify(&changed, now).is_err(), "{place}");
+        assert!(roots.verify(&whole[..place], now).is_err(), "{place}");
+    }
+}

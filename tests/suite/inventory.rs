@@ -11,7 +11,7 @@ struct Answered {
     groups: &'static [u32],
 }
 
-const ANSWERED: [Answered; 10] = [
+const ANSWERED: [Answered; 11] = [
     Answered {
         table: "README.kms-1.md",
         inventory: "kms-inventory-1.md",
@@ -40,7 +40,12 @@ const ANSWERED: [Answered; 10] = [
         inventory: "kms-inventory-2.md",
         groups: &[12, 13, 14, 15, 16, 18, 19, 21, 22, 23, 24, 28, 31],
     },
-    Answered { table: "README.kms-3.md", inventory: "kms-inventory-3.md", groups: &[7, 15] },
+    Answered { table: "README.kms-3.md", inventory: "kms-inventory-3.md", groups: &[15] },
+    Answered {
+        table: "README.multi-region.md",
+        inventory: "kms-inventory-3.md",
+        groups: &[6, 7, 8, 9, 10, 11, 12, 13],
+    },
     Answered {
         table: "README.external-key-stores.md",
         inventory: "xks-inventory.md",

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::kms_stories::{PLAINTEXT, delegating_policy};
 use crate::support::regions::{ASIA, EUROPE, HOME, MultiRegionKey, arn_in};
+use crate::support::site::merged;
 use crate::support::{Setup, Site};
 
 const UNSUPPORTED: &str = "UnsupportedOperationException";
@@ -230,13 +231,8 @@ fn only_an_enabled_primary_key_is_replicated_and_once_into_a_region() {
 fn policy_tags_and_description_of_a_replica_can_be_given_and_are_checked() {
     let site = start();
     let key = MultiRegionKey::create(&site);
-    let replicate = |members: Value| {
-        key.call(
-            HOME,
-            "ReplicateKey",
-            &crate::support::site::merged(json!({"ReplicaRegion": EUROPE}), members),
-        )
-    };
+    let replicate =
+        |members: Value| key.call(HOME, "ReplicateKey", &merged(json!({"ReplicaRegion": EUROPE}), members));
     let closed = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
         "Principal": {"AWS": "arn:aws:iam::123456789012:user/nobody"}, "Action": "kms:Encrypt", "Resource": "*"}]});
     for (members, error) in [
@@ -392,7 +388,7 @@ fn what_cannot_be_multi_region_is_refused_and_what_is_not_stays_so() {
         ("AWS_CLOUDHSM", json!({"CustomKeyStoreId": "cks-1234567890abcdef0"})),
         ("EXTERNAL_KEY_STORE", json!({"CustomKeyStoreId": "cks-1234567890abcdef0", "XksKeyId": "foo"})),
     ] {
-        let request = crate::support::site::merged(json!({"MultiRegion": true, "Origin": origin}), members);
+        let request = merged(json!({"MultiRegion": true, "Origin": origin}), members);
         let text = "Custom key stores do not support multi-Region keys.";
         site.kms("CreateKey", &request).assert_error(UNSUPPORTED, text);
     }
@@ -430,4 +426,63 @@ fn a_key_has_no_more_than_sixty_three_replicas() {
     key.replicate_to("eu-test-64").assert_error("LimitExceededException", &text);
     key.ok(HOME, "RotateKeyOnDemand");
     key.assert_decrypts("eu-test-63", &key.encrypt(HOME));
+}
+
+/// Of every kind that is made, what one Region computes another one checks.
+#[test]
+fn keys_of_every_kind_are_related() {
+    let site = start();
+    let message = json!("bWVzc2FnZQ==");
+    for (kind, first, second) in [
+        (
+            json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}),
+            ("Sign", json!({"Message": message, "SigningAlgorithm": "RSASSA_PSS_SHA_256"}), "Signature"),
+            (
+                "Verify",
+                json!({"Message": message, "SigningAlgorithm": "RSASSA_PSS_SHA_256"}),
+                "SignatureValid",
+            ),
+        ),
+        (
+            json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}),
+            ("Sign", json!({"Message": message, "SigningAlgorithm": "ECDSA_SHA_256"}), "Signature"),
+            ("Verify", json!({"Message": message, "SigningAlgorithm": "ECDSA_SHA_256"}), "SignatureValid"),
+        ),
+        (
+            json!({"KeySpec": "ECC_NIST_EDWARDS25519", "KeyUsage": "SIGN_VERIFY"}),
+            ("Sign", json!({"Message": message, "SigningAlgorithm": "ED25519_SHA_512"}), "Signature"),
+            ("Verify", json!({"Message": message, "SigningAlgorithm": "ED25519_SHA_512"}), "SignatureValid"),
+        ),
+        (
+            json!({"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"}),
+            ("GenerateMac", json!({"Message": message, "MacAlgorithm": "HMAC_SHA_256"}), "Mac"),
+            ("VerifyMac", json!({"Message": message, "MacAlgorithm": "HMAC_SHA_256"}), "MacValid"),
+        ),
+        (
+            json!({"KeySpec": "RSA_2048", "KeyUsage": "ENCRYPT_DECRYPT"}),
+            (
+                "Encrypt",
+                json!({"Plaintext": PLAINTEXT, "EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}),
+                "CiphertextBlob",
+            ),
+            ("Decrypt", json!({"EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}), "Plaintext"),
+        ),
+    ] {
+        let key = MultiRegionKey::create_with(&site, &merged(json!({"MultiRegion": true}), kind));
+        key.replicate_to(EUROPE).ok();
+        let own = ["Arn", "CreationDate", "MultiRegionConfiguration"];
+        assert_eq!(without(&key.metadata(HOME), &own), without(&key.metadata(EUROPE), &own));
+        let ((compute, request, made), (check, members, answer)) = (first, second);
+        for (from, to) in [(HOME, EUROPE), (EUROPE, HOME)] {
+            let computed = key.call(from, compute, &request).text(made);
+            let checked = key.call(to, check, &merged(members.clone(), json!({made: computed}))).ok();
+            let expected = if answer == "Plaintext" { json!(PLAINTEXT) } else { json!(true) };
+            assert_eq!(checked[answer], expected);
+        }
+        // Of an object in the token too: it goes with the last of them.
+        key.schedule_deletion(EUROPE, 7);
+        site.advance_clock("8d");
+        key.assert_absent(EUROPE);
+        key.call(HOME, compute, &request).ok();
+    }
 }

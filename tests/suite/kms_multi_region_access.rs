@@ -107,6 +107,9 @@ fn conditions_see_the_region_of_the_replica_and_what_it_is_going_to_be() {
     stage.replicate(&key, ASIA, json!({})).ok();
     to(json!("eu-*"));
     assert_eq!(stage.replicate(&key, EUROPE, json!({})).error().0, DENIED);
+    let like = json!({"StringLike": {"kms:ReplicaRegion": "eu-*"}});
+    stage.may(&json!([allow("kms:ReplicateKey", "*", like), create]));
+    stage.replicate(&key, "eu-north-1", json!({})).ok();
     // Of no other operation is there such a value.
     stage.may(&json!([allow("kms:DescribeKey", "*", json!({"Null": {"kms:ReplicaRegion": "true"}}))]));
     stage.call(HOME, "DescribeKey", &json!({"KeyId": key.id})).ok();
@@ -123,7 +126,7 @@ fn conditions_see_the_region_of_the_replica_and_what_it_is_going_to_be() {
             true,
         ),
     ] {
-        stage.may(&json!([replicate, allow("kms:CreateKey", "*", condition)]));
+        stage.may(&json!([replicate, allow("kms:CreateKey", "*", condition.clone())]));
         let reply = stage.replicate(&key, EUROPE, json!({}));
         assert_eq!(reply.0.status == 200, is_allowed, "{condition}");
     }
@@ -179,7 +182,7 @@ fn policies_tell_related_keys_by_region_type_and_prefix() {
     let multi = json!({"Bool": {"kms:MultiRegion": "true"}});
     assert_eq!(only("*", multi), [[true, true]; 2]);
     // A grant is of one key in one Region, and a key policy too.
-    stage.may(&json!([]));
+    stage.may(&json!([allow("kms:ListKeys", "*", Value::Null)]));
     let grant = json!({"GranteePrincipal": user_arn("user"), "Operations": ["DescribeKey"]});
     key.call(EUROPE, "CreateGrant", &grant).ok();
     assert_eq!([sees(&key), sees(&other)], [[false, true], [false, false]]);

@@ -82,6 +82,7 @@ fn operations_without_an_output_answer_with_an_empty_body() {
         "UntagResource",
         "UpdateAlias",
         "UpdateKeyDescription",
+        "UpdatePrimaryRegion",
     ]);
     assert_eq!(empty, without_output);
 }

@@ -61,7 +61,6 @@ impl<'b> Operation<'b> for ReplicateKey {
             tags,
         };
         let Replicated { replica, related } = primary.replicate(new).await.map_err(explain)?;
-        call.due_work_changed();
         Ok(Response {
             replica_key_metadata: KeyMetadata::of(&replica, replica.state, None).related_to(&related),
             replica_policy: replica.policy.to_string(),

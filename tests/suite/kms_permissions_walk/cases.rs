@@ -214,7 +214,7 @@ impl Cases<'_> {
         for key in permission.condition_keys() {
             let name = name(key);
             let own = value(self.scene, check, key).map(|own| (own, false));
-            let by_service = value_by_service(key).map(|own| (own.to_owned(), true));
+            let by_service = value_by_service(self.scene, check, key).map(|own| (own, true));
             if own.is_none() {
                 let what = format!("{name} is there");
                 tried.push(Tried { what, conditions: vec![is_any(key)], by_service: false, holds: false });

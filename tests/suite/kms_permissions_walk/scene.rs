@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::support::external_key_stores::{URI_PATH, credential};
 use crate::support::importing::{Parameters, base64};
-use crate::support::kms::{ACCOUNT, KmsClient, OTHER_ACCOUNT};
+use crate::support::kms::{ACCOUNT, KmsClient, KmsReply, OTHER_ACCOUNT};
 use crate::support::kms_stories::{PLAINTEXT, alias_arn, key_arn};
+use crate::support::regions::{EUROPE, HOME, arn_in};
 use crate::support::site::merged;
 
 pub(super) const CONTEXT: (&str, &str) = ("team", "blue");
@@ -39,6 +40,7 @@ pub(super) enum Door {
 
 pub(super) struct SceneKey {
     pub(super) id: String,
+    pub(super) region: &'static str,
     /// Always there.
     pub(super) alias: String,
     /// The statements of its policy.
@@ -66,17 +68,14 @@ impl Scene {
     pub(super) fn new(operation: Name, door: Door, admin: &mut KmsClient<'_>) -> Self {
         let keys_looked_at = checks(operation).iter().filter(|check| matches!(check, Check::Key(_))).count();
         let unique = format!("{operation}-{door:?}");
-        let keys = (0..keys_looked_at.max(1)).map(|number| {
-            let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
-            let (spec, usage) = kind(operation);
-            let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage, "Origin": origin(operation)});
-            let made = admin.call("CreateKey", &new).unwrap().ok();
-            let id = made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned();
+        let mut keys: Vec<SceneKey> = Vec::new();
+        for number in 0..keys_looked_at.max(1) {
             let alias = format!("alias/{unique}-{number}");
-            admin.call("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": id})).unwrap().ok();
-            SceneKey { id, alias, statements: first_statements(door) }
-        });
-        let keys = keys.collect();
+            let (id, region) = new_key(operation, &keys, admin);
+            let named = json!({"AliasName": alias, "TargetKeyId": id});
+            call_in(region, admin, "CreateAlias", &named).ok();
+            keys.push(SceneKey { id, region, alias, statements: first_statements(door) });
+        }
         let none = String::new;
         let mut scene = Self {
             operation,
@@ -111,7 +110,17 @@ impl Scene {
         match checks(self.operation)[check] {
             Check::Account(_) | Check::AccountIfTagged(_) => "*".to_owned(),
             Check::Alias(_) => alias_arn(&self.alias).replace(ACCOUNT.id, account),
-            Check::Key(_) => key_arn(&self.key(check).id),
+            Check::Key(_) => arn_in(self.key(check).region, &self.key(check).id),
+        }
+    }
+
+    /// Where the check is made: what is done to a replica, in its Region.
+    pub(super) fn region(&self, check: usize) -> &'static str {
+        match checks(self.operation)[check] {
+            Check::Key(_) => self.key(check).region,
+            Check::Account(_) | Check::AccountIfTagged(_) | Check::Alias(_) => {
+                if self.operation == Name::ReplicateKey { EUROPE } else { HOME }
+            }
         }
     }
 
@@ -145,7 +154,7 @@ impl Scene {
     pub(super) fn close_doors(&self, admin: &mut KmsClient<'_>) {
         for (place, key) in self.keys.iter().enumerate() {
             let put = json!({"KeyId": key.id, "Policy": self.policy_text(place)});
-            admin.call("PutKeyPolicy", &put).unwrap().ok();
+            call_in(key.region, admin, "PutKeyPolicy", &put).ok();
         }
     }
 
@@ -198,6 +207,10 @@ impl Scene {
                     "DestinationEncryptionContext": context,
                 });
             }
+            "ReplicateKey" => json!({
+                "ReplicaRegion": EUROPE, "Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}],
+                "BypassPolicyLockoutSafetyCheck": true,
+            }),
             "RetireGrant" | "RevokeGrant" => json!({"GrantId": self.grant_id}),
             "TagResource" => json!({"Tags": [{"TagKey": NEW_TAG.0, "TagValue": NEW_TAG.1}]}),
             "UntagResource" => json!({"TagKeys": [NEW_TAG.0]}),
@@ -214,6 +227,7 @@ impl Scene {
                 "ExpirationModel": EXPIRATION_MODEL, "ValidTo": self.valid_to,
             }),
             "UpdateKeyDescription" => json!({"Description": "seen"}),
+            "UpdatePrimaryRegion" => json!({"PrimaryRegion": EUROPE}),
             _ => json!({}),
         };
         merged(key, more)
@@ -255,6 +269,9 @@ impl Scene {
             "ConnectCustomKeyStore" => self.make_store('a', admin),
             "DisconnectCustomKeyStore" => self.make_store('b', admin),
             "UpdateCustomKeyStore" => self.make_store('c', admin),
+            "ReplicateKey" => {
+                admin.call("ReplicateKey", &json!({"KeyId": id, "ReplicaRegion": EUROPE})).unwrap().ok();
+            }
             "UpdateAlias" => {
                 let create = json!({"AliasName": self.alias, "TargetKeyId": id});
                 admin.call("CreateAlias", &create).unwrap().ok();
@@ -280,6 +297,10 @@ impl Scene {
             "DeleteAlias" => undo("CreateAlias", &named),
             "UpdateAlias" => undo("UpdateAlias", &named),
             "DisableKey" => undo("EnableKey", &key),
+            "UpdatePrimaryRegion" => {
+                let back = json!({"KeyId": id, "PrimaryRegion": HOME});
+                drop(call_in(EUROPE, admin, "UpdatePrimaryRegion", &back));
+            }
             "CreateCustomKeyStore" => delete_store(&format!("new {}", self.number - 1), admin),
             "DeleteCustomKeyStore" => self.make_store('d', admin),
             "ConnectCustomKeyStore" => disconnect(&self.store_id, admin),
@@ -332,6 +353,31 @@ pub(super) fn kind(operation: Name) -> (&'static str, &'static str) {
         Name::Decapsulate | Name::Encapsulate => ("ML_KEM_768", "ENCAPSULATE_DECAPSULATE"),
         _ => ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"),
     }
+}
+
+/// The id of a key, and its Region: of UpdatePrimaryRegion, the second is a replica of the first.
+fn new_key(operation: Name, keys: &[SceneKey], admin: &mut KmsClient<'_>) -> (String, &'static str) {
+    let tags = json!([{"TagKey": TAG.0, "TagValue": TAG.1}]);
+    if let (Name::UpdatePrimaryRegion, Some(primary)) = (operation, keys.first()) {
+        let replicate = json!({"KeyId": primary.id, "ReplicaRegion": EUROPE, "Tags": tags});
+        admin.call("ReplicateKey", &replicate).unwrap().ok();
+        return (primary.id.clone(), EUROPE);
+    }
+    let (spec, usage) = kind(operation);
+    let new = json!({"Tags": tags, "KeySpec": spec, "KeyUsage": usage, "Origin": origin(operation),
+        "MultiRegion": is_of_related_keys(operation)});
+    let made = admin.call("CreateKey", &new).unwrap().ok();
+    (made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned(), HOME)
+}
+
+pub(super) fn is_of_related_keys(operation: Name) -> bool {
+    [Name::ReplicateKey, Name::UpdatePrimaryRegion].contains(&operation)
+}
+
+fn call_in(region: &str, admin: &mut KmsClient<'_>, operation: &str, body: &Value) -> KmsReply {
+    let mut request = crate::support::kms::signed(&ACCOUNT, operation, body);
+    region.clone_into(&mut request.region);
+    admin.send(&request).unwrap()
 }
 
 fn first_statements(door: Door) -> Vec<Value> {

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::kms_permissions_walk::scene::{
     AGREEMENT, CONTEXT, EXPIRATION_MODEL, GRANTEE, KEM, MAC, MESSAGE_TYPE, NEW_TAG, PAIR_SPEC, RETIRER,
-    SIGNING, Scene, TAG, WRAPPING, kind, origin,
+    SIGNING, Scene, TAG, WRAPPING, is_of_related_keys, kind, origin,
 };
+use crate::support::regions::EUROPE;
 
 /// A condition key as a policy names it.
 pub(super) fn name(key: ConditionKey) -> String {
@@ -41,9 +42,13 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::EncryptionContext => CONTEXT.1,
         ConditionKey::EncryptionContextKeys => CONTEXT.0,
         ConditionKey::GrantConstraintType => "EncryptionContextEquals",
-        ConditionKey::GrantIsForAwsResource
-        | ConditionKey::MultiRegion
-        | ConditionKey::ReEncryptOnSameKey => "false",
+        ConditionKey::GrantIsForAwsResource | ConditionKey::ReEncryptOnSameKey => "false",
+        ConditionKey::MultiRegion => ["false", "true"][usize::from(is_of_related_keys(operation))],
+        // The first key is the primary, and every other one a replica.
+        ConditionKey::MultiRegionKeyType if is_of_related_keys(operation) => {
+            ["PRIMARY", "REPLICA"][usize::from(check > 0)]
+        }
+        ConditionKey::PrimaryRegion | ConditionKey::ReplicaRegion => EUROPE,
         ConditionKey::GrantOperations => "Encrypt",
         ConditionKey::GranteePrincipal => GRANTEE,
         ConditionKey::KeyOrigin => origin(operation),
@@ -62,7 +67,7 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::RotationPeriodInDays => "365",
         ConditionKey::ScheduleKeyDeletionPendingWindowInDays => "30",
         ConditionKey::TagKeys => NEW_TAG.0,
-        // The examples are about single-Region keys, nobody attests anything, and users call by themselves.
+        // The other examples are about single-Region keys, nobody attests anything, and users call by themselves.
         ConditionKey::MultiRegionKeyType | ConditionKey::RecipientAttestation | ConditionKey::ViaService => {
             return None;
         }
@@ -70,20 +75,15 @@ pub(super) fn value(scene: &Scene, check: usize, key: ConditionKey) -> Option<St
         ConditionKey::GrantConstraintSourceArn
         | ConditionKey::GranteeServicePrincipal
         | ConditionKey::RetiringServicePrincipal => return None,
-        ConditionKey::PrimaryRegion | ConditionKey::ReplicaRegion => {
-            panic!("the example of {operation} needs a value for {key}")
-        }
     };
     Some(text.to_owned())
 }
 
 /// The value that is another one if a service passes the request on.
-pub(super) fn value_by_service(key: ConditionKey) -> Option<&'static str> {
-    let values = [
-        (ConditionKey::GrantIsForAwsResource, "true"),
-        (ConditionKey::ViaService, "s3.us-east-1.amazonaws.com"),
-    ];
-    values.iter().find(|(own, _)| *own == key).map(|(_, value)| *value)
+pub(super) fn value_by_service(scene: &Scene, check: usize, key: ConditionKey) -> Option<String> {
+    let via = format!("s3.{}.amazonaws.com", scene.region(check));
+    let values = [(ConditionKey::GrantIsForAwsResource, "true".to_owned()), (ConditionKey::ViaService, via)];
+    values.into_iter().find(|(own, _)| *own == key).map(|(_, value)| value)
 }
 
 /// A condition that holds if the key has this value.
