@@ -31,6 +31,11 @@ impl Site {
         requests.extend(of_policies(&id, &arn, &grants));
         requests.extend(self.of_key_stores(&id));
         requests.extend(self.of_other_kinds(&id));
+        let related = self.create_key_with(&json!({"MultiRegion": true}));
+        requests.extend([
+            ("ReplicateKey", json!({"KeyId": related, "ReplicaRegion": "eu-west-1"})),
+            ("UpdatePrimaryRegion", json!({"KeyId": related, "PrimaryRegion": "eu-west-1"})),
+        ]);
         requests.extend(not_yet(&id));
         // What ends the use of the key.
         let of_key = json!({"KeyId": id});
