@@ -96,7 +96,9 @@ impl Foundation {
         surroundings: &Surroundings,
     ) -> Result<Self, StartError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
-        let group = Arc::new(WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock)));
+        let group = WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock))
+            .with_software(&settings.software_key_specs);
+        let group = Arc::new(group);
         let parts = AuditParts {
             store: Arc::clone(&store),
             keys: Arc::clone(&group) as Arc<dyn SigningKeys>,
@@ -438,6 +440,7 @@ fn endpoint(
         metrics: Arc::clone(metrics),
         request_log: request_log.clone(),
         request_deadline: settings.request_deadline,
+        key_generation_deadline: settings.key_generation_deadline,
         request_quotas: request_quotas(&settings.request_quotas).map_err(StartError)?,
         endpoint_ports: endpoint_ports(&settings.external_key_stores),
     });

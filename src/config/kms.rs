@@ -19,6 +19,7 @@ use crate::config::listener;
 use crate::config::listener::Sockets;
 use crate::config::review::Review;
 use crate::config::schema;
+use crate::domain::kms::KeySpec;
 
 const REQUESTS_PER_SECOND_MAX: f64 = 1e9;
 const RESOURCES_MAX: u64 = 1_000_000_000;
@@ -34,10 +35,15 @@ pub(super) fn kms(
     let (tls_listeners, http_listeners, networks) = listener::kms_listeners(review, &raw.listener, sockets);
     review.require(!raw.listener.is_empty(), "kms.listener", "there must be at least one");
     let deadline_ms = review.within(TABLE, "request_deadline_ms", raw.request_deadline_ms, 1..=60_000);
+    let generation_ms =
+        review.within(TABLE, "key_generation_deadline_ms", raw.key_generation_deadline_ms, 1..=300_000);
+    check_software(review, &raw.software_provider.key_specs);
     Kms {
         hsms: raw.hsms,
         identities_file: raw.identities_file.map(|path| review.path(TABLE, "identities_file", &path)),
         request_deadline: Duration::from_millis(deadline_ms),
+        key_generation_deadline: Duration::from_millis(generation_ms),
+        software_key_specs: raw.software_provider.key_specs,
         known_keys_max: review.within(TABLE, "known_keys_max", raw.known_keys_max, 1..=10_000_000),
         known_grants_max: review.within(TABLE, "known_grants_max", raw.known_grants_max, 1..=100_000_000),
         tls_listeners,
@@ -55,6 +61,14 @@ pub(super) fn kms(
 fn attestation(review: &mut Review<'_>, raw: &schema::Attestation) -> Attestation {
     let file = review.path("kms.attestation", "root_certificates_file", &raw.root_certificates_file);
     Attestation { root_certificates_file: file, root_certificates: String::new() }
+}
+
+/// What HSMs do well they shall do.
+fn check_software(review: &mut Review<'_>, specs: &[KeySpec]) {
+    for spec in specs {
+        let reason = format_args!("`key_specs`: the software provider has no keys of the spec {spec}");
+        review.require(spec.may_be_software(), "kms.software_provider", reason);
+    }
 }
 
 fn check_hsms(review: &mut Review<'_>, names: &[String], hsms: &[Hsm]) {

@@ -47,6 +47,7 @@ pub use review::ConfigError;
 pub use review::Problem;
 
 use crate::config::private_file::PrivateFileError;
+use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
 
 /// A complete configuration file with every member, its default and what it is for.
@@ -181,6 +182,10 @@ pub struct Kms {
     pub identities_file: Option<PathBuf>,
     /// From the request head to the answer.
     pub request_deadline: Duration,
+    /// So long the making of an RSA key may take.
+    pub key_generation_deadline: Duration,
+    /// Specs whose keys are made in software and sealed by the HSM.
+    pub software_key_specs: Vec<KeySpec>,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: u64,
     /// Grants that are kept in memory, of whole keys: of the key that is used in any case.

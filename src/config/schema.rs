@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::domain::kms::KeySpec;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -187,6 +189,10 @@ pub(super) struct Kms {
     pub(super) identities_file: Option<PathBuf>,
     #[serde(default = "default_kms_deadline_ms")]
     pub(super) request_deadline_ms: u64,
+    #[serde(default = "default_key_generation_deadline_ms")]
+    pub(super) key_generation_deadline_ms: u64,
+    #[serde(default)]
+    pub(super) software_provider: SoftwareProvider,
     #[serde(default = "default_known_keys_max")]
     pub(super) known_keys_max: u64,
     #[serde(default = "default_known_grants_max")]
@@ -211,6 +217,13 @@ pub(super) struct Attestation {
     pub(super) root_certificates_file: PathBuf,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SoftwareProvider {
+    #[serde(default)]
+    pub(super) key_specs: Vec<KeySpec>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Events {
@@ -228,6 +241,10 @@ pub(super) struct Webhook {
 
 fn default_kms_deadline_ms() -> u64 {
     5000
+}
+
+fn default_key_generation_deadline_ms() -> u64 {
+    30_000
 }
 
 fn default_known_keys_max() -> u64 {

@@ -13,7 +13,9 @@ pub mod backing_key;
 pub mod cluster;
 pub mod external_key;
 pub mod pkcs11;
+mod pkcs8;
 pub mod signing_key;
+pub mod software;
 pub mod xks;
 pub mod xks_proxy;
 

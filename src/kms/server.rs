@@ -37,6 +37,9 @@ const SERVICE: &str = "kms";
 const BODY_BYTES_MAX: usize = 512 * 1024;
 /// Longer bodies are read only of who names an access key that there is: every connection could hold one.
 const BODY_BYTES_OF_STRANGERS_MAX: usize = 16 * 1024;
+/// Where requests say what pair is to be made; those of RSA are searched for, which takes its time.
+const KEY_PAIR_MEMBERS: [&str; 4] = ["CustomerMasterKeySpec", "KeyPairSpec", "KeySpec", "WrappingKeySpec"];
+const RSA_SPECS: &str = "RSA_";
 /// How long the record of a change may take to be written, whatever the deadline.
 const SETTLE_TIME_MIN: Duration = Duration::from_millis(100);
 /// What an operation reads where there was no body.
@@ -67,6 +70,8 @@ pub struct ServerParts {
     /// Absent: no line a request.
     pub request_log: Option<LogSink>,
     pub request_deadline: Duration,
+    /// Of requests that make an RSA key pair.
+    pub key_generation_deadline: Duration,
     pub request_quotas: RequestQuotas,
     pub endpoint_ports: EndpointPorts,
 }
@@ -105,6 +110,15 @@ impl Server {
         Ok(Self { parts, model, quota, metrics, request_ids, refusing })
     }
 
+    /// How long this request may take.
+    fn patience(&self, document: &Document<'_>) -> Duration {
+        let ServerParts { request_deadline, key_generation_deadline, .. } = &self.parts;
+        let makes_rsa_pair = KEY_PAIR_MEMBERS
+            .iter()
+            .any(|member| document.text(member).is_some_and(|spec| spec.starts_with(RSA_SPECS)));
+        if makes_rsa_pair { *key_generation_deadline.max(request_deadline) } else { *request_deadline }
+    }
+
     /// What is cheaper to refuse comes first. Nobody learns what a request lacks before it is known who asks.
     async fn serve(
         &self,
@@ -124,16 +138,11 @@ impl Server {
         self.quota.admit_elsewhere(&caller.account, operation, elsewhere)?;
         self.model.check(operation, &document)?;
         record.note_key(document.text("KeyId"));
+        let deadline = head.arrival.received_at + self.patience(&document);
         drop(document);
         let body = if body.trim_ascii().is_empty() { NO_MEMBERS } else { body };
-        let request = Request {
-            caller,
-            facts: head.facts,
-            id: head.arrival.id,
-            deadline: head.arrival.received_at + self.parts.request_deadline,
-            witness: head.call,
-        };
-        let deadline = request.deadline;
+        let request =
+            Request { caller, facts: head.facts, id: head.arrival.id, deadline, witness: head.call };
         let call = Call::new(&self.parts.kms, request);
         let answer = operations::dispatch(operation, &call, body);
         // The HSM keeps the deadline by itself; a disk that hangs does not.

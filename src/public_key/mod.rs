@@ -1,5 +1,6 @@
 //! What needs no secret: public keys in DER, signatures verified, RSA encryption, ML-KEM encapsulation.
 
+pub mod der;
 pub mod encapsulation;
 pub mod encryption;
 pub mod hashing;

@@ -1,4 +1,4 @@
-//! A digest that somebody else made, for code that wants to make it itself.
+//! A digest that somebody else made, for code that wants to make it itself: Ed25519ph (RFC 8032, 5.1).
 
 use digest::consts::U64;
 use digest::{FixedOutput, HashMarker, Output, OutputSizeUser, Update};
@@ -6,8 +6,15 @@ use digest::{FixedOutput, HashMarker, Output, OutputSizeUser, Update};
 pub const PREHASHED_BYTES: usize = 64;
 
 /// A finished digest of 512 bits.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Prehashed(pub [u8; PREHASHED_BYTES]);
+
+impl Prehashed {
+    /// Nothing if it is not as long as a SHA-512 digest.
+    pub fn new(digest: &[u8]) -> Option<Self> {
+        digest.try_into().ok().map(Self)
+    }
+}
 
 /// Demanded by the traits, and of no use.
 impl Default for Prehashed {

@@ -101,6 +101,7 @@ mod tls;
 mod token_loss;
 mod versions;
 mod wrapped_key_faults;
+mod wrapped_key_kinds;
 mod wrapped_keys;
 mod xks_api;
 mod xks_proxy_client;

@@ -334,6 +334,22 @@ impl KeySpec {
     }
 }
 
+impl KeySpec {
+    /// Whether the software provider has keys of this spec: those that few HSMs can do everything with.
+    pub const fn may_be_software(self) -> bool {
+        matches!(
+            self,
+            Self::EccNistEdwards25519
+                | Self::MlDsa44
+                | Self::MlDsa65
+                | Self::MlDsa87
+                | Self::MlKem512
+                | Self::MlKem768
+                | Self::MlKem1024
+        )
+    }
+}
+
 impl WrappingKeySpec {
     /// The spec of the RSA key; none of SM2.
     pub const fn key_spec(self) -> Option<KeySpec> {

@@ -73,7 +73,19 @@ pub struct Import {
     pub fingerprint: Vec<u8>,
 }
 
+impl KeptKey {
+    /// Whether the daemon computes with it, not the HSM.
+    pub const fn is_software(&self) -> bool {
+        matches!(self, Self::Software { .. })
+    }
+}
+
 impl Material {
+    /// Whether the daemon computes with it, not the HSM.
+    pub fn is_software(&self) -> bool {
+        matches!(&self.source, MaterialSource::Kept(kept) if kept.is_software())
+    }
+
     pub const fn is_absent(&self) -> bool {
         matches!(self.source, MaterialSource::Absent)
     }

@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::domain::kms::{KeptKey, MaterialId};
+use crate::domain::kms::{KeptKey, KeySpec, MaterialId};
 use crate::key_manager::Encrypted;
 use crate::key_manager::backing_key::{
-    BackingKey, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, KeyOrder, MadeKey, RootKeyId,
+    BackingKey, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey, KeyOrder,
+    MadeKey, RootKeyId, ToImport, WrappingKey,
 };
+use crate::key_manager::pkcs11::capabilities::Capabilities;
+use crate::key_manager::pkcs11::computing::Computing;
+use crate::key_manager::pkcs11::data_key_pair;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::TAG_BYTES;
 use crate::key_manager::pkcs11::gcm::Gcm;
+use crate::key_manager::pkcs11::importing::Importing;
 use crate::key_manager::pkcs11::key_cache::UnwrappedKey;
+use crate::key_manager::pkcs11::key_form::KeyForm;
+use crate::key_manager::pkcs11::making::Making;
 use crate::key_manager::pkcs11::signing_key;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::token_object;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
 use crate::key_manager::pkcs11::worker::Output;
-use crate::key_manager::pkcs11::wrapping::Wrapping;
+use crate::key_manager::pkcs11::wrapping::{Temporary, Wrapping};
 use crate::key_manager::signing_key::SignDigest;
 use crate::secret::SecretBytes;
 
@@ -34,6 +42,15 @@ pub(super) enum BackingTask {
     /// Without an id: make one.
     OpenRootKey(Option<RootKeyId>),
     Generate(KeyOrder),
+    Compute(Arc<ComputeUnder>),
+    /// Destroy the token object of this material.
+    Destroy(MaterialId),
+    KeyPair(KeySpec),
+    WrappingKey(KeySpec),
+    Import(Arc<ToImport>),
+    /// A key of the software provider.
+    MakeSoftware(KeyOrder),
+    ImportSoftware(Arc<ToImport>),
     Encrypt(Arc<EncryptUnder>),
     Decrypt(Arc<DecryptUnder>),
     DataKey(Arc<DataKeyUnder>),
@@ -62,6 +79,12 @@ impl BackingTask {
         match self {
             Self::OpenRootKey(_) => Some("open_root_key"),
             Self::Generate(_) => Some("generate"),
+            Self::Compute(_) => Some("compute"),
+            Self::Destroy(_) => Some("destroy"),
+            Self::KeyPair(_) => Some("key_pair"),
+            Self::WrappingKey(_) => Some("wrapping_key"),
+            Self::Import(_) | Self::ImportSoftware(_) => Some("import"),
+            Self::MakeSoftware(_) => Some("generate_in_software"),
             Self::Encrypt(_) => Some("encrypt_under"),
             Self::Decrypt(_) => Some("decrypt_under"),
             Self::DataKey(_) => Some("data_key"),
@@ -74,14 +97,26 @@ impl BackingTask {
         }
     }
 
+    /// Whether it takes as long as it takes: making a key of 4096 bits can take seconds.
+    pub(super) const fn is_lengthy(&self) -> bool {
+        matches!(self, Self::Generate(_) | Self::Import(_) | Self::KeyPair(_) | Self::WrappingKey(_))
+    }
+
     /// The key material it uses; without, it uses the root key.
     pub(super) fn material(&self) -> Option<&MaterialId> {
         match self {
             Self::Encrypt(request) => Some(&request.key.id),
             Self::Decrypt(request) => Some(&request.key.id),
             Self::DataKey(request) => Some(&request.key.id),
+            Self::Compute(request) => Some(&request.key.id),
             Self::OpenRootKey(_)
+            | Self::Destroy(_)
             | Self::Generate(_)
+            | Self::Import(_)
+            | Self::ImportSoftware(_)
+            | Self::KeyPair(_)
+            | Self::MakeSoftware(_)
+            | Self::WrappingKey(_)
             | Self::Random(_)
             | Self::Seal(_)
             | Self::Unseal(_)
@@ -111,6 +146,17 @@ impl Bench<'_> {
                 self.vault.open_root(self.ready, self.means).map(|()| Output::RootKey(*id))
             }
             BackingTask::Generate(order) => self.generate(*order).map(Output::Made),
+            BackingTask::Compute(request) => self.compute(request).map(Output::Computed),
+            BackingTask::KeyPair(spec) => {
+                self.making(|making| data_key_pair::generate(making, *spec)).map(Output::KeyPair)
+            }
+            BackingTask::WrappingKey(spec) => self.wrapping_key(*spec).map(Output::WrappingKey),
+            BackingTask::Import(request) => self.import(request).map(Output::Imported),
+            BackingTask::MakeSoftware(order) => self.make_software(*order).map(Output::Made),
+            BackingTask::ImportSoftware(request) => self.import_software(request).map(Output::Imported),
+            BackingTask::Destroy(id) => {
+                token_object::destroy(id, self.token, self.means).map(|()| Output::Destroyed(()))
+            }
             BackingTask::Encrypt(request) => {
                 self.encrypt(&request.key, request.plaintext.expose(), &request.aad).map(Output::Encrypted)
             }
@@ -122,8 +168,10 @@ impl Bench<'_> {
             }
             BackingTask::DataKey(request) => self.data_key(request).map(Output::DataKey),
             BackingTask::Random(bytes) => self.random(*bytes).map(Output::Random),
-            BackingTask::Seal(request) => self.seal(request).map(Output::Sealed),
-            BackingTask::Unseal(request) => self.unseal(request).map(Output::Decrypted),
+            BackingTask::Seal(request) => self.seal(&request.secret, &request.context).map(Output::Sealed),
+            BackingTask::Unseal(request) => {
+                self.unseal(&request.sealed, &request.context).map(Output::Decrypted)
+            }
             BackingTask::MakeSigningKey => {
                 signing_key::make(self.token, self.ready, self.means).map(Output::SigningKey)
             }
@@ -137,16 +185,95 @@ impl Bench<'_> {
     }
 
     fn gcm(&self, handle: u64) -> Gcm<'_> {
-        Gcm::with_handle(&self.means.library.gcm, self.ready.session, handle, self.token.config.iv_mode)
+        Gcm::with_handle(&self.means.library.functions, self.ready.session, handle, self.token.config.iv_mode)
     }
 
-    fn generate(&self, _order: KeyOrder) -> Result<MadeKey, Fault> {
+    /// What makes keys, with the root key.
+    pub(super) fn making<T>(&self, make: impl FnOnce(&Making<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         self.vault.ensure_open(self.ready, self.means)?;
         let (root, handle) = self.vault.root_handle(self.ready, |root| &root.wrapping)?;
         let iv_mode = self.token.config.iv_mode;
-        let wrapping = Wrapping { functions: &self.means.library.gcm, ready: self.ready, handle, iv_mode };
-        let wrapped = wrapping.make_key(root.proof.mechanism)?;
-        Ok(MadeKey { kept: KeptKey::Wrapped(wrapped), public_key: None })
+        let functions = &self.means.library.functions;
+        let wrapping = Wrapping { functions, ready: self.ready, handle, iv_mode };
+        let capabilities = self.vault.capabilities();
+        make(&Making { wrapping, capabilities: &capabilities, mechanism: root.proof.mechanism })
+    }
+
+    /// A kind of key that the token refuses is refused from then on.
+    fn generate(&self, order: KeyOrder) -> Result<MadeKey, Fault> {
+        let form = KeyForm::of(order.kind);
+        self.making(|making| {
+            if let Some(mechanism) = making.capabilities.lacks(form) {
+                return Err(self.lacking(&mechanism));
+            }
+            let made = match making.make(form) {
+                Err(fault) if fault.is_not_wrappable() => {
+                    token_object::make(making, (form, &order.id), (self.token, self.means))
+                }
+                made => made,
+            };
+            made.map_err(|fault| match fault.blame {
+                Blame::Unsupported => {
+                    let mechanism = format!("what {} takes: {}", form.spec, fault.what);
+                    making.capabilities.refuse(form.spec, &mechanism);
+                    Fault { what: self.lacking(&mechanism).what, ..fault }
+                }
+                _ => fault,
+            })
+        })
+    }
+
+    fn wrapping_key(&self, spec: KeySpec) -> Result<WrappingKey, Fault> {
+        let form = KeyForm::wrapping_key(spec);
+        let made = self.making(|making| match making.capabilities.lacks(form) {
+            Some(mechanism) => Err(self.lacking(&mechanism)),
+            None => making.make(form),
+        })?;
+        match made {
+            MadeKey { kept: KeptKey::Wrapped(private_key), public_key: Some(public_key) } => {
+                Ok(WrappingKey { private_key, public_key })
+            }
+            _ => Err(self.lacking("a way to keep wrapping keys")),
+        }
+    }
+
+    /// With the wrapping key in this session, for as long as the work takes.
+    pub(super) fn importing<T>(
+        &self,
+        request: &ToImport,
+        work: impl FnOnce(&Importing<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let spec = request.wrapping_key_spec.key_spec();
+        let spec = spec.ok_or_else(|| self.lacking("wrapping keys of SM2"))?;
+        self.making(|making| {
+            let form = KeyForm::wrapping_key(spec);
+            let session = self.ready.session;
+            let handle = self.vault.unwrap(self.ready, self.means, &request.wrapping_key, form)?;
+            let wrapping_key = Temporary { session, handle };
+            work(&Importing { making, wrapping_key, spec })
+        })
+    }
+
+    fn import(&self, request: &ToImport) -> Result<ImportedKey, Fault> {
+        self.importing(request, |importing| importing.import(request, (self.token, self.means)))
+    }
+
+    fn lacking(&self, mechanism: &str) -> Fault {
+        Fault::new(Blame::Unsupported, format!("HSM {} lacks {mechanism}", self.token.config.name))
+    }
+
+    fn compute(&self, request: &ComputeUnder) -> Result<SecretBytes, Fault> {
+        if let KeptKey::Software { sealed } = &*request.key.kept {
+            return self.compute_in_software(request, sealed);
+        }
+        let key = self.unwrapped(&request.key)?;
+        let capabilities: &Capabilities = &self.vault.capabilities();
+        let functions = &self.means.library.functions;
+        Computing { functions, session: self.ready.session, capabilities }.compute(
+            request.key.kind.spec,
+            key.handle,
+            &request.computation,
+        )
     }
 
     fn encrypt(&self, key: &BackingKey, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted, Fault> {
@@ -160,7 +287,7 @@ impl Bench<'_> {
         Ok(DataKey { plaintext, encrypted })
     }
 
-    fn random(&self, bytes: usize) -> Result<SecretBytes, Fault> {
+    pub(super) fn random(&self, bytes: usize) -> Result<SecretBytes, Fault> {
         let mut drawn = Zeroizing::new(vec![0; bytes.max(RANDOM_BYTES_MIN)]);
         self.ready.session.generate_random_slice(&mut drawn)?;
         if drawn.iter().all(|&byte| byte == 0) {
@@ -176,18 +303,18 @@ impl Bench<'_> {
     }
 
     /// Version, length of the IV, IV, ciphertext, tag.
-    fn seal(&self, request: &ToSeal) -> Result<Vec<u8>, Fault> {
+    pub(super) fn seal(&self, secret: &SecretBytes, context: &[u8]) -> Result<Vec<u8>, Fault> {
         let Encrypted { iv, ciphertext, tag, .. } =
-            self.gcm(self.sealing_key()?).encrypt(request.secret.expose(), &request.context)?;
+            self.gcm(self.sealing_key()?).encrypt(secret.expose(), context)?;
         let iv_bytes = u8::try_from(iv.len())
             .map_err(|_| Fault::new(Blame::Token, "the token made an IV of a wrong length"))?;
         Ok([&[SEALED_VERSION, iv_bytes], iv.as_slice(), &ciphertext, &tag].concat())
     }
 
-    fn unseal(&self, request: &Sealed) -> Result<SecretBytes, Fault> {
-        let (iv, ciphertext_and_tag) = split_sealed(&request.sealed)
+    pub(super) fn unseal(&self, sealed: &[u8], context: &[u8]) -> Result<SecretBytes, Fault> {
+        let (iv, ciphertext_and_tag) = split_sealed(sealed)
             .ok_or_else(|| Fault::new(Blame::Data, "what is to be unsealed was not sealed"))?;
-        self.gcm(self.sealing_key()?).decrypt(iv, ciphertext_and_tag, &request.context)
+        self.gcm(self.sealing_key()?).decrypt(iv, ciphertext_and_tag, context)
     }
 }
 

@@ -72,8 +72,13 @@ pub(super) async fn run_with(
         done.hsm = Some(Arc::clone(member.name()));
         done.result = outcome.map(|(output, ..)| output).map_err(|(error, ..)| error);
         match &done.result {
-            Err(HsmError::Busy | HsmError::Device(_) | HsmError::KeyMissing | HsmError::Unavailable(_))
-                if clock.instant() < deadline => {}
+            Err(
+                HsmError::Busy
+                | HsmError::Device(_)
+                | HsmError::KeyMissing
+                | HsmError::Unavailable(_)
+                | HsmError::Unsupported(_),
+            ) if clock.instant() < deadline => {}
             Err(HsmError::DeadlineExceeded) if limit.is_some() && clock.instant() < deadline => {}
             _ => break,
         }

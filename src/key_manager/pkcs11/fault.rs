@@ -34,6 +34,10 @@ pub(super) enum Blame {
     Disconnected,
     /// Another call is in the way, and perhaps hangs: that of the session that holds unwrapped keys, or a search.
     Busy,
+    /// Key material or a public key from outside is not what it must be.
+    ForeignKey,
+    /// The token does not know the mechanism, or not with this parameter.
+    Unsupported,
     /// Either the caller's data or the token; only a trial on known good data can tell.
     DataOrToken,
 }
@@ -134,6 +138,24 @@ impl Fault {
 
     pub(super) fn disconnected() -> Self {
         Self::new(Blame::Disconnected, "the key store is not connected")
+    }
+
+    /// Whether a key was refused because it may not leave the token wrapped.
+    pub(super) const fn is_not_wrappable(&self) -> bool {
+        matches!(self.return_code, Some(RvError::KeyNotWrappable | RvError::KeyUnextractable))
+    }
+
+    /// A token that does not know a mechanism is not broken.
+    pub(super) fn or_unsupported(self) -> Self {
+        match self.return_code {
+            Some(
+                RvError::CurveNotSupported
+                | RvError::FunctionNotSupported
+                | RvError::MechanismInvalid
+                | RvError::MechanismParamInvalid,
+            ) => Self { blame: Blame::Unsupported, ..self },
+            _ => self,
+        }
     }
 
     pub(super) fn of_call(failed: CallFailed, doing: Doing) -> Self {

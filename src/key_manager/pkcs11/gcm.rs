@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::config::IvMode;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
-use crate::key_manager::pkcs11::ffi::{GcmFunctions, Iv, Message, TAG_BYTES};
+use crate::key_manager::pkcs11::ffi::{Functions, Iv, Message, TAG_BYTES};
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::{BoundAad, Encrypted};
@@ -20,7 +20,7 @@ const APPENDED_IV_BYTES_MAX: usize = 16;
 
 /// A key in a session, ready to compute.
 pub(super) struct Gcm<'a> {
-    functions: &'a GcmFunctions,
+    functions: &'a Functions,
     session: &'a Session,
     key_handle: u64,
     iv_mode: IvMode,
@@ -28,7 +28,7 @@ pub(super) struct Gcm<'a> {
 
 impl<'a> Gcm<'a> {
     pub(super) fn new(
-        functions: &'a GcmFunctions,
+        functions: &'a Functions,
         ready: Ready<'a>,
         object: &KeyObject,
         iv_mode: IvMode,
@@ -39,7 +39,7 @@ impl<'a> Gcm<'a> {
 
     /// With a key whose handle is known to be of this login.
     pub(super) fn with_handle(
-        functions: &'a GcmFunctions,
+        functions: &'a Functions,
         session: &'a Session,
         key_handle: u64,
         iv_mode: IvMode,
@@ -125,7 +125,9 @@ impl<'a> Gcm<'a> {
             Blame::Busy
             | Blame::Disconnected
             | Blame::Handle
+            | Blame::ForeignKey
             | Blame::Length
+            | Blame::Unsupported
             | Blame::Login
             | Blame::Material
             | Blame::Missing

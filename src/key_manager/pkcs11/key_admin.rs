@@ -172,7 +172,9 @@ impl From<Fault> for KeyAdminError {
             | Blame::DataOrToken
             | Blame::Disconnected
             | Blame::Handle
+            | Blame::ForeignKey
             | Blame::Length
+            | Blame::Unsupported
             | Blame::Login
             | Blame::Material
             | Blame::Missing

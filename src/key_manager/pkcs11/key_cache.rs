@@ -8,12 +8,14 @@ use parking_lot::RwLock;
 
 use crate::domain::kms::MaterialId;
 
-/// A session object. Who uses it holds it: it is destroyed only when nobody else does.
+/// An object of the token. Who uses it holds it: a session object is destroyed only when nobody else does.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnwrappedKey {
     pub(super) handle: u64,
     /// The login that the handle belongs to.
     pub(super) login: u64,
+    /// It stays when it is forgotten.
+    pub(super) is_token_object: bool,
 }
 
 /// Second chance: what was used since it was looked at last goes to the end of the queue, the rest goes. So a hit
@@ -139,7 +141,7 @@ mod tests {
     }
 
     fn insert(cache: &KeyCache, number: u8) -> Arc<UnwrappedKey> {
-        let key = Arc::new(UnwrappedKey { handle: number.into(), login: 1 });
+        let key = Arc::new(UnwrappedKey { handle: number.into(), login: 1, is_token_object: false });
         cache.insert(id(number), Arc::clone(&key));
         key
     }

@@ -11,7 +11,7 @@ use cryptoki::error::{Error, RvError};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
-use crate::key_manager::pkcs11::ffi::GcmFunctions;
+use crate::key_manager::pkcs11::ffi::Functions;
 use crate::key_manager::pkcs11::token::ObjectLock;
 
 /// A call that takes longer than AWS KMS ever waits hangs.
@@ -33,7 +33,7 @@ pub struct Module {
 
 pub(super) struct Library {
     pkcs11: Pkcs11,
-    pub(super) gcm: GcmFunctions,
+    pub(super) functions: Functions,
     /// Or why not.
     initialized: Result<(), Fault>,
 }
@@ -44,10 +44,10 @@ impl Module {
         let path = real_path(path);
         let explain = |reason: String| format!("PKCS#11 module {}: {reason}", path.display());
         let pkcs11 = Pkcs11::new(&path).map_err(|error| explain(error.to_string()))?;
-        let gcm = GcmFunctions::load(&path).map_err(explain)?;
+        let functions = Functions::load(&path).map_err(explain)?;
         let initialized = Err(Fault::new(Blame::Token, "the PKCS#11 library is not initialized"));
         Ok(Self {
-            library: RwLock::new(Library { pkcs11, gcm, initialized }),
+            library: RwLock::new(Library { pkcs11, functions, initialized }),
             generation: AtomicU64::new(1),
             in_service: AtomicUsize::new(0),
             objects: Mutex::new(BTreeMap::new()),

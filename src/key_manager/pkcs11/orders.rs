@@ -256,7 +256,7 @@ impl Watcher {
         let object = self.health_object.load_full();
         let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
         let ready = self.session.ready(library)?;
-        Gcm::new(&library.gcm, ready, &object, self.token.config.iv_mode)?.round_trip()
+        Gcm::new(&library.functions, ready, &object, self.token.config.iv_mode)?.round_trip()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::token_object;
 use crate::key_manager::pkcs11::vault::Means;
 use crate::key_manager::pkcs11::wrapping::{Wrapping, require_protected};
 
@@ -26,7 +27,7 @@ const AES_256_BYTES: u64 = 32;
 
 /// Whether keys with this label are ours alone.
 pub(super) fn is_reserved(label: &str) -> bool {
-    [WRAPPING_LABEL, SEALING_LABEL].contains(&label)
+    [WRAPPING_LABEL, SEALING_LABEL, token_object::LABEL].contains(&label)
 }
 
 /// A root key that was found, and has proven that it wraps and seals.
@@ -95,8 +96,8 @@ impl RootKey {
         };
         let iv_mode = token.config.iv_mode;
         let handle = find(&wrapping)?;
-        let proof = Wrapping { functions: &library.gcm, ready, handle, iv_mode }.learn()?;
-        Gcm::with_handle(&library.gcm, ready.session, find(&sealing)?, iv_mode).round_trip()?;
+        let proof = Wrapping { functions: &library.functions, ready, handle, iv_mode }.learn()?;
+        Gcm::with_handle(&library.functions, ready.session, find(&sealing)?, iv_mode).round_trip()?;
         Ok(Self { id: *id, wrapping, sealing, proof })
     }
 

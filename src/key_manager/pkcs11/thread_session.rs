@@ -72,7 +72,9 @@ impl ThreadSession {
             | Blame::DataOrToken
             | Blame::Disconnected
             | Blame::Handle
+            | Blame::ForeignKey
             | Blame::Length
+            | Blame::Unsupported
             | Blame::Material
             | Blame::Missing
             | Blame::Pin

@@ -183,7 +183,7 @@ impl Token {
         }
         match login.take() {
             Some(login) if login.generation == self.module.generation() => {
-                let closed = library.gcm.close_all_sessions(login.slot);
+                let closed = library.functions.close_all_sessions(login.slot);
                 closed.map_err(|failed| Fault::of_call(failed, Doing::Other))
             }
             Some(_) | None => Ok(()),

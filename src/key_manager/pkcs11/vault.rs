@@ -4,20 +4,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use cryptoki::object::AttributeType;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::domain::kms::{KeptKey, MaterialId, WrappedKey};
 use crate::key_manager::backing_key::{BackingKey, RootKeyId};
 use crate::key_manager::external_key::{Handle, KeyObject};
+use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::object_handle;
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::key_cache::{KeyCache, UnwrappedKey};
+use crate::key_manager::pkcs11::key_form::KeyForm;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library};
 use crate::key_manager::pkcs11::root_key::{self, RootKey};
 use crate::key_manager::pkcs11::thread_session::{Ready, ThreadSession};
 use crate::key_manager::pkcs11::token::Token;
+use crate::key_manager::pkcs11::token_object;
 use crate::key_manager::pkcs11::worker::Busy;
 use crate::key_manager::pkcs11::wrapping::Wrapping;
 use crate::metrics::HsmMetrics;
@@ -30,6 +34,8 @@ pub(super) struct Vault {
     /// Asked for, but perhaps not in the token yet.
     wanted: ArcSwapOption<RootKeyId>,
     root: ArcSwapOption<RootKey>,
+    /// Absent before a root key was opened.
+    capabilities: ArcSwapOption<Capabilities>,
     missed: Mutex<Option<Instant>>,
     holder: Mutex<Holder>,
     holder_busy: Busy,
@@ -57,6 +63,7 @@ impl Vault {
         Self {
             wanted: ArcSwapOption::empty(),
             root: ArcSwapOption::empty(),
+            capabilities: ArcSwapOption::empty(),
             missed: Mutex::new(None),
             holder: Mutex::new(Holder { session: ThreadSession::new(Arc::clone(&token), None), login: 0 }),
             holder_busy: Busy::new(clock.instant()),
@@ -96,6 +103,7 @@ impl Vault {
     /// by it.
     pub(super) fn create_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<RootKeyId, Fault> {
         let root = RootKey::create(&self.token, ready, means)?;
+        self.learn(ready, means);
         let id = root.id;
         self.root.store(Some(Arc::new(root)));
         Ok(id)
@@ -105,8 +113,30 @@ impl Vault {
     pub(super) fn open_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
         let id = self.wanted()?;
         let root = self.search(|| RootKey::open(&id, &self.token, means.library, ready))?;
+        self.learn(ready, means);
         self.root.store(Some(Arc::new(root)));
         Ok(())
+    }
+
+    /// Asks the token once what it can do. One that does not tell is tried.
+    fn learn(&self, ready: Ready<'_>, means: Means<'_>) {
+        if self.capabilities.load().is_some() {
+            return;
+        }
+        let mechanisms = ready
+            .session
+            .get_session_info()
+            .ok()
+            .and_then(|session| means.library.functions.mechanisms(session.slot_id()).ok());
+        let capabilities = Capabilities::new(mechanisms);
+        let (hsm, lacking) = (&self.token.config.name, capabilities.summary());
+        tracing::info!(%hsm, %lacking, "key specs that HSM {hsm} has no mechanism for: {lacking}");
+        self.capabilities.store(Some(Arc::new(capabilities)));
+    }
+
+    /// What the token can do; before a root key was opened, perhaps everything.
+    pub(super) fn capabilities(&self) -> Arc<Capabilities> {
+        self.capabilities.load_full().unwrap_or_default()
     }
 
     /// Opens the root key if that was not possible before.
@@ -159,6 +189,12 @@ impl Vault {
         }
         // Here, not in the session that holds the keys: it takes encryptions.
         self.ensure_open(ready, means)?;
+        if *key.kept == KeptKey::TokenObject {
+            let handle = token_object::find(&key.id, ready)?;
+            let found = Arc::new(UnwrappedKey { handle, login: ready.login, is_token_object: true });
+            self.cache.insert(key.id, Arc::clone(&found));
+            return Ok(found);
+        }
         self.with_holder(means, |ready| {
             if let Some(found) = self.cache.find(&key.id, ready.login) {
                 return Ok(found);
@@ -166,9 +202,9 @@ impl Vault {
             let KeptKey::Wrapped(wrapped) = &*key.kept else {
                 return Err(Fault::new(Blame::Material, "the key is not wrapped"));
             };
-            let handle = self.unwrap(ready, means, wrapped)?;
+            let handle = self.unwrap(ready, means, wrapped, KeyForm::of(key.kind))?;
             self.metrics.unwraps.inc();
-            let unwrapped = Arc::new(UnwrappedKey { handle, login: ready.login });
+            let unwrapped = Arc::new(UnwrappedKey { handle, login: ready.login, is_token_object: false });
             self.cache.insert(key.id, Arc::clone(&unwrapped));
             self.destroy_unused(ready);
             Ok(unwrapped)
@@ -177,13 +213,19 @@ impl Vault {
 
     /// The token says the same to a corrupted key and when it is broken. If it unwraps what is known to be good, it
     /// is asked once more, and believed.
-    fn unwrap(&self, ready: Ready<'_>, means: Means<'_>, wrapped: &WrappedKey) -> Result<u64, Fault> {
+    pub(super) fn unwrap(
+        &self,
+        ready: Ready<'_>,
+        means: Means<'_>,
+        wrapped: &WrappedKey,
+        form: KeyForm,
+    ) -> Result<u64, Fault> {
         let mut last = None;
         for _ in 0..2 {
             let (root, handle) = self.root_handle(ready, |root| &root.wrapping)?;
-            let functions = &means.library.gcm;
+            let functions = &means.library.functions;
             let wrapping = Wrapping { functions, ready, handle, iv_mode: self.token.config.iv_mode };
-            let fault = match wrapping.unwrap(wrapped) {
+            let fault = match wrapping.unwrap(wrapped, form) {
                 Ok(handle) => return Ok(handle),
                 Err(fault) => fault,
             };
@@ -239,7 +281,7 @@ impl Vault {
             };
         };
         let Some(key) = self.cache.find(id, ready.login) else { return Ok(true) };
-        let kind = [cryptoki::object::AttributeType::KeyType];
+        let kind = [AttributeType::KeyType];
         match ready.session.get_attributes(object_handle(key.handle), &kind).map_err(Fault::from) {
             Ok(_) => Ok(true),
             Err(fault) if fault.blame == Blame::Handle => Ok(false),
@@ -249,7 +291,7 @@ impl Vault {
 
     fn destroy_unused(&self, ready: Ready<'_>) {
         for key in self.cache.take_unused() {
-            if key.login == ready.login {
+            if key.login == ready.login && !key.is_token_object {
                 // A handle that is stale already is no loss.
                 let _ = ready.session.destroy_object(object_handle(key.handle));
             }

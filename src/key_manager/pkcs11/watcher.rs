@@ -214,7 +214,7 @@ impl Watcher {
         let object =
             self.health_object.load_full().ok_or_else(|| Self::no_health_key(&token.config.health_key))?;
         let ready = self.session.ready(&library)?;
-        Gcm::new(&library.gcm, ready, &object, token.config.iv_mode)?.round_trip()?;
+        Gcm::new(&library.functions, ready, &object, token.config.iv_mode)?.round_trip()?;
         let duration = checked.saturating_duration_since(started)
             + self.clock.instant().saturating_duration_since(round_trip_started);
         Ok(Vitals { product, duration })
@@ -272,7 +272,7 @@ impl Watcher {
         let config = &self.token.config;
         let health_object = health_object(&inventory, config);
         let health_object = health_object.ok_or_else(|| Self::no_health_key(&config.health_key))?;
-        let gcm = Gcm::new(&library.gcm, ready, &health_object, config.iv_mode)?;
+        let gcm = Gcm::new(&library.functions, ready, &health_object, config.iv_mode)?;
         if tested == ready.login {
             gcm.round_trip()?
         } else {

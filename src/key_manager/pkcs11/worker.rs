@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::key_manager::backing_key::{DataKey, MadeKey, RootKeyId};
+use crate::key_manager::backing_key::{DataKey, ImportedKey, KeyPair, MadeKey, RootKeyId, WrappingKey};
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, Bench};
@@ -45,15 +45,20 @@ pub(super) enum Task {
 }
 
 pub(super) enum Output {
+    Computed(SecretBytes),
     DataKey(DataKey),
     Decrypted(SecretBytes),
+    Destroyed(()),
     Encrypted(Encrypted),
+    Imported(ImportedKey),
+    KeyPair(KeyPair),
     Made(MadeKey),
     Random(SecretBytes),
     RootKey(RootKeyId),
     Sealed(Vec<u8>),
     Signature(Vec<u8>),
     SigningKey(SigningKey),
+    WrappingKey(WrappingKey),
     Swept,
 }
 
@@ -69,15 +74,20 @@ macro_rules! answers {
 }
 
 answers! {
+    computed: Computed(SecretBytes);
     data_key: DataKey(DataKey);
     decrypted: Decrypted(SecretBytes);
+    destroyed: Destroyed(());
     encrypted: Encrypted(Encrypted);
+    imported: Imported(ImportedKey);
+    key_pair: KeyPair(KeyPair);
     made: Made(MadeKey);
     random: Random(SecretBytes);
     root_key: RootKey(RootKeyId);
     sealed: Sealed(Vec<u8>);
     signature: Signature(Vec<u8>);
     signing_key: SigningKey(SigningKey);
+    wrapping_key: WrappingKey(WrappingKey);
 }
 
 pub(super) struct Completed {
@@ -90,14 +100,22 @@ pub(super) struct Completed {
 pub(super) struct Busy {
     epoch: Instant,
     since_ms: AtomicU64,
+    /// How long the present job may take without being stuck, whatever the limit of others.
+    allowance_ms: AtomicU64,
 }
 
 impl Busy {
     pub(super) fn new(epoch: Instant) -> Self {
-        Self { epoch, since_ms: AtomicU64::new(0) }
+        Self { epoch, since_ms: AtomicU64::new(0), allowance_ms: AtomicU64::new(0) }
     }
 
     pub(super) fn start(&self, now: Instant) {
+        self.start_lengthy(now, Duration::ZERO);
+    }
+
+    pub(super) fn start_lengthy(&self, now: Instant, allowance: Duration) {
+        let allowance_ms = u64::try_from(allowance.as_millis()).unwrap_or(u64::MAX);
+        self.allowance_ms.store(allowance_ms, Ordering::Relaxed);
         self.since_ms.store(self.millis(now) + 1, Ordering::Relaxed);
     }
 
@@ -108,7 +126,8 @@ impl Busy {
     /// Whether the present job has gone on for longer than `limit`.
     pub(super) fn is_stuck(&self, now: Instant, limit: Duration) -> bool {
         let since = self.since_ms.load(Ordering::Relaxed);
-        since != 0 && u128::from(self.millis(now).saturating_sub(since - 1)) > limit.as_millis()
+        let limit_ms = limit.as_millis().max(self.allowance_ms.load(Ordering::Relaxed).into());
+        since != 0 && u128::from(self.millis(now).saturating_sub(since - 1)) > limit_ms
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -140,7 +159,10 @@ impl Worker {
             if started >= job.deadline || (job.reply.is_closed() && !is_unattended) {
                 continue;
             }
-            self.busy.start(started);
+            let is_lengthy = matches!(&job.task, Task::Backing(task) if task.is_lengthy());
+            let allowance =
+                if is_lengthy { job.deadline.saturating_duration_since(started) } else { Duration::ZERO };
+            self.busy.start_lengthy(started, allowance);
             let result = self.work(&job);
             self.busy.end();
             let hsm_time = self.clock.instant().saturating_duration_since(started);
@@ -193,7 +215,7 @@ impl Worker {
             self.alarm.raise();
         }
         let token = &*self.token;
-        let gcm = |object| Gcm::new(&library.gcm, ready, object, token.config.iv_mode);
+        let gcm = |object| Gcm::new(&library.functions, ready, object, token.config.iv_mode);
         match &job.task {
             Task::Encrypt { request, object } => {
                 let gcm = gcm(object)?;
@@ -277,6 +299,8 @@ impl Worker {
             Blame::Length => return HsmError::TooLong,
             Blame::Disconnected => return HsmError::Unavailable(fault.what),
             Blame::Usage => return HsmError::UsageRefused,
+            Blame::ForeignKey => return HsmError::BadKeyMaterial,
+            Blame::Unsupported => return HsmError::Unsupported(fault.what),
             Blame::Material => {
                 self.metrics.fault(&fault.code);
                 return HsmError::Device(fault.what);
@@ -317,6 +341,6 @@ impl Worker {
         let object = self.health_object.load_full();
         let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
         let ready = self.session.ready(library)?;
-        Gcm::new(&library.gcm, ready, &object, self.token.config.iv_mode)?.round_trip()
+        Gcm::new(&library.functions, ready, &object, self.token.config.iv_mode)?.round_trip()
     }
 }

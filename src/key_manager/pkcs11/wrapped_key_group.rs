@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::domain::kms::{KeyKind, KeySpec, MaterialId, WrappingKeySpec};
+use crate::domain::kms::{KeptKey, KeyKind, KeySpec, MaterialId, WrappingKeySpec};
 use crate::key_manager::backing_key::{
     BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
     KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
@@ -12,20 +12,35 @@ use crate::key_manager::backing_key::{
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
 use crate::key_manager::pkcs11::failover::{self, Candidate, refused};
 use crate::key_manager::pkcs11::hsm::Hsm;
+use crate::key_manager::pkcs11::key_form::KeyForm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::signing_key::{SignDigest, SigningKey, SigningKeys};
+use crate::key_manager::software;
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
 
 /// The HSMs behind the KMS API, at least one.
 pub struct WrappedKeyGroup {
     members: Vec<Arc<Hsm>>,
+    /// Specs whose keys the software provider has, because no HSM here can do all that they can.
+    in_software: Vec<KeySpec>,
     clock: Arc<dyn Clock>,
 }
 
 impl WrappedKeyGroup {
     pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
-        Self { members, clock }
+        Self { members, in_software: Vec::new(), clock }
+    }
+
+    /// Keys of these specs are made by the software provider, sealed by the HSM.
+    #[must_use]
+    pub fn with_software(mut self, specs: &[KeySpec]) -> Self {
+        self.in_software = specs.iter().copied().filter(|spec| software::has(*spec)).collect();
+        self
+    }
+
+    fn is_software(&self, kind: KeyKind) -> bool {
+        self.in_software.contains(&kind.spec)
     }
 
     /// Puts a task to the members that shall serve the root key.
@@ -37,6 +52,16 @@ impl WrappedKeyGroup {
         candidates.sort_by_key(|(member, _)| !member.vault().is_open());
         let none = HsmError::Unavailable("the root key has not been opened".to_owned());
         failover::run(candidates, none, &*self.clock, deadline).await
+    }
+
+    /// What keeps the members from making keys of this form; nothing if one of them can.
+    fn lacks(&self, form: KeyForm) -> Option<String> {
+        let mut reasons = Vec::new();
+        for member in &self.members {
+            let mechanism = member.vault().capabilities().lacks(form)?;
+            reasons.push(format!("HSM {} lacks {mechanism}", member.name()));
+        }
+        Some(reasons.join("; "))
     }
 
     /// Every member, the healthiest first.
@@ -96,30 +121,70 @@ impl BackingKeys for WrappedKeyGroup {
             if let Err(reason) = self.supports(order.kind) {
                 return refused(HsmError::Unsupported(reason));
             }
-            self.run(BackingTask::Generate(order), deadline).await.and_then(Output::made)
+            let is_software = self.is_software(order.kind);
+            let task =
+                if is_software { BackingTask::MakeSoftware(order) } else { BackingTask::Generate(order) };
+            self.run(task, deadline).await.and_then(Output::made)
         })
     }
 
-    fn compute(&self, _request: ComputeUnder, _deadline: Instant) -> Answer<'_, SecretBytes> {
-        Box::pin(async move { unsupported() })
+    fn compute(&self, request: ComputeUnder, deadline: Instant) -> Answer<'_, SecretBytes> {
+        Box::pin(async move {
+            let task = BackingTask::Compute(Arc::new(request));
+            self.run(task, deadline).await.and_then(Output::computed)
+        })
     }
 
-    fn generate_key_pair(&self, _spec: KeySpec, _deadline: Instant) -> Answer<'_, KeyPair> {
-        Box::pin(async move { unsupported() })
+    fn generate_key_pair(&self, spec: KeySpec, deadline: Instant) -> Answer<'_, KeyPair> {
+        Box::pin(
+            async move { self.run(BackingTask::KeyPair(spec), deadline).await.and_then(Output::key_pair) },
+        )
     }
 
-    fn generate_wrapping_key(&self, _spec: WrappingKeySpec, _deadline: Instant) -> Answer<'_, WrappingKey> {
-        Box::pin(async move { unsupported() })
+    fn generate_wrapping_key(&self, spec: WrappingKeySpec, deadline: Instant) -> Answer<'_, WrappingKey> {
+        Box::pin(async move {
+            let Some(spec) = spec.key_spec() else {
+                return refused(HsmError::Unsupported("wrapping keys of SM2 are not made".to_owned()));
+            };
+            self.run(BackingTask::WrappingKey(spec), deadline).await.and_then(Output::wrapping_key)
+        })
     }
 
-    fn import(&self, _request: ToImport, _deadline: Instant) -> Answer<'_, ImportedKey> {
-        Box::pin(async move { unsupported() })
+    fn import(&self, request: ToImport, deadline: Instant) -> Answer<'_, ImportedKey> {
+        Box::pin(async move {
+            if let Err(reason) = self.supports(request.order.kind) {
+                return refused(HsmError::Unsupported(reason));
+            }
+            let is_software = self.is_software(request.order.kind);
+            let request = Arc::new(request);
+            let task =
+                if is_software { BackingTask::ImportSoftware(request) } else { BackingTask::Import(request) };
+            self.run(task, deadline).await.and_then(Output::imported)
+        })
     }
 
-    fn destroy(&self, key: BackingKey, _deadline: Instant) -> Answer<'_, ()> {
+    /// A token object is in the one HSM that made it.
+    fn destroy(&self, key: BackingKey, deadline: Instant) -> Answer<'_, ()> {
         self.forget(&key.id);
         Box::pin(async move {
-            Done { result: Ok(()), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO }
+            if *key.kept != KeptKey::TokenObject {
+                return Done {
+                    result: Ok(()),
+                    hsm: None,
+                    queue_wait: Duration::ZERO,
+                    hsm_time: Duration::ZERO,
+                };
+            }
+            let mut answer = refused(HsmError::Unavailable("the root key has not been opened".to_owned()));
+            for member in self.members.iter().filter(|member| member.vault().is_wanted()) {
+                let candidates = vec![(member, Task::Backing(BackingTask::Destroy(key.id)))];
+                let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+                answer = done.and_then(Output::destroyed);
+                if answer.result.is_err() {
+                    break;
+                }
+            }
+            answer
         })
     }
 
@@ -175,10 +240,10 @@ impl BackingKeys for WrappedKeyGroup {
     }
 
     fn supports(&self, kind: KeyKind) -> Result<(), String> {
-        if kind == KeyKind::SYMMETRIC {
+        if kind == KeyKind::SYMMETRIC || self.is_software(kind) {
             return Ok(());
         }
-        Err(format!("keys of the spec {} are not implemented yet", kind.spec))
+        self.lacks(KeyForm::of(kind)).map_or(Ok(()), Err)
     }
 
     fn health(&self) -> Vec<MemberHealth> {
@@ -204,8 +269,4 @@ impl SigningKeys for WrappedKeyGroup {
             done.and_then(Output::signature)
         })
     }
-}
-
-fn unsupported<T>() -> Done<T> {
-    refused(HsmError::Unsupported("not implemented yet".to_owned()))
 }

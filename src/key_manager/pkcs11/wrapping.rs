@@ -1,35 +1,41 @@
-//! AES-256 keys that leave the token wrapped and come back as session objects.
+//! Keys that leave the token wrapped and come back as session objects.
 
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType};
 use cryptoki::session::Session;
 
 use crate::config::IvMode;
 use crate::domain::kms::WrappedKey;
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
-use crate::key_manager::pkcs11::ffi::{GcmFunctions, object_handle};
+use crate::key_manager::pkcs11::ffi::{Functions, Scheme, object_handle};
 use crate::key_manager::pkcs11::gcm::Gcm;
+use crate::key_manager::pkcs11::key_form::{KeyForm, Leaves};
 use crate::key_manager::pkcs11::thread_session::Ready;
 
 /// CKM_AES_KEY_WRAP, _KWP and _PAD, the best first. RFC 3394 is the same everywhere; what CKM_AES_KEY_WRAP_PAD means
 /// differs from token to token.
 const MECHANISMS: [u64; 3] = [0x2109, 0x210B, 0x210A];
-const AES_256_BYTES: u64 = 32;
 const KNOWN: &[u8] = b"holdfast wrapping proof";
 
 /// The wrapping key in a session.
 #[derive(Clone, Copy)]
 pub(super) struct Wrapping<'a> {
-    pub(super) functions: &'a GcmFunctions,
+    pub(super) functions: &'a Functions,
     pub(super) ready: Ready<'a>,
     pub(super) handle: u64,
     pub(super) iv_mode: IvMode,
 }
 
 /// A session object that is destroyed when it is no longer needed.
-struct Temporary<'a> {
-    session: &'a Session,
-    handle: u64,
+pub(super) struct Temporary<'a> {
+    pub(super) session: &'a Session,
+    pub(super) handle: u64,
+}
+
+impl Temporary<'_> {
+    /// It is a token object that is wanted.
+    pub(super) fn stay(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for Temporary<'_> {
@@ -59,71 +65,68 @@ impl Wrapping<'_> {
         ))
     }
 
-    /// Makes a key that only leaves the token wrapped, and is gone from it afterwards. A key that cannot be
+    /// Makes an AES-256 key that only leaves the token wrapped, and is gone from it afterwards. A key that cannot be
     /// unwrapped again, or not to the same key, is a fault.
     pub(super) fn make_key(&self, mechanism: u64) -> Result<WrappedKey, Fault> {
-        let made = self.generate()?;
-        let on = (self.ready.session, self.handle);
-        let bytes = self
-            .functions
-            .wrap(on, mechanism, made.handle)
-            .map_err(|failed| Fault::of_call(failed, Doing::Other))?;
-        let wrapped = WrappedKey { mechanism, bytes };
-        let unwrapped =
-            Temporary { session: self.ready.session, handle: self.unwrap(&wrapped).map_err(on_token)? };
+        let form = KeyForm::SYMMETRIC;
+        let made = self.generate_secret(form)?;
+        let wrapped = self.wrap(mechanism, &made)?;
+        let unwrapped = self.unwrap_again(&wrapped, form)?;
         self.prove(&made, &unwrapped).map_err(on_token)?;
         Ok(wrapped)
     }
 
+    pub(super) fn wrap(&self, mechanism: u64, key: &Temporary<'_>) -> Result<WrappedKey, Fault> {
+        let bytes = self
+            .functions
+            .wrap((self.ready.session, self.handle), mechanism, key.handle)
+            .map_err(|failed| Fault::of_call(failed, Doing::Other))?;
+        Ok(WrappedKey { mechanism, bytes })
+    }
+
+    /// What was just wrapped, as a key that never shows itself.
+    pub(super) fn unwrap_again(&self, wrapped: &WrappedKey, form: KeyForm) -> Result<Temporary<'_>, Fault> {
+        let session = self.ready.session;
+        let unwrapped = Temporary { session, handle: self.unwrap(wrapped, form).map_err(on_token)? };
+        require_protected(session, unwrapped.handle)?;
+        Ok(unwrapped)
+    }
+
     /// Unwraps a key into an object that lives as long as the session.
-    pub(super) fn unwrap(&self, wrapped: &WrappedKey) -> Result<u64, Fault> {
+    pub(super) fn unwrap(&self, wrapped: &WrappedKey, form: KeyForm) -> Result<u64, Fault> {
         if !MECHANISMS.contains(&wrapped.mechanism) {
             let what = format!("no key is wrapped with the mechanism {:#x}", wrapped.mechanism);
             return Err(Fault::new(Blame::Material, what));
         }
-        let template = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::KeyType(KeyType::AES),
-            Attribute::Token(false),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Encrypt(true),
-            Attribute::Decrypt(true),
-        ];
         let on = (self.ready.session, self.handle);
+        let template = form.session_key(Leaves::Never);
         self.functions
-            .unwrap_key(on, (wrapped.mechanism, &wrapped.bytes), &template)
+            .unwrap_key(on, (Scheme::Plain(wrapped.mechanism), &wrapped.bytes), &template)
             .map_err(|failed| Fault::of_call(failed, Doing::Unwrapping))
     }
 
     /// Whether the token can unwrap this, which it once did.
     pub(super) fn try_again(&self, known: &WrappedKey) -> Result<(), Fault> {
-        let handle = self.unwrap(known)?;
+        let handle = self.unwrap(known, KeyForm::SYMMETRIC)?;
         drop(Temporary { session: self.ready.session, handle });
         Ok(())
     }
 
-    fn generate(&self) -> Result<Temporary<'_>, Fault> {
-        let template = [
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::KeyType(KeyType::AES),
-            Attribute::ValueLen(AES_256_BYTES.into()),
-            Attribute::Token(false),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(true),
-            Attribute::Encrypt(true),
-            Attribute::Decrypt(false),
-        ];
+    /// A secret key that leaves the token wrapped.
+    pub(super) fn generate_secret(&self, form: KeyForm) -> Result<Temporary<'_>, Fault> {
+        let mut template = form.session_key(Leaves::Wrapped);
+        let bytes = u32::try_from(form.secret_bytes().unwrap_or_default()).unwrap_or_default();
+        template.push(Attribute::ValueLen(u64::from(bytes).into()));
         let session = self.ready.session;
-        let handle = session.generate_key(&Mechanism::AesKeyGen, &template)?.handle();
+        let Some(generation) = form.generation() else {
+            return Err(Fault::new(Blame::Unsupported, "the token lacks the kind of key"));
+        };
+        let handle = session.generate_key(&generation, &template)?.handle();
         Ok(Temporary { session, handle })
     }
 
     /// What one encrypts the other decrypts, and the other never shows itself.
     fn prove(&self, made: &Temporary<'_>, unwrapped: &Temporary<'_>) -> Result<(), Fault> {
-        require_protected(self.ready.session, unwrapped.handle)?;
         let gcm = |key: &Temporary<'_>| {
             Gcm::with_handle(self.functions, self.ready.session, key.handle, self.iv_mode)
         };
@@ -150,7 +153,7 @@ pub(super) fn require_protected(session: &Session, handle: u64) -> Result<(), Fa
 }
 
 /// What the token has just made is nobody else's fault.
-fn on_token(fault: Fault) -> Fault {
+pub(super) fn on_token(fault: Fault) -> Fault {
     match fault.blame {
         Blame::Data | Blame::DataOrToken | Blame::Material => {
             let what =
@@ -160,7 +163,9 @@ fn on_token(fault: Fault) -> Fault {
         Blame::Busy
         | Blame::Disconnected
         | Blame::Handle
+        | Blame::ForeignKey
         | Blame::Length
+        | Blame::Unsupported
         | Blame::Login
         | Blame::Missing
         | Blame::Pin

@@ -10,7 +10,7 @@ use holdfast::clock::{Clock, SystemClock};
 use holdfast::config::Config;
 use holdfast::domain::kms::{KeyKind, MATERIAL_ID_BYTES, MaterialId};
 use holdfast::key_manager::backing_key::{
-    BackingKey, BackingKeys, DecryptUnder, EncryptUnder, KeyOrder, RootKeyId,
+    BackingKey, BackingKeys, Computation, ComputeUnder, DecryptUnder, EncryptUnder, KeyOrder, RootKeyId,
 };
 use holdfast::key_manager::pkcs11::{Hsm, HsmParts, Module, WrappedKeyGroup};
 use holdfast::key_manager::{Encrypted, HsmError};
@@ -118,6 +118,36 @@ impl Keys {
         BackingKey { id: order.id, kind: order.kind, kept: Arc::new(made.unwrap().kept) }
     }
 
+    /// A fresh key of this kind.
+    pub fn try_made(&self, kind: KeyKind) -> Result<(BackingKey, Option<Vec<u8>>), HsmError> {
+        let order = KeyOrder { id: random_id(), kind };
+        let made = self.runtime.block_on(self.group.generate(order, deadline())).result?;
+        Ok((BackingKey { id: order.id, kind, kept: Arc::new(made.kept) }, made.public_key))
+    }
+
+    #[track_caller]
+    pub fn key_of(&self, kind: KeyKind) -> BackingKey {
+        self.try_made(kind).unwrap().0
+    }
+
+    /// A key pair, and its public key.
+    #[track_caller]
+    pub fn pair(&self, kind: KeyKind) -> (BackingKey, Vec<u8>) {
+        let (key, public_key) = self.try_made(kind).unwrap_or_else(|error| panic!("{}: {error}", kind.spec));
+        (key, public_key.unwrap())
+    }
+
+    pub fn compute(&self, key: &BackingKey, computation: Computation) -> Result<Vec<u8>, HsmError> {
+        let request = ComputeUnder { key: key.clone(), computation };
+        let done = self.runtime.block_on(self.group.compute(request, deadline()));
+        done.result.map(|bytes| bytes.expose().to_vec())
+    }
+
+    /// The next use unwraps it again.
+    pub fn forget(&self, key: &BackingKey) {
+        self.group.forget(&key.id);
+    }
+
     pub fn try_encrypt(&self, key: &BackingKey, aad: &[u8]) -> Result<Encrypted, HsmError> {
         self.runtime.block_on(self.group.encrypt(to_encrypt(key, aad), deadline())).result
     }
@@ -191,6 +221,12 @@ pub fn aes(number: u16) -> KeyOrder {
     let mut id = [0; MATERIAL_ID_BYTES];
     id[..2].copy_from_slice(&number.to_be_bytes());
     KeyOrder { id: MaterialId::new(id), kind: KeyKind::SYMMETRIC }
+}
+
+fn random_id() -> MaterialId {
+    let mut id = [0; MATERIAL_ID_BYTES];
+    aws_lc_rs::rand::fill(&mut id).unwrap();
+    MaterialId::new(id)
 }
 
 pub fn to_encrypt(key: &BackingKey, aad: &[u8]) -> EncryptUnder {

@@ -1,8 +1,10 @@
-//! The one place with `unsafe`: AES-GCM and key wrapping through the module's own function pointers.
+//! The one place with `unsafe`: what computes and wraps, through the module's own function pointers.
 //!
 //! cryptoki asks for the output size in a third call, which a network HSM may answer with a round trip, and
-//! cannot express the NULL IV that Luna wants. The output size of GCM is known: data plus tag. Nor does it know
+//! cannot express the NULL IV that Luna wants. The size of every output is known before. Nor does it know
 //! all mechanisms that wrap keys.
+
+mod mechanism;
 
 use std::path::Path;
 use std::ptr;
@@ -12,9 +14,12 @@ use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BYTE, CK_C_UnwrapKey, CK_C_WrapKey, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM,
-    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CKM_AES_GCM, CKR_OK,
+    CK_ATTRIBUTE, CK_BYTE, CK_C_DeriveKey, CK_C_GetMechanismList, CK_C_UnwrapKey, CK_C_WrapKey,
+    CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID,
+    CK_ULONG, CKM_AES_GCM, CKR_OK,
 };
+
+pub(super) use mechanism::Scheme;
 
 /// Length of the only tag XKS knows (XKS v1, Encrypt).
 pub(super) const TAG_BYTES: usize = 16;
@@ -25,17 +30,23 @@ type SlotFunction = unsafe extern "C" fn(CK_SLOT_ID) -> CK_RV;
 type OneShotFunction =
     unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
 
-/// Room for a wrapped AES-256 key, whatever the mechanism.
-const WRAPPED_BYTES_MAX: usize = 256;
+/// More than any token has.
+const MECHANISMS_MAX: usize = 1024;
+/// Room for every wrapped key: that of ML-DSA-87 has 4,896 bytes, besides its seed and what is around them.
+const WRAPPED_BYTES_MAX: usize = 8192;
 
-/// The module's GCM functions, and those that wrap if it has them. The library stays loaded as long as this lives.
-pub(super) struct GcmFunctions {
+/// The module's GCM functions, and of the others those that it has. The library stays loaded as long as this lives.
+pub(super) struct Functions {
     encrypt_init: InitFunction,
     encrypt: OneShotFunction,
     decrypt_init: InitFunction,
     decrypt: OneShotFunction,
+    sign_init: Option<InitFunction>,
+    sign: Option<OneShotFunction>,
+    derive_key: CK_C_DeriveKey,
     wrap_key: CK_C_WrapKey,
     unwrap_key: CK_C_UnwrapKey,
+    mechanism_list: CK_C_GetMechanismList,
     close_all_sessions: Option<SlotFunction>,
     _library: cryptoki_sys::Pkcs11,
 }
@@ -62,7 +73,7 @@ pub(super) struct CallFailed {
     pub(super) code: RvError,
 }
 
-impl GcmFunctions {
+impl Functions {
     /// Loads the library a second time under the same path, which gives the same library.
     #[expect(unsafe_code, reason = "loading a shared library runs its initializers")]
     pub(super) fn load(path: &Path) -> Result<Self, String> {
@@ -85,8 +96,12 @@ impl GcmFunctions {
             encrypt: list.C_Encrypt.ok_or_else(missing)?,
             decrypt_init: list.C_DecryptInit.ok_or_else(missing)?,
             decrypt: list.C_Decrypt.ok_or_else(missing)?,
+            sign_init: list.C_SignInit,
+            sign: list.C_Sign,
+            derive_key: list.C_DeriveKey,
             wrap_key: list.C_WrapKey,
             unwrap_key: list.C_UnwrapKey,
+            mechanism_list: list.C_GetMechanismList,
             close_all_sessions: list.C_CloseAllSessions,
             _library: library,
         })
@@ -96,8 +111,7 @@ impl GcmFunctions {
     #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
     pub(super) fn close_all_sessions(&self, slot: Slot) -> Result<(), CallFailed> {
         const NAME: &str = "C_CloseAllSessions";
-        let missing = CallFailed { function: NAME, code: RvError::FunctionNotSupported };
-        let close = self.close_all_sessions.ok_or(missing)?;
+        let close = self.close_all_sessions.ok_or(absent(NAME))?;
         // SAFETY: a number goes in and nothing comes out.
         check(unsafe { close(slot.id()) }, NAME)
     }
@@ -111,13 +125,13 @@ impl GcmFunctions {
         key: CK_OBJECT_HANDLE,
     ) -> Result<Vec<u8>, CallFailed> {
         const NAME: &str = "C_WrapKey";
-        let wrap = self.wrap_key.ok_or(CallFailed { function: NAME, code: RvError::FunctionNotSupported })?;
-        let (mut mechanism, mut output) = (without_parameter(mechanism), vec![0; WRAPPED_BYTES_MAX]);
+        let wrap = self.wrap_key.ok_or(absent(NAME))?;
+        let mut output = vec![0; WRAPPED_BYTES_MAX];
         let mut written = ulong(output.len(), NAME)?;
-        // SAFETY: the pointers are to live data, the output of the given length.
-        let code = unsafe {
-            wrap(on.0.handle(), &raw mut mechanism, on.1, key, output.as_mut_ptr(), &raw mut written)
-        };
+        let code = Scheme::Plain(mechanism).with(|mechanism| {
+            // SAFETY: the pointers are to live data, the output of the given length.
+            unsafe { wrap(on.0.handle(), mechanism, on.1, key, output.as_mut_ptr(), &raw mut written) }
+        });
         check(code, NAME)?;
         output.truncate(usize::try_from(written).unwrap_or(usize::MAX));
         Ok(output)
@@ -128,31 +142,108 @@ impl GcmFunctions {
     pub(super) fn unwrap_key(
         &self,
         on: (&Session, CK_OBJECT_HANDLE),
-        (mechanism, wrapped): (u64, &[u8]),
+        (scheme, wrapped): (Scheme<'_>, &[u8]),
         attributes: &[Attribute],
     ) -> Result<CK_OBJECT_HANDLE, CallFailed> {
         const NAME: &str = "C_UnwrapKey";
-        let unwrap =
-            self.unwrap_key.ok_or(CallFailed { function: NAME, code: RvError::FunctionNotSupported })?;
-        let mut mechanism = without_parameter(mechanism);
+        let unwrap = self.unwrap_key.ok_or(absent(NAME))?;
+        let wrapped_bytes = ulong(wrapped.len(), NAME)?;
         let mut template: Vec<CK_ATTRIBUTE> = attributes.iter().map(Into::into).collect();
+        let attributes = ulong(template.len(), NAME)?;
         let mut handle = 0;
-        // SAFETY: the pointers are to live data of the given lengths; PKCS#11 does not write to the wrapped key.
-        // The template points into `attributes`, which outlives the call.
-        let code = unsafe {
-            unwrap(
-                on.0.handle(),
-                &raw mut mechanism,
-                on.1,
-                wrapped.as_ptr().cast_mut(),
-                ulong(wrapped.len(), NAME)?,
-                template.as_mut_ptr(),
-                ulong(template.len(), NAME)?,
-                &raw mut handle,
-            )
-        };
+        let code = scheme.with(|mechanism| {
+            // SAFETY: the pointers are to live data of the given lengths; PKCS#11 does not write to the wrapped key.
+            // The template points into `attributes`, which outlives the call.
+            unsafe {
+                unwrap(
+                    on.0.handle(),
+                    mechanism,
+                    on.1,
+                    wrapped.as_ptr().cast_mut(),
+                    wrapped_bytes,
+                    template.as_mut_ptr(),
+                    attributes,
+                    &raw mut handle,
+                )
+            }
+        });
         check(code, NAME)?;
         Ok(handle)
+    }
+
+    /// Derives a key from the one of `on` into an object with these attributes.
+    #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
+    pub(super) fn derive_key(
+        &self,
+        on: (&Session, CK_OBJECT_HANDLE),
+        scheme: Scheme<'_>,
+        attributes: &[Attribute],
+    ) -> Result<CK_OBJECT_HANDLE, CallFailed> {
+        const NAME: &str = "C_DeriveKey";
+        let derive = self.derive_key.ok_or(absent(NAME))?;
+        let mut template: Vec<CK_ATTRIBUTE> = attributes.iter().map(Into::into).collect();
+        let attributes = ulong(template.len(), NAME)?;
+        let mut handle = 0;
+        let code = scheme.with(|mechanism| {
+            // SAFETY: the pointers are to live data of the given lengths, and PKCS#11 writes to the handle alone.
+            unsafe {
+                derive(on.0.handle(), mechanism, on.1, template.as_mut_ptr(), attributes, &raw mut handle)
+            }
+        });
+        check(code, NAME)?;
+        Ok(handle)
+    }
+
+    /// The numbers of all mechanisms of a token; cryptoki leaves out those that it does not know.
+    #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
+    pub(super) fn mechanisms(&self, slot: Slot) -> Result<Vec<u64>, CallFailed> {
+        const NAME: &str = "C_GetMechanismList";
+        let list = self.mechanism_list.ok_or(absent(NAME))?;
+        let mut numbers = vec![0; MECHANISMS_MAX];
+        let mut found = ulong(numbers.len(), NAME)?;
+        // SAFETY: the pointers are to live data, the output of the given length.
+        check(unsafe { list(slot.id(), numbers.as_mut_ptr(), &raw mut found) }, NAME)?;
+        numbers.truncate(usize::try_from(found).unwrap_or(usize::MAX));
+        Ok(numbers)
+    }
+
+    /// Signs, or makes a MAC, into `output`, and returns how many bytes the token wrote.
+    pub(super) fn sign(
+        &self,
+        on: (&Session, CK_OBJECT_HANDLE),
+        scheme: Scheme<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, CallFailed> {
+        let init = (self.sign_init.ok_or(absent("C_SignInit"))?, "C_SignInit");
+        let one_shot = (self.sign.ok_or(absent("C_Sign"))?, "C_Sign");
+        scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
+    }
+
+    /// Encrypts other than by GCM.
+    pub(super) fn encrypt_by(
+        &self,
+        on: (&Session, CK_OBJECT_HANDLE),
+        scheme: Scheme<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, CallFailed> {
+        let init = (self.encrypt_init, "C_EncryptInit");
+        let one_shot = (self.encrypt, "C_Encrypt");
+        scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
+    }
+
+    /// Decrypts other than by GCM.
+    pub(super) fn decrypt_by(
+        &self,
+        on: (&Session, CK_OBJECT_HANDLE),
+        scheme: Scheme<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, CallFailed> {
+        let init = (self.decrypt_init, "C_DecryptInit");
+        let one_shot = (self.decrypt, "C_Decrypt");
+        scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
     }
 
     /// Encrypts a message into `output` and returns how many bytes the token wrote.
@@ -164,7 +255,7 @@ impl GcmFunctions {
     ) -> Result<usize, CallFailed> {
         let calls =
             Calls { init: (self.encrypt_init, "C_EncryptInit"), one_shot: (self.encrypt, "C_Encrypt") };
-        calls.run(on, message, output)
+        calls.run_gcm(on, message, output)
     }
 
     /// Decrypts a message into `output` and returns how many bytes the token wrote. Some tokens want
@@ -177,12 +268,12 @@ impl GcmFunctions {
     ) -> Result<usize, CallFailed> {
         let calls =
             Calls { init: (self.decrypt_init, "C_DecryptInit"), one_shot: (self.decrypt, "C_Decrypt") };
-        calls.run(on, message, output)
+        calls.run_gcm(on, message, output)
     }
 }
 
-fn without_parameter(mechanism: u64) -> CK_MECHANISM {
-    CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 }
+const fn absent(function: &'static str) -> CallFailed {
+    CallFailed { function, code: RvError::FunctionNotSupported }
 }
 
 /// A handle that this module gave out earlier.
@@ -199,19 +290,19 @@ struct Calls {
 }
 
 impl Calls {
-    #[expect(unsafe_code, reason = "two calls into the PKCS#11 library")]
-    fn run(
+    fn run_gcm(
         self,
-        (session, key): (&Session, CK_OBJECT_HANDLE),
+        on: (&Session, CK_OBJECT_HANDLE),
         message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
         let Message { iv, aad, input } = message;
-        let (init, name) = self.init;
+        let name = self.init.1;
         let (iv, iv_bytes) = match iv {
             Iv::Buffer(buffer) => (buffer.as_mut_ptr(), buffer.len()),
             Iv::Null => (ptr::null_mut(), 0),
         };
+        // PKCS#11 does not write to pAAD; a token that makes the IV writes within ulIvLen.
         let mut parameters = CK_GCM_PARAMS {
             pIv: iv,
             ulIvLen: ulong(iv_bytes, name)?,
@@ -225,10 +316,21 @@ impl Calls {
             pParameter: (&raw mut parameters).cast(),
             ulParameterLen: ulong(size_of::<CK_GCM_PARAMS>(), name)?,
         };
-        // SAFETY: all pointers are to live data of the given lengths. PKCS#11 does not write to pAAD; a token
-        // that makes the IV writes within ulIvLen. Parameters and buffers outlive the second call too, for a
-        // token that keeps the pointers until then.
-        check(unsafe { init(session.handle(), &raw mut mechanism, key) }, name)?;
+        self.run(on, &mut mechanism, input, output)
+    }
+
+    #[expect(unsafe_code, reason = "two calls into the PKCS#11 library")]
+    fn run(
+        self,
+        (session, key): (&Session, CK_OBJECT_HANDLE),
+        mechanism: &mut CK_MECHANISM,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, CallFailed> {
+        let (init, name) = self.init;
+        // SAFETY: the mechanism's pointer is to live data of the given length, which outlives the second call too, for a
+        // token that keeps the pointer until then.
+        check(unsafe { init(session.handle(), mechanism, key) }, name)?;
 
         let (one_shot, name) = self.one_shot;
         let input_bytes = ulong(input.len(), name)?;
