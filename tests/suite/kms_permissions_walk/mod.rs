@@ -19,7 +19,6 @@ use crate::kms_permissions_walk::cases::{Case, Expected, cases};
 use crate::kms_permissions_walk::scene::{Door, Scene};
 use crate::support::kms::{ACCOUNT, KmsClient, KmsReply, OTHER_ACCOUNT};
 use crate::support::kms_callers::Credentials;
-use crate::support::kms_requests::UNSUPPORTED;
 use crate::support::kms_stories::policy;
 use crate::support::pki::write_private;
 use crate::support::{Setup, Site};
@@ -187,7 +186,7 @@ impl Walk {
 /// Groups of operations without a permission in common.
 fn groups() -> Vec<Vec<OperationName>> {
     let mut groups: Vec<(BTreeSet<&str>, Vec<OperationName>)> = Vec::new();
-    for operation in OperationName::ALL.iter().copied().filter(is_built) {
+    for operation in OperationName::ALL.iter().copied() {
         let names: BTreeSet<_> = checks(operation).iter().map(|check| check.permission().name).collect();
         let group = groups.iter_mut().find(|(taken, _)| taken.is_disjoint(&names));
         match group {
@@ -199,10 +198,6 @@ fn groups() -> Vec<Vec<OperationName>> {
         }
     }
     groups.into_iter().map(|(_, members)| members).collect()
-}
-
-fn is_built(operation: &OperationName) -> bool {
-    !UNSUPPORTED.contains(&operation.as_str())
 }
 
 /// Does something with each, several at the same time.
@@ -260,20 +255,4 @@ fn each_operation_needs_exactly_its_permissions_whoever_gives_them_on_whatever_c
     let wrong = at_once(over, walks, |mut walk, admin, caller| walk.run(admin, caller)).concat();
     assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(asked > 2300, "{asked}");
-}
-
-/// The walk grows as soon as one of these is not refused any more.
-#[test]
-fn what_is_not_built_is_unsupported_for_everybody() {
-    let site = Site::start_with(&Setup::kms());
-    let stranger = site.kms_user("stranger");
-    let requests = site.kms_requests();
-    for operation in OperationName::ALL.iter().filter(|operation| !is_built(operation)) {
-        let (_, request) = requests.iter().find(|(name, _)| *name == operation.as_str()).unwrap();
-        for account in [ACCOUNT, stranger] {
-            let error = site.kms_as(&account, operation.as_str(), request).error();
-            let text = format!("Holdfast does not support {operation} yet.");
-            assert_eq!(error, ("UnsupportedOperationException".to_owned(), text));
-        }
-    }
 }

@@ -3,16 +3,13 @@
 use serde_json::{Value, json};
 
 use super::external_key_stores::{URI_PATH, credential};
+use super::importing::{Parameters, base64, lasting};
 use super::site::{Site, merged};
 
-/// What the service model has and the daemon does not do yet.
-pub const UNSUPPORTED: [&str; 3] =
-    ["DeleteImportedKeyMaterial", "GetParametersForImport", "ImportKeyMaterial"];
 const ADMINISTRATOR: &str = "arn:aws:iam::123456789012:user/admin";
 
 impl Site {
-    /// Requests that succeed in this order, for a new key with everything that they speak of; those of
-    /// [`UNSUPPORTED`] are right too.
+    /// Requests that succeed in this order, for a new key with everything that they speak of.
     pub fn kms_requests(&self) -> Vec<(&'static str, Value)> {
         let id = self.create_kms_key();
         let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
@@ -31,7 +28,8 @@ impl Site {
         requests.extend(of_policies(&id, &arn, &grants));
         requests.extend(self.of_key_stores(&id));
         requests.extend(self.of_other_kinds(&id));
-        requests.extend(not_yet(&id));
+        requests.extend(self.of_imported_material());
+        requests.extend(self.of_related_keys());
         // What ends the use of the key.
         let of_key = json!({"KeyId": id});
         requests.extend([
@@ -102,6 +100,30 @@ impl Site {
         ]
     }
 
+    fn of_imported_material(&self) -> Vec<(&'static str, Value)> {
+        let id = self.create_key_to_import(&json!({}));
+        let (algorithm, spec) = ("RSAES_OAEP_SHA_256", "RSA_2048");
+        let wrapping = json!({"KeyId": id, "WrappingAlgorithm": algorithm, "WrappingKeySpec": spec});
+        let parameters = Parameters::of(self, &id, algorithm, spec);
+        let wrapped = json!({
+            "KeyId": id, "ImportToken": parameters.token,
+            "EncryptedKeyMaterial": base64(&parameters.wrap(&[7; 32])),
+        });
+        vec![
+            ("GetParametersForImport", wrapping),
+            ("ImportKeyMaterial", merged(wrapped, lasting())),
+            ("DeleteImportedKeyMaterial", json!({"KeyId": id})),
+        ]
+    }
+
+    fn of_related_keys(&self) -> Vec<(&'static str, Value)> {
+        let id = self.create_key_with(&json!({"MultiRegion": true}));
+        vec![
+            ("ReplicateKey", json!({"KeyId": id, "ReplicaRegion": "eu-west-1"})),
+            ("UpdatePrimaryRegion", json!({"KeyId": id, "PrimaryRegion": "eu-west-1"})),
+        ]
+    }
+
     fn of_keys(&self, id: &str, alias: &str) -> Vec<(&'static str, Value)> {
         let of_key = json!({"KeyId": id});
         let named = json!({"AliasName": alias, "TargetKeyId": id});
@@ -156,19 +178,5 @@ fn of_policies(id: &str, arn: &str, grants: &[String; 2]) -> Vec<(&'static str, 
         ("ListRetirableGrants", json!({"RetiringPrincipal": ADMINISTRATOR})),
         ("RetireGrant", json!({"KeyId": arn, "GrantId": grants[0]})),
         ("RevokeGrant", json!({"KeyId": id, "GrantId": grants[1]})),
-    ]
-}
-
-fn not_yet(id: &str) -> Vec<(&'static str, Value)> {
-    let message = "bWVzc2FnZQ==";
-    vec![
-        (
-            "GetParametersForImport",
-            json!({
-                "KeyId": id, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_4096",
-            }),
-        ),
-        ("ImportKeyMaterial", json!({"KeyId": id, "ImportToken": message, "EncryptedKeyMaterial": message})),
-        ("DeleteImportedKeyMaterial", json!({"KeyId": id})),
     ]
 }
