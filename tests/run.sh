@@ -24,10 +24,15 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh .ci/run
+shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
+    tests/kryoptic/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step 'a token of PKCS #11 3.2 for the tests'
+tests/kryoptic/build.sh
+export HOLDFAST_KRYOPTIC_REQUIRED=1
 
 step 'tests'
 if cargo nextest --version >/dev/null 2>&1; then

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use crate::config::Config;
 use crate::config::DEFAULT;
 use crate::config::IvMode;
+use crate::config::Kms;
 use crate::config::validation;
 
 const SMALL: &str = r#"
@@ -126,6 +127,9 @@ fn the_printed_default_is_right_and_says_what_the_code_does() {
         (printed_kms.request_deadline, printed_kms.known_keys_max, printed_kms.known_grants_max),
         (kms.request_deadline, kms.known_keys_max, kms.known_grants_max)
     );
+    let in_software = |kms: &Kms| (kms.key_generation_deadline, kms.software_key_specs.clone());
+    assert_eq!(in_software(printed_kms), in_software(&kms));
+    assert_eq!(in_software(&kms), (Duration::from_secs(30), Vec::new()));
     assert_eq!(printed_kms.request_quotas, kms.request_quotas);
     assert_eq!(printed_kms.resource_quotas, kms.resource_quotas);
     assert_eq!(printed_kms.external_key_stores, kms.external_key_stores);
@@ -355,6 +359,14 @@ fn key_patterns_are_external_key_ids_with_stars() {
         let reason = "must be an external key id, in which `*` stands for any run of characters";
         assert_eq!(keys(pattern), format!("key_store `store`: `keys` entry 1 {reason}"));
     }
+}
+
+#[test]
+fn the_software_provider_has_no_keys_that_every_hsm_has() {
+    let with =
+        |specs: &str| parse(&format!("{KMS_ONLY}\n[kms.software_provider]\nkey_specs = [{specs}]")).map(drop);
+    assert_eq!(with("\"ML_DSA_65\", \"ECC_NIST_EDWARDS25519\""), Ok(()));
+    assert!(with("\"RSA_2048\"").is_err() && with("\"ML_DSA_66\"").is_err());
 }
 
 #[test]

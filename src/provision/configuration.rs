@@ -28,6 +28,13 @@ const KMS_HTTPS: &str = "kms-https";
 const KMS_HTTP: &str = "kms-http";
 const SOFTHSM: &str = "softhsm";
 
+const SOFTWARE_PROVIDER: &str = r#"# SoftHSM has no post-quantum mechanisms and no Ed25519ph: private keys of these specs are computed with in the daemon,
+# sealed by the token. Without ECC_NIST_EDWARDS25519 such keys stay in the token, and lack ED25519_PH_SHA_512.
+[kms.software_provider]
+key_specs = [
+    "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024", "ECC_NIST_EDWARDS25519",
+]
+"#;
 const EXTERNAL_KEY_STORES: &str = r#"# External key stores: this proxy, or any other whose certificate is of this CA.
 [kms.external_key_stores]
 allow_ports = true
@@ -120,14 +127,7 @@ listen = "127.0.0.1:{kms_http}"
 [kms.request_quotas]
 enabled = false
 
-# SoftHSM has no post-quantum mechanisms and no Ed25519ph: private keys of these specs are computed with in the daemon,
-# sealed by the token. Without ECC_NIST_EDWARDS25519 such keys stay in the token, and lack ED25519_PH_SHA_512.
-[kms.software_provider]
-key_specs = [
-    "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024", "ECC_NIST_EDWARDS25519",
-]
-
-{EXTERNAL_KEY_STORES}
+{SOFTWARE_PROVIDER}{EXTERNAL_KEY_STORES}
 # A week in a second: POST /dev/clock?advance=8d on the admin address. Never where keys matter.
 [dev]
 clock_control = true

@@ -48,44 +48,41 @@ pub const fn algorithm(spec: KeySpec) -> Option<[&'static [u8]; 2]> {
     }
 }
 
-/// Of an elliptic curve in the form of Weierstrass: its object identifier in DER.
-pub const fn named_curve(spec: KeySpec) -> Option<&'static [u8]> {
-    match algorithm(spec) {
-        Some([EC, curve]) => Some(curve),
-        _ => None,
-    }
+/// Curves in the form of Weierstrass: the object identifier in DER, and the length of a coordinate.
+const CURVES: [(KeySpec, &[u8], usize); 4] = [
+    (KeySpec::EccNistP256, P256, 32),
+    (KeySpec::EccNistP384, P384, 48),
+    (KeySpec::EccNistP521, P521, 66),
+    (KeySpec::EccSecgP256k1, SECP256K1, 32),
+];
+
+/// Public keys that are octets (RFC 8032; FIPS 203, table 3; FIPS 204, table 2), and how many.
+const OCTETS: [(KeySpec, usize); 7] = [
+    (KeySpec::EccNistEdwards25519, 32),
+    (KeySpec::MlDsa44, 1312),
+    (KeySpec::MlDsa65, 1952),
+    (KeySpec::MlDsa87, 2592),
+    (KeySpec::MlKem512, 800),
+    (KeySpec::MlKem768, 1184),
+    (KeySpec::MlKem1024, 1568),
+];
+
+/// Of a curve in the form of Weierstrass: its object identifier in DER.
+pub fn named_curve(spec: KeySpec) -> Option<&'static [u8]> {
+    CURVES.iter().find(|(curve, ..)| *curve == spec).map(|(_, identifier, _)| *identifier)
 }
 
 /// Of such a curve: the length of a coordinate, which is that of a private key.
-pub const fn coordinate_bytes(spec: KeySpec) -> Option<usize> {
-    match spec {
-        KeySpec::EccNistP256 | KeySpec::EccSecgP256k1 => Some(32),
-        KeySpec::EccNistP384 => Some(48),
-        KeySpec::EccNistP521 => Some(66),
-        _ => None,
-    }
+pub fn coordinate_bytes(spec: KeySpec) -> Option<usize> {
+    CURVES.iter().find(|(curve, ..)| *curve == spec).map(|(.., bytes)| *bytes)
 }
 
-/// Length of a public key as its standard has it: an uncompressed point, or the octets of RFC 8032 and FIPS 203, 204.
-const fn raw_bytes(spec: KeySpec) -> Option<usize> {
-    match spec {
-        KeySpec::EccNistEdwards25519 => Some(32),
-        KeySpec::MlDsa44 => Some(1312),
-        KeySpec::MlDsa65 => Some(1952),
-        KeySpec::MlDsa87 => Some(2592),
-        KeySpec::MlKem512 => Some(800),
-        KeySpec::MlKem768 => Some(1184),
-        KeySpec::MlKem1024 => Some(1568),
-        _ => match coordinate_bytes(spec) {
-            Some(bytes) => Some(1 + 2 * bytes),
-            None => None,
-        },
-    }
-}
-
+/// Whether it is an uncompressed point, or octets, of the length that the spec has.
 fn is_raw(spec: KeySpec, raw: &[u8]) -> bool {
-    raw_bytes(spec) == Some(raw.len())
-        && (coordinate_bytes(spec).is_none() || raw.first() == Some(&UNCOMPRESSED))
+    match coordinate_bytes(spec) {
+        Some(bytes) => raw.len() == 1 + 2 * bytes && raw.first() == Some(&UNCOMPRESSED),
+        None => OCTETS.contains(&(spec, raw.len())),
+    }
 }
 
 /// From modulus and public exponent, big-endian.

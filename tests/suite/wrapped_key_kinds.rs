@@ -1,5 +1,7 @@
 //! Keys of every kind in a token: made, wrapped, unwrapped and used, and looked at by another implementation.
 
+use std::time::Duration;
+
 use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use aws_lc_rs::encoding::AsDer;
@@ -7,6 +9,7 @@ use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey,
 };
 use aws_lc_rs::signature::{self, VerificationAlgorithm};
+use holdfast::clock::{Clock, SystemClock};
 use holdfast::domain::kms::{EncryptionAlgorithm, Hash, KeyKind, KeySpec, KeyUsage, SigningAlgorithm};
 use holdfast::key_manager::HsmError;
 use holdfast::key_manager::backing_key::{Computation, ToSign};
@@ -264,6 +267,71 @@ fn what_the_token_lacks_is_named() {
                 let made = keys.try_made(kind(spec, usage)).map(|(_, public_key)| public_key);
                 assert_eq!(made, Err(HsmError::Unsupported(format!("HSM softhsm lacks {mechanism}"))));
             }
+        },
+    );
+}
+
+#[test]
+fn a_lost_handle_is_healed_and_a_broken_call_is_an_error_of_the_hsm() {
+    story(
+        "wrapped_key_kinds::a_lost_handle_is_healed_and_a_broken_call_is_an_error_of_the_hsm",
+        || site(1, 100),
+        |keys| {
+            keys.opened();
+            for spec in [KeySpec::Rsa2048, KeySpec::EccNistP256] {
+                let (key, _) = keys.pair(kind(spec, KeyUsage::SignVerify));
+                let algorithm = key.kind.signing_algorithms()[0];
+                let sign = || keys.compute(&key, Computation::Sign { algorithm, input: to_sign(algorithm) });
+                for healed in [
+                    "C_SignInit code=CKR_KEY_HANDLE_INVALID count=1",
+                    "C_SignInit code=CKR_SESSION_HANDLE_INVALID count=1",
+                    "C_Sign code=CKR_SESSION_HANDLE_INVALID count=1",
+                ] {
+                    keys.inject(healed);
+                    assert!(sign().is_ok(), "{healed}");
+                }
+                for broken in
+                    ["C_Sign code=CKR_DEVICE_ERROR", "C_Sign short", "C_SignInit code=CKR_HOST_MEMORY"]
+                {
+                    keys.inject(broken);
+                    assert!(matches!(sign(), Err(HsmError::Device(_))), "{broken}");
+                }
+                keys.inject("");
+                assert!(sign().is_ok());
+            }
+            for broken in ["C_GenerateKeyPair code=CKR_DEVICE_ERROR", "C_WrapKey corrupt", "C_Sign corrupt"] {
+                keys.inject(broken);
+                let made = keys.try_made(kind(KeySpec::EccNistP256, KeyUsage::SignVerify)).map(drop);
+                assert!(matches!(made, Err(HsmError::Device(_))), "{broken}: {made:?}");
+            }
+            keys.inject("");
+            keys.pair(kind(KeySpec::EccNistP256, KeyUsage::SignVerify));
+        },
+    );
+}
+
+#[test]
+fn a_key_that_takes_long_to_make_makes_no_session_stuck() {
+    story(
+        "wrapped_key_kinds::a_key_that_takes_long_to_make_makes_no_session_stuck",
+        || site(1, 100),
+        |keys| {
+            keys.opened();
+            let symmetric = keys.key(1);
+            keys.inject("C_GenerateKeyPair delay_ms=900");
+            let before = keys.calls()["C_GenerateKeyPair"];
+            std::thread::scope(|scope| {
+                let made = scope.spawn(|| keys.try_made(kind(KeySpec::Rsa2048, KeyUsage::SignVerify)));
+                keys.wait_until("the call", || keys.calls()["C_GenerateKeyPair"] > before);
+                let started = SystemClock.instant();
+                // Any other call would hang by now.
+                keys.wait_until("the limit", || SystemClock.instant() - started > Duration::from_millis(400));
+                assert!(!made.is_finished());
+                keys.hsms[0].publish();
+                assert_eq!(keys.metric("hsm_sessions_stuck"), 0);
+                keys.assert_works(&symmetric);
+                made.join().unwrap().unwrap();
+            });
         },
     );
 }

@@ -79,6 +79,7 @@ impl BackingTask {
         match self {
             Self::OpenRootKey(_) => Some("open_root_key"),
             Self::Generate(_) => Some("generate"),
+            Self::Compute(request) if request.key.kept.is_software() => Some("compute_in_software"),
             Self::Compute(_) => Some("compute"),
             Self::Destroy(_) => Some("destroy"),
             Self::KeyPair(_) => Some("key_pair"),
@@ -207,18 +208,18 @@ impl Bench<'_> {
                 return Err(self.lacking(&mechanism));
             }
             let made = match making.make(form) {
-                Err(fault) if fault.is_not_wrappable() => {
+                Err(fault) if form.is_pair() && fault.is_not_wrappable() => {
                     token_object::make(making, (form, &order.id), (self.token, self.means))
                 }
                 made => made,
             };
-            made.map_err(|fault| match fault.blame {
-                Blame::Unsupported => {
-                    let mechanism = format!("what {} takes: {}", form.spec, fault.what);
-                    making.capabilities.refuse(form.spec, &mechanism);
-                    Fault { what: self.lacking(&mechanism).what, ..fault }
+            made.map_err(|fault| {
+                if fault.blame != Blame::Unsupported {
+                    return fault;
                 }
-                _ => fault,
+                let mechanism = format!("what {} takes: {}", form.spec, fault.what);
+                making.capabilities.refuse(form.spec, &mechanism);
+                Fault { what: self.lacking(&mechanism).what, ..fault }
             })
         })
     }

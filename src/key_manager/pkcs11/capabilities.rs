@@ -12,7 +12,8 @@ use cryptoki_sys::{
 };
 use parking_lot::Mutex;
 
-use crate::domain::kms::{Hash, KeySpec, MacAlgorithm};
+use crate::domain::kms::{Hash, KeyKind, KeySpec, KeyUsage, MacAlgorithm};
+use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::key_form::{KeyForm, Purpose};
 
 /// A mechanism and its name; any one of them is enough.
@@ -47,6 +48,8 @@ pub(super) struct Capabilities {
     lacks_oaep: [AtomicBool; 2],
     /// It unwraps nothing with an RSA key.
     lacks_unwrapping: AtomicBool,
+    /// Whether it signs digests by Ed25519ph; absent before it was tried.
+    signs_ed25519ph: Mutex<Option<bool>>,
 }
 
 impl Capabilities {
@@ -91,6 +94,18 @@ impl Capabilities {
         }
     }
 
+    /// Tries it once.
+    pub(super) fn signs_ed25519ph(
+        &self,
+        attempt: impl FnOnce() -> Result<bool, Fault>,
+    ) -> Result<bool, Fault> {
+        let mut known = self.signs_ed25519ph.lock();
+        match *known {
+            Some(known) => Ok(known),
+            None => Ok(*known.insert(attempt()?)),
+        }
+    }
+
     pub(super) fn lacks_unwrapping(&self) -> bool {
         self.lacks_unwrapping.load(Ordering::Relaxed)
     }
@@ -117,13 +132,10 @@ const fn oaep_place(hash: Hash) -> Option<usize> {
     }
 }
 
-const fn first_purpose(spec: KeySpec) -> Purpose {
-    match spec {
-        KeySpec::SymmetricDefault => Purpose::Encrypt,
-        KeySpec::Hmac224 | KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512 => Purpose::Mac,
-        KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024 => Purpose::Decapsulate,
-        _ => Purpose::Sign,
-    }
+fn first_purpose(spec: KeySpec) -> Purpose {
+    let usage =
+        KeyUsage::ALL.iter().find(|usage| **usage != KeyUsage::EncryptDecrypt && spec.permits(**usage));
+    KeyForm::of(KeyKind { spec, usage: usage.copied().unwrap_or(KeyUsage::EncryptDecrypt) }).purpose
 }
 
 /// Absent: there is no such thing in PKCS#11.
@@ -156,13 +168,13 @@ fn wanted(form: KeyForm) -> Option<Vec<AnyOf>> {
 }
 
 fn mac_mechanism(spec: KeySpec) -> Option<AnyOf> {
-    match spec {
-        KeySpec::Hmac224 => Some(&[(CKM_SHA224_HMAC, "CKM_SHA224_HMAC")]),
-        KeySpec::Hmac256 => Some(&[(CKM_SHA256_HMAC, "CKM_SHA256_HMAC")]),
-        KeySpec::Hmac384 => Some(&[(CKM_SHA384_HMAC, "CKM_SHA384_HMAC")]),
-        KeySpec::Hmac512 => Some(&[(CKM_SHA512_HMAC, "CKM_SHA512_HMAC")]),
-        _ => None,
-    }
+    let mechanisms: [(KeySpec, AnyOf); 4] = [
+        (KeySpec::Hmac224, &[(CKM_SHA224_HMAC, "CKM_SHA224_HMAC")]),
+        (KeySpec::Hmac256, &[(CKM_SHA256_HMAC, "CKM_SHA256_HMAC")]),
+        (KeySpec::Hmac384, &[(CKM_SHA384_HMAC, "CKM_SHA384_HMAC")]),
+        (KeySpec::Hmac512, &[(CKM_SHA512_HMAC, "CKM_SHA512_HMAC")]),
+    ];
+    mechanisms.into_iter().find(|(made, _)| *made == spec).map(|(_, mechanism)| mechanism)
 }
 
 pub(super) const fn hmac(algorithm: MacAlgorithm) -> u64 {

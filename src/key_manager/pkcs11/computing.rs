@@ -1,6 +1,7 @@
 //! What keys compute besides AES-GCM, on one session and handle. Every length is checked, not assumed.
 
 use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, ParsedPublicKey, UnparsedPublicKey};
+use aws_lc_rs::digest::{SHA512, digest};
 use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
@@ -13,11 +14,17 @@ use crate::key_manager::backing_key::{Computation, ToSign};
 use crate::key_manager::pkcs11::capabilities::{self, Capabilities};
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
 use crate::key_manager::pkcs11::ffi::{CallFailed, Functions, Scheme, object_handle};
+use crate::key_manager::pkcs11::key_form::{KeyForm, Leaves, Purpose};
+use crate::key_manager::pkcs11::making::generate_pair;
 use crate::key_manager::pkcs11::oaep;
+use crate::public_key::prehashed::Prehashed;
 use crate::public_key::{der, spki};
 use crate::secret::SecretBytes;
 
 const ED25519_SIGNATURE_BYTES: usize = 64;
+/// FIPS 204, table 2.
+const ML_DSA_SIGNATURES: [(KeySpec, usize); 3] =
+    [(KeySpec::MlDsa44, 2420), (KeySpec::MlDsa65, 3309), (KeySpec::MlDsa87, 4627)];
 /// FIPS 203, table 3.
 const ML_KEM_SECRET_BYTES: usize = 32;
 
@@ -100,6 +107,9 @@ impl Computing<'_> {
                 self.signature(handle, scheme, message.expose(), ED25519_SIGNATURE_BYTES)
             }
             (Algorithm::Ed25519PhSha512, ToSign::Digest(digest)) => {
+                if !self.capabilities.signs_ed25519ph(|| self.try_ed25519ph())? {
+                    return Err(unsupported("the HSM lacks CKM_EDDSA with phFlag over a digest"));
+                }
                 self.signature(handle, Scheme::Ed25519ph, digest, ED25519_SIGNATURE_BYTES)
             }
             (Algorithm::MlDsaShake256, ToSign::Message(message)) => {
@@ -111,6 +121,25 @@ impl Computing<'_> {
             }
             _ => Err(unsupported("the algorithm does not sign this")),
         }
+    }
+
+    /// Some tokens sign something else without a word: a throw-away key shows it.
+    fn try_ed25519ph(&self) -> Result<bool, Fault> {
+        let form = KeyForm { spec: KeySpec::EccNistEdwards25519, purpose: Purpose::Sign };
+        let pair = match generate_pair(self.session, form, &form.session_key(Leaves::Never)) {
+            Err(fault) if fault.blame == Blame::Unsupported => return Ok(false),
+            pair => pair?,
+        };
+        let digest = digest(&SHA512, b"");
+        let scheme = Scheme::Ed25519ph;
+        let made = self.signature(pair.private.handle, scheme, digest.as_ref(), ED25519_SIGNATURE_BYTES);
+        let verified = made.ok().and_then(|made| {
+            let key = spki::raw_of(form.spec, &pair.public_key)?;
+            let key = ed25519_dalek::VerifyingKey::from_bytes(key.try_into().ok()?).ok()?;
+            let signature = ed25519_dalek::Signature::from_slice(&made).ok()?;
+            key.verify_prehashed(Prehashed::new(digest.as_ref())?, None, &signature).ok()
+        });
+        Ok(verified.is_some())
     }
 
     fn rsa(&self, spec: KeySpec, handle: u64, scheme: Scheme<'_>, input: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -258,25 +287,20 @@ fn shortened(mut output: Zeroizing<Vec<u8>>, written: usize) -> Result<SecretByt
 }
 
 pub(super) fn agreement_of(spec: KeySpec) -> Option<&'static agreement::Algorithm> {
-    match spec {
-        KeySpec::EccNistP256 => Some(&ECDH_P256),
-        KeySpec::EccNistP384 => Some(&ECDH_P384),
-        KeySpec::EccNistP521 => Some(&ECDH_P521),
-        _ => None,
-    }
+    let algorithms: [(KeySpec, &'static agreement::Algorithm); 3] = [
+        (KeySpec::EccNistP256, &ECDH_P256),
+        (KeySpec::EccNistP384, &ECDH_P384),
+        (KeySpec::EccNistP521, &ECDH_P521),
+    ];
+    algorithms.into_iter().find(|(curve, _)| *curve == spec).map(|(_, algorithm)| algorithm)
 }
 
 pub(super) fn modulus_bytes(spec: KeySpec) -> Result<usize, Fault> {
     spec.rsa_bits().map(|bits| bits / 8).ok_or_else(|| unsupported("the key is no RSA key"))
 }
 
-const fn ml_dsa_signature_bytes(spec: KeySpec) -> Option<usize> {
-    match spec {
-        KeySpec::MlDsa44 => Some(2420),
-        KeySpec::MlDsa65 => Some(3309),
-        KeySpec::MlDsa87 => Some(4627),
-        _ => None,
-    }
+fn ml_dsa_signature_bytes(spec: KeySpec) -> Option<usize> {
+    ML_DSA_SIGNATURES.iter().find(|(set, _)| *set == spec).map(|(_, bytes)| *bytes)
 }
 
 const fn digest_info(hash: Option<Hash>) -> &'static [u8] {

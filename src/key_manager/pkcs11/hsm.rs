@@ -192,6 +192,11 @@ impl Hsm {
         }
     }
 
+    /// How many jobs run at once.
+    pub(super) fn sessions(&self) -> usize {
+        self.workers.len()
+    }
+
     pub(super) fn queue_length(&self) -> usize {
         self.jobs.len()
     }

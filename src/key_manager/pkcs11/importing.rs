@@ -80,7 +80,7 @@ impl Importing<'_> {
         let material = self.in_memory(way, &request.encrypted)?;
         let arrived = self.create(form, &material)?;
         match self.keep(form, &arrived) {
-            Err(fault) if fault.is_not_wrappable() => {
+            Err(fault) if form.is_pair() && fault.is_not_wrappable() => {
                 let key = PrivateKey::read(form.spec, material.expose()).ok_or_else(not_material)?;
                 let name = (form, &request.order.id);
                 let public_key = arrived.public_key.as_deref().unwrap_or_default();
@@ -126,13 +126,21 @@ impl Importing<'_> {
                 let template = step.session_key(Leaves::Never);
                 let key = self.unwrap(self.wrapping_key.handle, scheme, wrapped_key, &template)?;
                 let Some(key) = key else { return Ok(None) };
-                self.require_length(&key, AES_256_BYTES).map_err(|_| wrongly_wrapped())?;
+                if Self::has_length(&key, AES_256_BYTES)? == Some(false) {
+                    return Err(wrongly_wrapped());
+                }
                 self.unwrap(key.handle, Scheme::Plain(CKM_AES_KEY_WRAP_KWP), wrapped, &target)?
             }
         };
         let Some(key) = unwrapped else { return Ok(None) };
-        self.require_length(&key, form.secret_bytes().unwrap_or_default())?;
-        Ok(Some(Arrived { key, public_key: None }))
+        match Self::has_length(&key, form.secret_bytes().unwrap_or_default())? {
+            Some(true) => Ok(Some(Arrived { key, public_key: None })),
+            Some(false) => Err(not_material()),
+            None => {
+                self.making.capabilities.refuse_unwrapping();
+                Ok(None)
+            }
+        }
     }
 
     /// Nothing if the token does not unwrap in this way.
@@ -149,23 +157,24 @@ impl Importing<'_> {
             Ok(handle) => Ok(Some(Temporary { session, handle })),
             Err(failed) => {
                 let fault = Fault::of_call(failed, Doing::Unwrapping).or_unsupported();
-                match fault.blame {
-                    Blame::Unsupported => {
-                        self.making.capabilities.refuse_unwrapping();
-                        Ok(None)
-                    }
-                    Blame::Material => Err(wrongly_wrapped()),
-                    _ => Err(fault),
+                if fault.blame == Blame::Unsupported {
+                    self.making.capabilities.refuse_unwrapping();
+                    return Ok(None);
                 }
+                Err(if fault.blame == Blame::Material { wrongly_wrapped() } else { fault })
             }
         }
     }
 
-    fn require_length(&self, key: &Temporary<'_>, bytes: usize) -> Result<(), Fault> {
+    /// Whether the key has this length. Nothing if the token does not tell (SoftHSM of keys that it unwrapped).
+    fn has_length(key: &Temporary<'_>, bytes: usize) -> Result<Option<bool>, Fault> {
         let wanted = [AttributeType::ValueLen];
         let attributes = key.session.get_attributes(object_handle(key.handle), &wanted)?;
         let expected = u64::try_from(bytes).unwrap_or(u64::MAX);
-        if attributes == [Attribute::ValueLen(expected.into())] { Ok(()) } else { Err(not_material()) }
+        if attributes.is_empty() || attributes == [Attribute::ValueLen(0.into())] {
+            return Ok(None);
+        }
+        Ok(Some(attributes == [Attribute::ValueLen(expected.into())]))
     }
 
     /// The encrypted AES key comes first, as long as the modulus.

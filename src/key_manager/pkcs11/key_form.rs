@@ -64,21 +64,18 @@ impl KeyForm {
 
     /// Whether wrapped material has a length that RFC 3394 does without padding.
     pub(super) const fn needs_padding(self) -> bool {
-        match self.spec {
-            KeySpec::SymmetricDefault => false,
-            _ => match self.secret_bytes() {
-                Some(bytes) => bytes % 8 != 0,
-                None => true,
-            },
+        match self.secret_bytes() {
+            Some(bytes) => bytes % 8 != 0,
+            None => true,
         }
     }
 
     /// The length of a secret key.
     pub(super) const fn secret_bytes(self) -> Option<usize> {
-        match self.spec {
-            KeySpec::SymmetricDefault => Some(AES_256_BYTES),
-            _ => self.spec.hmac_bytes(),
+        if matches!(self.spec, KeySpec::SymmetricDefault) {
+            return Some(AES_256_BYTES);
         }
+        self.spec.hmac_bytes()
     }
 
     const fn key_type(self) -> KeyType {
@@ -119,7 +116,6 @@ impl KeyForm {
 
     /// What generation is told of the public key, in the ways that tokens want to hear it.
     pub(super) fn domains(self) -> Vec<Vec<Attribute>> {
-        let parameter_set = |set: ParameterSetType| vec![vec![Attribute::ParameterSet(set)]];
         if let Some(bits) = self.spec.rsa_bits() {
             let exponent = Attribute::PublicExponent(RSA_EXPONENT.to_vec());
             // The largest is 4096.
@@ -129,18 +125,21 @@ impl KeyForm {
         if let Some(curve) = spki::named_curve(self.spec) {
             return vec![vec![Attribute::EcParams(curve.to_vec())]];
         }
-        match self.spec {
-            KeySpec::EccNistEdwards25519 => {
-                [ED25519_OID, ED25519_NAME].map(|curve| vec![Attribute::EcParams(curve.to_vec())]).to_vec()
-            }
-            KeySpec::MlDsa44 => parameter_set(MlDsaParameterSetType::ML_DSA_44.into()),
-            KeySpec::MlDsa65 => parameter_set(MlDsaParameterSetType::ML_DSA_65.into()),
-            KeySpec::MlDsa87 => parameter_set(MlDsaParameterSetType::ML_DSA_87.into()),
-            KeySpec::MlKem512 => parameter_set(MlKemParameterSetType::ML_KEM_512.into()),
-            KeySpec::MlKem768 => parameter_set(MlKemParameterSetType::ML_KEM_768.into()),
-            KeySpec::MlKem1024 => parameter_set(MlKemParameterSetType::ML_KEM_1024.into()),
-            _ => vec![Vec::new()],
+        if self.spec == KeySpec::EccNistEdwards25519 {
+            return [ED25519_OID, ED25519_NAME]
+                .map(|curve| vec![Attribute::EcParams(curve.to_vec())])
+                .to_vec();
         }
+        let sets: [(KeySpec, ParameterSetType); 6] = [
+            (KeySpec::MlDsa44, MlDsaParameterSetType::ML_DSA_44.into()),
+            (KeySpec::MlDsa65, MlDsaParameterSetType::ML_DSA_65.into()),
+            (KeySpec::MlDsa87, MlDsaParameterSetType::ML_DSA_87.into()),
+            (KeySpec::MlKem512, MlKemParameterSetType::ML_KEM_512.into()),
+            (KeySpec::MlKem768, MlKemParameterSetType::ML_KEM_768.into()),
+            (KeySpec::MlKem1024, MlKemParameterSetType::ML_KEM_1024.into()),
+        ];
+        let set = sets.into_iter().find(|(spec, _)| *spec == self.spec);
+        vec![set.map(|(_, set)| Attribute::ParameterSet(set)).into_iter().collect()]
     }
 
     const fn class(self) -> ObjectClass {

@@ -70,24 +70,25 @@ fn signs(
 }
 
 /// aws-lc-rs takes a SubjectPublicKeyInfo for each of them.
+const VERIFICATIONS: [(SigningAlgorithm, KeySpec, &dyn VerificationAlgorithm); 10] = [
+    (SigningAlgorithm::RsassaPkcs1V15Sha256, KeySpec::Rsa2048, &signature::RSA_PKCS1_2048_8192_SHA256),
+    (SigningAlgorithm::RsassaPkcs1V15Sha256, KeySpec::Rsa3072, &signature::RSA_PKCS1_2048_8192_SHA256),
+    (SigningAlgorithm::RsassaPkcs1V15Sha256, KeySpec::Rsa4096, &signature::RSA_PKCS1_2048_8192_SHA256),
+    (SigningAlgorithm::EcdsaSha256, KeySpec::EccNistP256, &signature::ECDSA_P256_SHA256_ASN1),
+    (SigningAlgorithm::EcdsaSha384, KeySpec::EccNistP384, &signature::ECDSA_P384_SHA384_ASN1),
+    (SigningAlgorithm::EcdsaSha512, KeySpec::EccNistP521, &signature::ECDSA_P521_SHA512_ASN1),
+    (SigningAlgorithm::EcdsaSha256, KeySpec::EccSecgP256k1, &signature::ECDSA_P256K1_SHA256_ASN1),
+    (SigningAlgorithm::MlDsaShake256, KeySpec::MlDsa44, &signature::ML_DSA_44),
+    (SigningAlgorithm::MlDsaShake256, KeySpec::MlDsa65, &signature::ML_DSA_65),
+    (SigningAlgorithm::MlDsaShake256, KeySpec::MlDsa87, &signature::ML_DSA_87),
+];
+
 fn first_algorithm(spec: KeySpec) -> Option<(SigningAlgorithm, &'static dyn VerificationAlgorithm)> {
-    let verification: &'static dyn VerificationAlgorithm = match spec {
-        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => &signature::RSA_PKCS1_2048_8192_SHA256,
-        KeySpec::EccNistP256 => &signature::ECDSA_P256_SHA256_ASN1,
-        KeySpec::EccNistP384 => &signature::ECDSA_P384_SHA384_ASN1,
-        KeySpec::EccNistP521 => &signature::ECDSA_P521_SHA512_ASN1,
-        KeySpec::EccSecgP256k1 => &signature::ECDSA_P256K1_SHA256_ASN1,
-        KeySpec::EccNistEdwards25519 => &signature::ED25519,
-        KeySpec::MlDsa44 => &signature::ML_DSA_44,
-        KeySpec::MlDsa65 => &signature::ML_DSA_65,
-        KeySpec::MlDsa87 => &signature::ML_DSA_87,
-        _ => return None,
-    };
-    let algorithm = match spec {
-        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => SigningAlgorithm::RsassaPkcs1V15Sha256,
-        _ => *KeyKind { spec, usage: KeyUsage::SignVerify }.signing_algorithms().first()?,
-    };
-    Some((algorithm, verification))
+    if spec == KeySpec::EccNistEdwards25519 {
+        return Some((SigningAlgorithm::Ed25519Sha512, &signature::ED25519));
+    }
+    let found = VERIFICATIONS.iter().find(|(_, verified, _)| *verified == spec);
+    found.map(|(algorithm, _, verification)| (*algorithm, *verification))
 }
 
 fn encrypt(public_key: &[u8]) -> Option<Vec<u8>> {
@@ -120,11 +121,13 @@ fn decapsulates(
     key: &Temporary<'_>,
     public_key: &[u8],
 ) -> Result<bool, Fault> {
-    let algorithm = match spec {
-        KeySpec::MlKem512 => &kem::ML_KEM_512,
-        KeySpec::MlKem768 => &kem::ML_KEM_768,
-        KeySpec::MlKem1024 => &kem::ML_KEM_1024,
-        _ => return Ok(false),
+    let algorithms = [
+        (KeySpec::MlKem512, &kem::ML_KEM_512),
+        (KeySpec::MlKem768, &kem::ML_KEM_768),
+        (KeySpec::MlKem1024, &kem::ML_KEM_1024),
+    ];
+    let Some((_, algorithm)) = algorithms.into_iter().find(|(set, _)| *set == spec) else {
+        return Ok(false);
     };
     let raw = spki::raw_of(spec, public_key).ok_or_else(unproven)?;
     let key_of_peer = kem::EncapsulationKey::new(algorithm, raw).map_err(|_| unproven())?;

@@ -67,19 +67,15 @@ fn context(spec: KeySpec, id: &MaterialId) -> Zeroizing<Vec<u8>> {
 
 /// A seed that does not open is no fault of the caller's ciphertext.
 fn on_material(fault: Fault) -> Fault {
-    match fault.blame {
-        Blame::Data | Blame::DataOrToken => {
-            let what = format!("the seed of a software key does not open: {}", fault.what);
-            Fault { blame: Blame::Material, what, ..fault }
-        }
-        _ => fault,
+    if matches!(fault.blame, Blame::Data | Blame::DataOrToken) {
+        let what = format!("the seed of a software key does not open: {}", fault.what);
+        Fault { blame: Blame::Material, what, ..fault }
+    } else {
+        fault
     }
 }
 
 fn of_software(error: HsmError) -> Fault {
-    let blame = match error {
-        HsmError::BadCiphertext => Blame::Data,
-        _ => Blame::Unsupported,
-    };
+    let blame = if error == HsmError::BadCiphertext { Blame::Data } else { Blame::Unsupported };
     Fault::new(blame, error.to_string())
 }

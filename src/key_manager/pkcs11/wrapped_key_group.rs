@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use crate::clock::Clock;
 use crate::domain::kms::{KeptKey, KeyKind, KeySpec, MaterialId, WrappingKeySpec};
 use crate::key_manager::backing_key::{
@@ -24,12 +26,15 @@ pub struct WrappedKeyGroup {
     members: Vec<Arc<Hsm>>,
     /// Specs whose keys the software provider has, because no HSM here can do all that they can.
     in_software: Vec<KeySpec>,
+    /// RSA key pairs take long to make: they leave a session to other requests.
+    lengthy: Semaphore,
     clock: Arc<dyn Clock>,
 }
 
 impl WrappedKeyGroup {
     pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
-        Self { members, in_software: Vec::new(), clock }
+        let sessions: usize = members.iter().map(|member| member.sessions().saturating_sub(1)).sum();
+        Self { members, in_software: Vec::new(), lengthy: Semaphore::new(sessions.max(1)), clock }
     }
 
     /// Keys of these specs are made by the software provider, sealed by the HSM.
@@ -62,6 +67,17 @@ impl WrappedKeyGroup {
             reasons.push(format!("HSM {} lacks {mechanism}", member.name()));
         }
         Some(reasons.join("; "))
+    }
+
+    /// Puts a task that makes a key of this spec to them.
+    async fn make(&self, spec: KeySpec, task: BackingTask, deadline: Instant) -> Done<Output> {
+        if spec.rsa_bits().is_none() {
+            return self.run(task, deadline).await;
+        }
+        match tokio::time::timeout_at(deadline.into(), self.lengthy.acquire()).await {
+            Ok(Ok(_permit)) => self.run(task, deadline).await,
+            Ok(Err(_)) | Err(_) => refused(HsmError::DeadlineExceeded),
+        }
     }
 
     /// Every member, the healthiest first.
@@ -124,7 +140,7 @@ impl BackingKeys for WrappedKeyGroup {
             let is_software = self.is_software(order.kind);
             let task =
                 if is_software { BackingTask::MakeSoftware(order) } else { BackingTask::Generate(order) };
-            self.run(task, deadline).await.and_then(Output::made)
+            self.make(order.kind.spec, task, deadline).await.and_then(Output::made)
         })
     }
 
@@ -136,9 +152,9 @@ impl BackingKeys for WrappedKeyGroup {
     }
 
     fn generate_key_pair(&self, spec: KeySpec, deadline: Instant) -> Answer<'_, KeyPair> {
-        Box::pin(
-            async move { self.run(BackingTask::KeyPair(spec), deadline).await.and_then(Output::key_pair) },
-        )
+        Box::pin(async move {
+            self.make(spec, BackingTask::KeyPair(spec), deadline).await.and_then(Output::key_pair)
+        })
     }
 
     fn generate_wrapping_key(&self, spec: WrappingKeySpec, deadline: Instant) -> Answer<'_, WrappingKey> {
@@ -146,7 +162,7 @@ impl BackingKeys for WrappedKeyGroup {
             let Some(spec) = spec.key_spec() else {
                 return refused(HsmError::Unsupported("wrapping keys of SM2 are not made".to_owned()));
             };
-            self.run(BackingTask::WrappingKey(spec), deadline).await.and_then(Output::wrapping_key)
+            self.make(spec, BackingTask::WrappingKey(spec), deadline).await.and_then(Output::wrapping_key)
         })
     }
 

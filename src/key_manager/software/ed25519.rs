@@ -47,7 +47,7 @@ mod tests {
     fn the_vector_of_ed25519ph_comes_out() {
         let seed =
             SecretBytes::new(bytes("833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42"));
-        let expected = bytes("ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf2");
+        let expected = bytes("ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf");
         assert_eq!(public_key(&seed).unwrap(), expected);
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, b"abc");
         let expected = bytes(

@@ -4,7 +4,7 @@ use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{EcdsaKeyPair, RsaKeyPair};
 
-use crate::domain::kms::KeySpec;
+use crate::domain::kms::{KeySpec, KeyUsage};
 use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::KeyPair;
 use crate::key_manager::pkcs8::{self, PrivateKey};
@@ -14,15 +14,18 @@ use crate::secret::SecretBytes;
 
 /// A fresh pair of this spec.
 pub fn key_pair(spec: KeySpec) -> Result<KeyPair, HsmError> {
-    let made = match spec {
-        KeySpec::Rsa2048 => rsa(spec, KeySize::Rsa2048),
-        KeySpec::Rsa3072 => rsa(spec, KeySize::Rsa3072),
-        KeySpec::Rsa4096 => rsa(spec, KeySize::Rsa4096),
-        KeySpec::EccNistEdwards25519 => {
+    let sizes = [
+        (KeySpec::Rsa2048, KeySize::Rsa2048),
+        (KeySpec::Rsa3072, KeySize::Rsa3072),
+        (KeySpec::Rsa4096, KeySize::Rsa4096),
+    ];
+    let size = sizes.into_iter().find(|(sized, _)| *sized == spec);
+    let made = match size {
+        Some((_, size)) => rsa(spec, size),
+        None if spec == KeySpec::EccNistEdwards25519 => {
             seed_bytes(spec).and_then(random).and_then(|seed| of(spec, &PrivateKey::of_ed25519(&seed)?))
         }
-        KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024 => ml_kem(spec),
-        _ => ec(spec),
+        None => ec(spec).or_else(|| ml_kem(spec)),
     };
     made.ok_or_else(|| unsupported(spec))
 }
@@ -45,6 +48,7 @@ fn ec(spec: KeySpec) -> Option<KeyPair> {
 }
 
 fn ml_kem(spec: KeySpec) -> Option<KeyPair> {
+    spec.permits(KeyUsage::EncapsulateDecapsulate).then_some(())?;
     let seed = SecretBytes::new(random(seed_bytes(spec)?)?.to_vec());
     let private_key = pkcs8::of_ml_kem_seed(spec, seed.expose())?;
     Some(KeyPair { private_key, public_key: public_key(spec, &seed).ok()? })

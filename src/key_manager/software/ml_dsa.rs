@@ -12,12 +12,12 @@ use crate::key_manager::backing_key::EXTERNAL_MU_BYTES;
 use crate::secret::SecretBytes;
 
 fn key(spec: KeySpec, seed: &SecretBytes) -> Option<PqdsaKeyPair> {
-    let algorithm: &'static PqdsaSigningAlgorithm = match spec {
-        KeySpec::MlDsa44 => &ML_DSA_44_SIGNING,
-        KeySpec::MlDsa65 => &ML_DSA_65_SIGNING,
-        KeySpec::MlDsa87 => &ML_DSA_87_SIGNING,
-        _ => return None,
-    };
+    let algorithms: [(KeySpec, &'static PqdsaSigningAlgorithm); 3] = [
+        (KeySpec::MlDsa44, &ML_DSA_44_SIGNING),
+        (KeySpec::MlDsa65, &ML_DSA_65_SIGNING),
+        (KeySpec::MlDsa87, &ML_DSA_87_SIGNING),
+    ];
+    let (_, algorithm) = algorithms.into_iter().find(|(set, _)| *set == spec)?;
     PqdsaKeyPair::from_seed(algorithm, seed.expose()).ok()
 }
 
@@ -36,12 +36,14 @@ pub(super) fn sign(spec: KeySpec, seed: &SecretBytes, message: &[u8]) -> Option<
 
 /// Signs a message representative (algorithm 7 from line 7 on).
 pub(super) fn sign_mu(spec: KeySpec, seed: &SecretBytes, mu: &[u8; EXTERNAL_MU_BYTES]) -> Option<Vec<u8>> {
-    match spec {
-        KeySpec::MlDsa44 => sign_mu_by::<MlDsa44>(seed, mu),
-        KeySpec::MlDsa65 => sign_mu_by::<MlDsa65>(seed, mu),
-        KeySpec::MlDsa87 => sign_mu_by::<MlDsa87>(seed, mu),
-        _ => None,
-    }
+    type SignMu = fn(&SecretBytes, &[u8; EXTERNAL_MU_BYTES]) -> Option<Vec<u8>>;
+    let by_set: [(KeySpec, SignMu); 3] = [
+        (KeySpec::MlDsa44, sign_mu_by::<MlDsa44>),
+        (KeySpec::MlDsa65, sign_mu_by::<MlDsa65>),
+        (KeySpec::MlDsa87, sign_mu_by::<MlDsa87>),
+    ];
+    let (_, sign) = by_set.into_iter().find(|(set, _)| *set == spec)?;
+    sign(seed, mu)
 }
 
 fn sign_mu_by<P: MlDsaParams>(seed: &SecretBytes, mu: &[u8; EXTERNAL_MU_BYTES]) -> Option<Vec<u8>> {

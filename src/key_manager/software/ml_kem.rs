@@ -20,36 +20,30 @@ macro_rules! with_key {
 }
 
 pub(super) fn public_key(spec: KeySpec, seed: &SecretBytes) -> Option<Vec<u8>> {
-    match spec {
-        KeySpec::MlKem512 => {
-            with_key!(DecapsulationKey512, seed, key => Some(key.encapsulation_key().to_bytes().to_vec()))
-        }
-        KeySpec::MlKem768 => {
-            with_key!(DecapsulationKey768, seed, key => Some(key.encapsulation_key().to_bytes().to_vec()))
-        }
-        KeySpec::MlKem1024 => {
-            with_key!(DecapsulationKey1024, seed, key => Some(key.encapsulation_key().to_bytes().to_vec()))
-        }
-        _ => None,
+    if spec == KeySpec::MlKem512 {
+        with_key!(DecapsulationKey512, seed, key => Some(key.encapsulation_key().to_bytes().to_vec()))
+    } else if spec == KeySpec::MlKem768 {
+        with_key!(DecapsulationKey768, seed, key => Some(key.encapsulation_key().to_bytes().to_vec()))
+    } else if spec == KeySpec::MlKem1024 {
+        with_key!(DecapsulationKey1024, seed, key => Some(key.encapsulation_key().to_bytes().to_vec()))
+    } else {
+        None
     }
 }
 
 /// Nothing if the ciphertext does not have the length of the parameter set.
 pub(super) fn decapsulate(spec: KeySpec, seed: &SecretBytes, ciphertext: &[u8]) -> Option<SecretBytes> {
-    let secret = match spec {
-        KeySpec::MlKem512 => {
-            let ciphertext = ml_kem_512::Ciphertext::try_from(ciphertext).ok()?;
-            with_key!(DecapsulationKey512, seed, key => Zeroizing::new(key.decapsulate(&ciphertext)))
-        }
-        KeySpec::MlKem768 => {
-            let ciphertext = ml_kem_768::Ciphertext::try_from(ciphertext).ok()?;
-            with_key!(DecapsulationKey768, seed, key => Zeroizing::new(key.decapsulate(&ciphertext)))
-        }
-        KeySpec::MlKem1024 => {
-            let ciphertext = ml_kem_1024::Ciphertext::try_from(ciphertext).ok()?;
-            with_key!(DecapsulationKey1024, seed, key => Zeroizing::new(key.decapsulate(&ciphertext)))
-        }
-        _ => return None,
+    let secret = if spec == KeySpec::MlKem512 {
+        let ciphertext = ml_kem_512::Ciphertext::try_from(ciphertext).ok()?;
+        with_key!(DecapsulationKey512, seed, key => Zeroizing::new(key.decapsulate(&ciphertext)))
+    } else if spec == KeySpec::MlKem768 {
+        let ciphertext = ml_kem_768::Ciphertext::try_from(ciphertext).ok()?;
+        with_key!(DecapsulationKey768, seed, key => Zeroizing::new(key.decapsulate(&ciphertext)))
+    } else if spec == KeySpec::MlKem1024 {
+        let ciphertext = ml_kem_1024::Ciphertext::try_from(ciphertext).ok()?;
+        with_key!(DecapsulationKey1024, seed, key => Zeroizing::new(key.decapsulate(&ciphertext)))
+    } else {
+        return None;
     };
     Some(SecretBytes::new(secret.to_vec()))
 }

@@ -22,20 +22,21 @@ pub const fn has(spec: KeySpec) -> bool {
 
 /// Length of the seed that a private key is (RFC 8032; FIPS 203, 7.1; FIPS 204, 5.1).
 pub const fn seed_bytes(spec: KeySpec) -> Option<usize> {
-    match spec {
-        KeySpec::EccNistEdwards25519 | KeySpec::MlDsa44 | KeySpec::MlDsa65 | KeySpec::MlDsa87 => Some(32),
-        KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024 => Some(64),
-        _ => None,
+    if matches!(spec, KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024) {
+        Some(64)
+    } else if spec.may_be_software() {
+        Some(32)
+    } else {
+        None
     }
 }
 
 /// SubjectPublicKeyInfo of the key that this seed makes.
 pub fn public_key(spec: KeySpec, seed: &SecretBytes) -> Result<Vec<u8>, HsmError> {
-    let raw = match spec {
-        KeySpec::EccNistEdwards25519 => ed25519::public_key(seed),
-        KeySpec::MlDsa44 | KeySpec::MlDsa65 | KeySpec::MlDsa87 => ml_dsa::public_key(spec, seed),
-        KeySpec::MlKem512 | KeySpec::MlKem768 | KeySpec::MlKem1024 => ml_kem::public_key(spec, seed),
-        _ => None,
+    let raw = if spec == KeySpec::EccNistEdwards25519 {
+        ed25519::public_key(seed)
+    } else {
+        ml_dsa::public_key(spec, seed).or_else(|| ml_kem::public_key(spec, seed))
     };
     raw.and_then(|raw| spki::of_raw(spec, &raw)).ok_or_else(|| unsupported(spec))
 }
@@ -87,6 +88,7 @@ mod tests {
     use crate::domain::kms::{KeySpec, SigningAlgorithm};
     use crate::key_manager::HsmError;
     use crate::key_manager::backing_key::{Computation, ToSign};
+    use crate::key_manager::pkcs8;
     use crate::public_key::spki;
     use crate::secret::SecretBytes;
 
@@ -114,6 +116,36 @@ mod tests {
             assert!(key.verify(b"message", made.expose()).is_ok(), "{spec}");
             assert!(key.verify(b"messagf", made.expose()).is_err(), "{spec}");
         }
+    }
+
+    /// RFC 9881, appendix C, and RFC 9935, appendix C: seeds that count up, and the digests of their public keys.
+    #[test]
+    fn the_examples_of_the_rfcs_come_out() {
+        for (spec, digest) in [
+            (KeySpec::MlDsa44, "837832708c5236d951581f1fddf2b79991b3424a0486d16da1ddad0fd69701be"),
+            (KeySpec::MlDsa65, "b8b62131bfbe84433efb2273d7f5b87f7a22854a2cfd366fc2aead86d837c52d"),
+            (KeySpec::MlDsa87, "07e57c4f14dbad1267f621ec3777b4e2e6c4fbc4c22fbb87510ff8e0b3c6a642"),
+            (KeySpec::MlKem512, "0e3c8b89b54202d2545f7aba2e2aaa3cffa7b6191919ad738fab35b4f313cf71"),
+            (KeySpec::MlKem768, "c23e23dd3d485a9256cda09358a4a286e00b373db10761eadf99f710649ca31c"),
+            (KeySpec::MlKem1024, "d2b7480ae006a14b37c1e8a8e45ea39022e32a9b1a7b90d594c84d869c6ac420"),
+        ] {
+            let bytes = u8::try_from(seed_bytes(spec).unwrap()).unwrap();
+            let public_key = public_key(spec, &SecretBytes::new((0..bytes).collect())).unwrap();
+            let hashed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public_key);
+            let hexadecimal: String = hashed.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hexadecimal, digest, "{spec}");
+        }
+    }
+
+    /// RFC 9935, appendix C.1.
+    #[test]
+    fn an_ml_kem_private_key_is_written_as_its_seed() {
+        let seed: Vec<u8> = (0..64).collect();
+        let head = [
+            0x30, 0x54, 2, 1, 0, 0x30, 0x0b, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 4, 2, 4, 0x42, 0x80, 0x40,
+        ];
+        let written = pkcs8::of_ml_kem_seed(KeySpec::MlKem768, &seed).unwrap();
+        assert_eq!(written.expose(), [&head[..], &seed].concat());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod kms;
 pub mod kms_callers;
 pub mod kms_requests;
 pub mod kms_stories;
+pub mod kryoptic;
 pub mod other_tool;
 pub mod pki;
 pub mod provisioned;

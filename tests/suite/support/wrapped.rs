@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
 use holdfast::config::Config;
-use holdfast::domain::kms::{KeyKind, MATERIAL_ID_BYTES, MaterialId};
+use holdfast::domain::kms::{
+    KeyKind, KeySpec, MATERIAL_ID_BYTES, MaterialId, WrappingAlgorithm, WrappingKeySpec,
+};
 use holdfast::key_manager::backing_key::{
-    BackingKey, BackingKeys, Computation, ComputeUnder, DecryptUnder, EncryptUnder, KeyOrder, RootKeyId,
+    BackingKey, BackingKeys, Computation, ComputeUnder, DecryptUnder, EncryptUnder, ImportedKey, KeyOrder,
+    KeyPair, RootKeyId, ToImport, WrappingKey,
 };
 use holdfast::key_manager::pkcs11::{Hsm, HsmParts, Module, WrappedKeyGroup};
 use holdfast::key_manager::{Encrypted, HsmError};
@@ -21,9 +24,11 @@ use tokio::runtime::Runtime;
 use super::faults::Calls;
 use super::site::{Setup, Site};
 
-const FOLDER: &str = "WRAPPED_KEYS_FOLDER";
+pub const FOLDER: &str = "WRAPPED_KEYS_FOLDER";
 const DONE: &str = "story-done";
 const PATIENCE: Duration = Duration::from_secs(10);
+/// RSA keys of 4096 bits take their time, on a busy machine even more.
+const GENERATION: Duration = Duration::from_secs(60);
 
 /// The HSMs of a site as the KMS API uses them.
 pub struct Keys {
@@ -68,6 +73,10 @@ pub fn site(sessions: usize, cached_keys_max: usize) -> Site {
 
 pub fn deadline() -> Instant {
     SystemClock.instant() + PATIENCE
+}
+
+fn patient() -> Instant {
+    SystemClock.instant() + GENERATION
 }
 
 impl Keys {
@@ -121,7 +130,7 @@ impl Keys {
     /// A fresh key of this kind.
     pub fn try_made(&self, kind: KeyKind) -> Result<(BackingKey, Option<Vec<u8>>), HsmError> {
         let order = KeyOrder { id: random_id(), kind };
-        let made = self.runtime.block_on(self.group.generate(order, deadline())).result?;
+        let made = self.runtime.block_on(self.group.generate(order, patient())).result?;
         Ok((BackingKey { id: order.id, kind, kept: Arc::new(made.kept) }, made.public_key))
     }
 
@@ -141,6 +150,54 @@ impl Keys {
         let request = ComputeUnder { key: key.clone(), computation };
         let done = self.runtime.block_on(self.group.compute(request, deadline()));
         done.result.map(|bytes| bytes.expose().to_vec())
+    }
+
+    #[track_caller]
+    pub fn wrapping_key(&self, spec: WrappingKeySpec) -> WrappingKey {
+        self.runtime.block_on(self.group.generate_wrapping_key(spec, patient())).result.unwrap()
+    }
+
+    #[track_caller]
+    pub fn key_pair(&self, spec: KeySpec) -> KeyPair {
+        self.runtime.block_on(self.group.generate_key_pair(spec, patient())).result.unwrap()
+    }
+
+    /// Imports material that is wrapped by this key.
+    pub fn import(
+        &self,
+        kind: KeyKind,
+        (wrapping_key, wrapping_key_spec): (&WrappingKey, WrappingKeySpec),
+        algorithm: WrappingAlgorithm,
+        encrypted: Vec<u8>,
+    ) -> Result<(BackingKey, ImportedKey), HsmError> {
+        let order = KeyOrder { id: random_id(), kind };
+        let wrapping_key = wrapping_key.private_key.clone();
+        let request = ToImport { wrapping_key, wrapping_key_spec, algorithm, encrypted, order };
+        let imported = self.runtime.block_on(self.group.import(request, deadline())).result?;
+        let kept = Arc::new(imported.made.kept.clone());
+        Ok((BackingKey { id: order.id, kind, kept }, imported))
+    }
+
+    #[track_caller]
+    pub fn destroy(&self, key: &BackingKey) {
+        self.runtime.block_on(self.group.destroy(key.clone(), deadline())).result.unwrap();
+    }
+
+    /// The same HSMs, with a software provider.
+    pub fn with_software(&self, specs: &[KeySpec]) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self {
+            folder: self.folder.clone(),
+            module: Arc::clone(&self.module),
+            runtime: tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap(),
+            hsms: self.hsms.clone(),
+            group: Arc::new(WrappedKeyGroup::new(self.hsms.clone(), clock).with_software(specs)),
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 
     /// The next use unwraps it again.
