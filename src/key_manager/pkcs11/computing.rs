@@ -193,13 +193,13 @@ impl Computing<'_> {
             match self.functions.decrypt_by(on, Scheme::Oaep(hash), ciphertext, &mut output) {
                 Ok(written) => return shortened(output, written),
                 Err(failed) if is_lacking(failed) => self.capabilities.refuse_oaep(hash),
-                Err(failed) => return Err(Fault::of_call(failed, Doing::Decrypting)),
+                Err(failed) => return Err(undecrypted(failed)),
             }
         }
         let written = self
             .functions
             .decrypt_by(on, Scheme::Plain(CKM_RSA_X_509), ciphertext, &mut output)
-            .map_err(|failed| Fault::of_call(failed, Doing::Decrypting))?;
+            .map_err(undecrypted)?;
         let mut encoded = Zeroizing::new(vec![0; modulus_bytes]);
         // Some tokens leave leading zeros out.
         let number = output.get(..written).filter(|number| !number.is_empty());
@@ -316,6 +316,13 @@ const fn digest_info(hash: Option<Hash>) -> &'static [u8] {
 fn is_lacking(failed: CallFailed) -> bool {
     failed.function == "C_DecryptInit"
         && (capabilities::is_refusal(failed.code) || failed.code == RvError::ArgumentsBad)
+}
+
+/// kryoptic says DEVICE_ERROR to a wrong padding.
+fn undecrypted(failed: CallFailed) -> Fault {
+    let fault = Fault::of_call(failed, Doing::Decrypting);
+    let is_perhaps_data = failed.function == "C_Decrypt" && failed.code == RvError::DeviceError;
+    if is_perhaps_data { Fault { blame: Blame::DataOrToken, ..fault } } else { fault }
 }
 
 fn of_call(failed: CallFailed) -> Fault {

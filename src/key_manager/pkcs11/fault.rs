@@ -142,7 +142,11 @@ impl Fault {
 
     /// Whether a key was refused because it may not leave the token wrapped.
     pub(super) const fn is_not_wrappable(&self) -> bool {
-        matches!(self.return_code, Some(RvError::KeyNotWrappable | RvError::KeyUnextractable))
+        // kryoptic says the last of keys that it has no encoding for.
+        matches!(
+            self.return_code,
+            Some(RvError::KeyNotWrappable | RvError::KeyUnextractable | RvError::FunctionNotSupported)
+        )
     }
 
     /// A token that does not know a mechanism is not broken.

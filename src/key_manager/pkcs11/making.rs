@@ -63,7 +63,12 @@ impl<'a> Making<'a> {
     ) -> Result<MadeKey, Fault> {
         let wrapped = self.wrap(form, key)?;
         let unwrapped = self.wrapping.unwrap_again(&wrapped, form)?;
-        proof::prove(&self.computing(), form, &unwrapped, (key, public_key.as_deref())).map_err(on_token)?;
+        let proven = if form == KeyForm::SYMMETRIC {
+            self.wrapping.prove(key, &unwrapped)
+        } else {
+            proof::prove(&self.computing(), form, &unwrapped, (key, public_key.as_deref()))
+        };
+        proven.map_err(on_token)?;
         Ok(MadeKey { kept: KeptKey::Wrapped(wrapped), public_key })
     }
 

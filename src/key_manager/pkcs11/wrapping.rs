@@ -126,7 +126,7 @@ impl Wrapping<'_> {
     }
 
     /// What one encrypts the other decrypts, and the other never shows itself.
-    fn prove(&self, made: &Temporary<'_>, unwrapped: &Temporary<'_>) -> Result<(), Fault> {
+    pub(super) fn prove(&self, made: &Temporary<'_>, unwrapped: &Temporary<'_>) -> Result<(), Fault> {
         let gcm = |key: &Temporary<'_>| {
             Gcm::with_handle(self.functions, self.ready.session, key.handle, self.iv_mode)
         };
