@@ -98,6 +98,7 @@ pub(super) const THROTTLED: &str =
 
 impl Error {
     /// The one place where causes become what AWS KMS calls them.
+    #[expect(clippy::too_many_lines, reason = "a table with a row an error")]
     pub fn wire(&self) -> Wire {
         let bad = StatusCode::BAD_REQUEST;
         let (status, name, message) = match self {

@@ -242,7 +242,10 @@ impl Subject<'_> {
                 || (NEEDS_MORE.contains(&action.as_str()) && !is_of_kind)
         } else {
             let expected = expected.replace("{arn}", &arn).replace("{action}", action);
+            // The algorithm is looked at after the state.
+            let is_of_algorithm = expected.contains("{algorithm}");
             found == expected.replace("{algorithm}", algorithm)
+                || (is_pending && is_of_algorithm && found == of_state)
         };
         if is_right { Ok(()) } else { Err(found) }
     }

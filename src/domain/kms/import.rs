@@ -155,10 +155,8 @@ impl Key {
 
     /// The state at this time: material that has expired is as good as deleted.
     pub fn state_at(&self, now: UnixMillis) -> KeyState {
-        match self.state {
-            KeyState::Disabled | KeyState::Enabled if !self.has_all_material(now) => KeyState::PendingImport,
-            state => state,
-        }
+        let is_in_use = matches!(self.state, KeyState::Disabled | KeyState::Enabled);
+        if is_in_use && !self.has_all_material(now) { KeyState::PendingImport } else { self.state }
     }
 
     /// After material came.
