@@ -18,6 +18,7 @@ from kinds import (
     spki,
     tag,
     verifies,
+    wrap,
 )
 
 KINDS = ["SYMMETRIC_DEFAULT", *HMAC, *RSA, *CURVES, EDWARDS]
@@ -94,8 +95,6 @@ def test_what_was_not_wrapped_for_the_key_is_refused(kms):
         kms.get_parameters_for_import(KeyId=key, WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048")
         for key in keys
     ]
-    from kinds import wrap
-
     encrypted = wrap("RSAES_OAEP_SHA_256", given[0]["PublicKey"], bytes(32))
     asked = {"KeyId": keys[0], "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
     with refused("InvalidImportTokenException"):
