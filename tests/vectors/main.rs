@@ -1,6 +1,5 @@
 //! Test vectors of others over what needs no HSM; README.md says where they come from.
 
-
 mod nist;
 mod tally;
 mod wycheproof_ecdh;

@@ -60,7 +60,11 @@ fn seeds() {
             for test in group.tests.iter().filter(|test| test.result == TestResult::Valid) {
                 let name = format!("{set:?} {} {}", test.tc_id, test.comment);
                 if let Some(mu) = &test.mu {
-                    assert_eq!(signer.signed(ALGORITHM, Signed::ExternalMu(mu), &test.sig), Ok(true), "{name}");
+                    assert_eq!(
+                        signer.signed(ALGORITHM, Signed::ExternalMu(mu), &test.sig),
+                        Ok(true),
+                        "{name}"
+                    );
                 }
                 let has_context = test.ctx.as_ref().is_some_and(|context| !context.is_empty());
                 if let Some(message) = &test.msg {

