@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests with the clients that people use, against a daemon of its own: AWS CLI, boto3, AWS Encryption SDK, SDKs for
 # JavaScript and Rust. HOLDFAST_BINARY names a daemon that is built already.
-# Usage: tests/clients/run.sh [suite…]      suites: cli boto3 encryption-sdk javascript rust
+# Usage: tests/clients/run.sh [suite…]      suites: cli boto3 kinds-of-keys encryption-sdk javascript rust
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$here/../.." && pwd)
@@ -165,6 +165,7 @@ run_suite() {
     case $1 in
         cli) PATH="$cache/python/bin:$PATH" "$here/cli.sh" ;;
         boto3) run_pytest "$here/python/kms" ;;
+        kinds-of-keys) run_pytest "$here/python/kinds_of_keys" ;;
         encryption-sdk) run_pytest "$here/python/encryption_sdk" ;;
         javascript)
             if has_javascript; then
@@ -186,7 +187,7 @@ run_suite() {
 }
 
 suites=("$@")
-((${#suites[@]} > 0)) || suites=(cli boto3 encryption-sdk javascript rust)
+((${#suites[@]} > 0)) || suites=(cli boto3 kinds-of-keys encryption-sdk javascript rust)
 forget_settings
 prepare_python
 build_daemon

@@ -107,6 +107,7 @@ mod wrapped_key_faults;
 mod wrapped_key_imports;
 mod wrapped_key_kinds;
 mod wrapped_key_software;
+mod wrapped_key_vectors;
 mod wrapped_keys;
 mod xks_api;
 mod xks_proxy_client;

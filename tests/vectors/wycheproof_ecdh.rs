@@ -1,4 +1,4 @@
-//! Wycheproof: public keys of peers. The secrets are compared over the daemon, in `tests/suite/kms_vectors.rs`.
+//! Wycheproof: public keys of peers. The secrets are compared over the daemon, in `tests/suite/wrapped_key_vectors.rs`.
 
 use holdfast::domain::kms::KeySpec;
 use holdfast::public_key::peer::parse_peer;

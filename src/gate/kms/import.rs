@@ -243,10 +243,10 @@ impl OpenKey<'_> {
         (id, fresh_id): (MaterialId, MaterialId),
         terms: ImportTerms,
     ) -> Result<TakenUp, Refused> {
-        let is_object = matches!(imported.made.kept, KeptKey::TokenObject);
+        // An object in the token is named by the id of its material, and a seed is sealed with it.
+        let has_own_id = matches!(imported.made.kept, KeptKey::TokenObject | KeptKey::Software { .. });
         let is_there = self.key().material(&id).is_some_and(|material| !material.is_absent());
-        // An object in the token is named by the id of its material.
-        let next_id = if is_object && !is_there { fresh_id } else { id };
+        let next_id = if has_own_id && !is_there { fresh_id } else { id };
         let now = self.call().now();
         self.replace(|key| {
             let Some(material) = key.materials.iter_mut().find(|material| material.id == id) else { return };
