@@ -83,7 +83,9 @@ def test_material_that_is_none_is_refused(kms, spec):
     key_id = kms.create_key(KeySpec=spec, KeyUsage=usage_of(spec), Origin="EXTERNAL")["KeyMetadata"]["KeyId"]
     right = material_of(spec)
     others = [right[:-1], right + b"\0", b"\0"]
-    others += [material_of(other) for other in KINDS if other != spec and material_of(other) != right]
+    # Secrets are bytes of the right number, whatever they mean elsewhere.
+    is_secret = spec in HMAC or spec == "SYMMETRIC_DEFAULT"
+    others += [other for other in map(material_of, KINDS) if other != right and not (is_secret and len(other) == len(right))]
     for wrong in others:
         with refused("IncorrectKeyMaterialException"):
             import_material(kms, key_id, wrong)
