@@ -154,6 +154,56 @@ next=$(sed -n 's/.*"NextToken": "\([^"]*\)".*/\1/p' first.json)
 [[ -n $next ]] || fail 'there is no NextToken'
 is 3 "$(aws kms list-aliases --key-id "$other" --starting-token "$next" | grep -c '"AliasName"')"
 
+# Other kinds of keys, with the OpenSSL command line on the other side
+printf 'a message' >message
+signing=$(get kms create-key --key-spec ECC_NIST_P256 --key-usage SIGN_VERIFY KeyMetadata.KeyId)
+get kms get-public-key --key-id "$signing" PublicKey | base64 --decode >public.der
+get kms sign --key-id "$signing" --message fileb://message --signing-algorithm ECDSA_SHA_256 Signature | base64 --decode >signature
+is 'Verified OK' "$(openssl dgst -sha256 -keyform DER -verify public.der -signature signature message)"
+is True "$(get kms verify --key-id "$signing" --message fileb://message --signature fileb://signature \
+    --signing-algorithm ECDSA_SHA_256 SignatureValid)"
+printf 'another message' >other-message
+refused KMSInvalidSignatureException Verify '' \
+    kms verify --key-id "$signing" --message fileb://other-message --signature fileb://signature --signing-algorithm ECDSA_SHA_256
+refused InvalidKeyUsageException Encrypt "$arn:key/$signing key usage is SIGN_VERIFY which is not valid for Encrypt." \
+    kms encrypt --key-id "$signing" --plaintext fileb://message
+rsa=$(get kms create-key --key-spec RSA_2048 --key-usage ENCRYPT_DECRYPT KeyMetadata.KeyId)
+get kms get-public-key --key-id "$rsa" PublicKey | base64 --decode >public.der
+openssl pkeyutl -encrypt -pubin -keyform DER -inkey public.der -in message -out sealed-message \
+    -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256
+get kms decrypt --key-id "$rsa" --ciphertext-blob fileb://sealed-message --encryption-algorithm RSAES_OAEP_SHA_256 Plaintext |
+    base64 --decode | cmp - message
+
+# The example of docs/imported-key-material.md
+imported=$(get kms create-key --origin EXTERNAL --key-spec HMAC_256 --key-usage GENERATE_VERIFY_MAC KeyMetadata.KeyId)
+refused KMSInvalidStateException GenerateMac "$arn:key/$imported is pending import." \
+    kms generate-mac --key-id "$imported" --mac-algorithm HMAC_SHA_256 --message fileb://message
+read -r public token <<<"$(get kms get-parameters-for-import --key-id "$imported" --wrapping-algorithm RSAES_OAEP_SHA_256 \
+    --wrapping-key-spec RSA_3072 '[PublicKey,ImportToken]')"
+base64 --decode <<<"$public" >wrapping.der
+base64 --decode <<<"$token" >token
+openssl rand -out material 32
+openssl pkeyutl -encrypt -pubin -keyform DER -inkey wrapping.der -in material -out wrapped \
+    -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256
+aws kms import-key-material --key-id "$imported" --import-token fileb://token --encrypted-key-material fileb://wrapped \
+    --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE >/dev/null
+is "$(openssl dgst -sha256 -mac HMAC -macopt "hexkey:$(od -An -tx1 material | tr -d ' \n')" -r message | cut -d ' ' -f 1)" \
+    "$(get kms generate-mac --key-id "$imported" --mac-algorithm HMAC_SHA_256 --message fileb://message Mac |
+        base64 --decode | od -An -tx1 | tr -d ' \n')"
+aws kms delete-imported-key-material --key-id "$imported" >/dev/null
+is PendingImport "$(get kms describe-key --key-id "$imported" KeyMetadata.KeyState)"
+
+# A secret for two, and a key pair that leaves. This CLI does not know ML-KEM yet.
+agreeing=$(get kms create-key --key-spec ECC_NIST_P384 --key-usage KEY_AGREEMENT KeyMetadata.KeyId)
+get kms get-public-key --key-id "$agreeing" PublicKey | base64 --decode | openssl pkey -pubin -inform DER -out public.pem
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out peer.pem
+openssl pkey -in peer.pem -pubout -outform DER -out peer.der
+is "$(openssl pkeyutl -derive -inkey peer.pem -peerkey public.pem | base64 --wrap 0)" \
+    "$(get kms derive-shared-secret --key-id "$agreeing" --key-agreement-algorithm ECDH --public-key fileb://peer.der SharedSecret)"
+get kms generate-data-key-pair --key-id "$key" --key-pair-spec ECC_NIST_P384 '[PrivateKeyPlaintext,PublicKey]' >pair
+cut -f 1 pair | base64 --decode >private.der
+is "$(cut -f 2 pair)" "$(openssl pkey -inform DER -in private.der -pubout -outform DER | base64 --wrap 0)"
+
 # An external key store over the proxy beside it. Version 1 of the CLI fetches what looks like a URL, so the request is
 # in a file; --cli-input-json is taken as it is.
 state() {

@@ -11,13 +11,13 @@ struct Answered {
     groups: &'static [u32],
 }
 
-const ANSWERED: [Answered; 11] = [
+const ANSWERED: [Answered; 12] = [
     Answered {
         table: "README.kms-1.md",
         inventory: "kms-inventory-1.md",
         groups: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19, 20, 21, 22, 23, 24, 25, 26, 27],
     },
-    Answered { table: "README.kms-2.md", inventory: "kms-inventory-2.md", groups: &[5, 8, 9, 10, 11] },
+    Answered { table: "README.kms-2.md", inventory: "kms-inventory-2.md", groups: &[5, 8, 9, 10, 11, 30] },
     Answered {
         table: "README.kms-2.md",
         inventory: "kms-inventory-3.md",
@@ -41,6 +41,11 @@ const ANSWERED: [Answered; 11] = [
         groups: &[12, 13, 14, 15, 16, 18, 19, 21, 22, 23, 24, 28, 31],
     },
     Answered { table: "README.kms-3.md", inventory: "kms-inventory-3.md", groups: &[15] },
+    Answered {
+        table: "README.kinds-of-keys.md",
+        inventory: "kms-inventory-3.md",
+        groups: &[1, 2, 3, 4, 5, 14, 16, 17, 18, 19, 30, 38],
+    },
     Answered {
         table: "README.multi-region.md",
         inventory: "kms-inventory-3.md",

@@ -128,12 +128,12 @@ fn tags_are_those_of_the_vectors() {
     );
 }
 
-const fn algorithm_of(hash: HashFunction) -> Option<EncryptionAlgorithm> {
-    match hash {
-        HashFunction::Sha1 => Some(EncryptionAlgorithm::RsaesOaepSha1),
-        HashFunction::Sha2_256 => Some(EncryptionAlgorithm::RsaesOaepSha256),
-        _ => None,
-    }
+fn algorithm_of(hash: HashFunction) -> Option<EncryptionAlgorithm> {
+    let algorithms = [
+        (HashFunction::Sha1, EncryptionAlgorithm::RsaesOaepSha1),
+        (HashFunction::Sha2_256, EncryptionAlgorithm::RsaesOaepSha256),
+    ];
+    algorithms.into_iter().find(|(known, _)| *known == hash).map(|(_, algorithm)| algorithm)
 }
 
 /// Of the moduli and hashes that the KMS API has, with the same hash in MGF1. What has a label does not decrypt.

@@ -16,10 +16,8 @@ use shake::digest::{ExtendableOutput, Update, XofReader};
 fn cases(name: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/nist").join(name);
     let mut read: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    match read["cases"].take() {
-        Value::Array(cases) => cases,
-        other => panic!("{name} has no cases but {other}"),
-    }
+    let Value::Array(cases) = read["cases"].take() else { panic!("{name} has no cases") };
+    cases
 }
 
 fn hex(case: &Value, member: &str) -> Vec<u8> {

@@ -21,6 +21,8 @@ from kinds import (
     wrap,
 )
 
+# Making wrapping keys takes its time: these are wrapped for each size, the others once by each algorithm.
+FOR_EACH_SIZE = ["SYMMETRIC_DEFAULT", "RSA_2048", "ECC_NIST_P521"]
 KINDS = ["SYMMETRIC_DEFAULT", *HMAC, *RSA, *CURVES, EDWARDS]
 
 
@@ -62,7 +64,7 @@ def assert_works(kms, spec, key_id, blob):
 def test_every_way_brings_the_same_material(kms, spec):
     key_id = kms.create_key(KeySpec=spec, KeyUsage=usage_of(spec), Origin="EXTERNAL")["KeyMetadata"]["KeyId"]
     blob, first = None, None
-    for wrapping_spec in RSA:
+    for wrapping_spec in RSA if spec in FOR_EACH_SIZE else [RSA[KINDS.index(spec) % 2]]:
         for algorithm in WRAPPING:
             if not is_possible(spec, algorithm, wrapping_spec):
                 with refused("UnsupportedOperationException"):
@@ -81,7 +83,9 @@ def test_material_that_is_none_is_refused(kms, spec):
     key_id = kms.create_key(KeySpec=spec, KeyUsage=usage_of(spec), Origin="EXTERNAL")["KeyMetadata"]["KeyId"]
     right = material_of(spec)
     others = [right[:-1], right + b"\0", b"\0"]
-    others += [material_of(other) for other in KINDS if other != spec and material_of(other) != right]
+    # Secrets are bytes of the right number, whatever they mean elsewhere.
+    is_secret = spec in HMAC or spec == "SYMMETRIC_DEFAULT"
+    others += [other for other in map(material_of, KINDS) if other != right and not (is_secret and len(other) == len(right))]
     for wrong in others:
         with refused("IncorrectKeyMaterialException"):
             import_material(kms, key_id, wrong)
