@@ -116,8 +116,8 @@ impl Kms {
         Ok(true)
     }
 
-    /// Takes the material of a key that is gone out of the HSM, unless related keys have it too.
-    async fn destroy_material(&self, key: &Key, deadline: Instant) {
+    /// Takes the material of a key that is gone, or never came to be, out of the HSM, unless related keys have it too.
+    pub(super) async fn destroy_material(&self, key: &Key, deadline: Instant) {
         let was_last = match self.was_last(key).await {
             Ok(was_last) => was_last,
             Err(refused) => {

@@ -89,7 +89,12 @@ impl Account<'_> {
             (Arc::clone(&key), kms.quotas.keys),
             deadline,
         ));
-        stored.await.map_err(|error| match (error, &place) {
+        let stored = stored.await;
+        // An outcome that is not known may be a key.
+        if !matches!(stored, Ok(()) | Err(StoreError::Unavailable(_))) {
+            kms.destroy_material(&key, deadline).await;
+        }
+        stored.map_err(|error| match (error, &place) {
             (StoreError::KeyStoreNotConnected, KeyPlace::CloudHsm { .. }) => {
                 KeyStoreRefused::ClusterNotConnected.into()
             }

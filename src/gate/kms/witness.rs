@@ -8,7 +8,8 @@ use crate::attestation::Attestation;
 use crate::audit::Record;
 use crate::cloudtrail::{Object, push_array};
 use crate::domain::kms::{
-    AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace, KeySpec, KeyUsage, Origin, Region,
+    AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace, KeySpec, KeyUsage, Material, Origin,
+    Region,
 };
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
@@ -154,6 +155,14 @@ impl TouchedKey {
         match self {
             Self::Known(known) => &known.0.key.scope.account,
             Self::Made { account, .. } => account,
+        }
+    }
+
+    /// Whether the software provider computes with it.
+    pub fn is_software(&self) -> bool {
+        match self {
+            Self::Known(known) => known.0.key.current_material().is_some_and(Material::is_software),
+            Self::Made { .. } => false,
         }
     }
 

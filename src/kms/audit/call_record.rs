@@ -316,11 +316,19 @@ fn additional(adds: Adds, things: &Things) -> Option<Vec<u8>> {
             }))
         }
         Adds::Place => place(things),
+        Adds::Provider => is_software(things).then(|| object(|object| object.text(PROVIDER, SOFTWARE))),
         Adds::RandomSource => {
             let key_store = things.key_store.as_ref()?;
             Some(object(|object| object.text("customKeyStoreId", key_store.id().as_str())))
         }
     }
+}
+
+const PROVIDER: &str = "keyProvider";
+const SOFTWARE: &str = "software";
+
+fn is_software(things: &Things) -> bool {
+    things.key.as_ref().is_some_and(TouchedKey::is_software)
 }
 
 /// Of ReEncrypt, the names are those of the source, if that is in a custom key store.
@@ -329,7 +337,7 @@ fn place(things: &Things) -> Option<Vec<u8>> {
         key.as_ref().map(TouchedKey::place).filter(|place| place.custom_key_store().is_some()).cloned()
     };
     let (source, destination) = (in_store(&things.key), in_store(&things.destination));
-    if source.is_none() && destination.is_none() {
+    if source.is_none() && destination.is_none() && !is_software(things) {
         return None;
     }
     let has_both = source.is_some() && destination.is_some();
@@ -344,6 +352,7 @@ fn place(things: &Things) -> Option<Vec<u8>> {
             object.text_if(store, place.custom_key_store().map(|id| id.as_str()));
             object.text_if(key, place.xks_key_id().map(|id| id.as_str()));
         }
+        object.text_if(PROVIDER, is_software(things).then_some(SOFTWARE));
     }))
 }
 

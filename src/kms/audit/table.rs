@@ -51,8 +51,10 @@ pub(super) enum Adds {
     /// Name and cluster of the custom key store that the request names.
     KeyStore,
     Nothing,
-    /// Of a key in a custom key store, where it is.
+    /// Of a key in a custom key store, where it is; of one that the software provider computes with, that.
     Place,
+    /// The latter alone.
+    Provider,
     /// The custom key store that random bytes came from.
     RandomSource,
 }
@@ -244,9 +246,8 @@ pub(in crate::kms) const fn row(operation: OperationName) -> Row {
             let members = &[CUSTOM_KEY_STORE_ID, CUSTOM_KEY_STORE_NAME, LIMIT, MARKER];
             Row { resources: Order::Absent, ..reads(members) }
         }
-        Name::DescribeKey | Name::GetKeyLastUsage | Name::GetKeyRotationStatus | Name::GetPublicKey => {
-            reads(&[KEY_ID])
-        }
+        Name::DescribeKey => Row { adds: Adds::Provider, ..reads(&[KEY_ID]) },
+        Name::GetKeyLastUsage | Name::GetKeyRotationStatus | Name::GetPublicKey => reads(&[KEY_ID]),
         Name::DisableKey | Name::EnableKey => changes(&[KEY_ID], KeyArn),
         Name::DisableKeyRotation => changes(&[KEY_ID], Null),
         Name::EnableKeyRotation => changes(&[KEY_ID, ROTATION_PERIOD], KeyArn),
