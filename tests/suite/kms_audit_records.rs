@@ -402,3 +402,19 @@ fn no_secret_is_in_any_record() {
         assert!(!trail.contains(&secret), "{secret}");
     }
 }
+
+#[test]
+fn keys_of_the_software_provider_are_recorded_as_such() {
+    let site = Site::start_with(&Setup::kms());
+    let software = site.create_key_with(&json!({"KeySpec": "ML_DSA_44", "KeyUsage": "SIGN_VERIFY"}));
+    let hardware = site.create_key_with(&json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}));
+    let sign = |key: &str, algorithm: &str| {
+        site.recorded("Sign", &json!({"KeyId": key, "Message": "aGk=", "SigningAlgorithm": algorithm}))
+    };
+    for record in [site.recorded("DescribeKey", &of_key(&software)), sign(&software, "ML_DSA_SHAKE_256")] {
+        assert_eq!(record["additionalEventData"], json!({"keyProvider": "software"}), "{record:#}");
+    }
+    for record in [site.recorded("DescribeKey", &of_key(&hardware)), sign(&hardware, "ECDSA_SHA_256")] {
+        assert!(record.get("additionalEventData").is_none(), "{record:#}");
+    }
+}
