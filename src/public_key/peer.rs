@@ -55,11 +55,8 @@ mod tests {
     const SPECS: [KeySpec; 3] = [KeySpec::EccNistP256, KeySpec::EccNistP384, KeySpec::EccNistP521];
 
     fn public_key(spec: KeySpec) -> Vec<u8> {
-        let algorithm = match spec {
-            KeySpec::EccNistP256 => &ECDH_P256,
-            KeySpec::EccNistP384 => &ECDH_P384,
-            _ => &ECDH_P521,
-        };
+        let algorithms = SPECS.iter().zip([&ECDH_P256, &ECDH_P384, &ECDH_P521]);
+        let algorithm = algorithms.into_iter().find(|(own, _)| **own == spec).unwrap().1;
         let key = PrivateKey::generate(algorithm).unwrap().compute_public_key().unwrap();
         let der: PublicKeyX509Der<'_> = key.as_der().unwrap();
         der.as_ref().to_vec()

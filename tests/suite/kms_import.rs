@@ -1,5 +1,7 @@
 //! Imported key material: how it comes, how it is kept to, and how it ends (inventory part 3, G14 to G18).
 
+#![expect(clippy::cognitive_complexity, reason = "a story is one function")]
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
@@ -404,7 +406,36 @@ fn material_is_there_after_a_restart_and_gone_if_it_expired_meanwhile() {
     site.import(&goes, &OTHER, &valid_for(&site, 3.0)).ok();
     site.stop();
     site.run();
+    site.wait_ready();
     assert_eq!(site.kms_decrypt(&blob)["Plaintext"], PLAINTEXT);
     site.advance_clock("1h");
     assert_pending_import(&site, &goes);
+}
+
+/// PKCS #8 of an Ed25519 key, before its seed (RFC 8410, 7).
+const ED25519: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+#[test]
+fn an_ed25519_key_comes_back_too_in_software_and_as_a_token_object() {
+    let (software, mut token) = (Setup::kms(), Setup::kms());
+    token.kms.as_mut().unwrap().push_str("[kms.software_provider]\nkey_specs = []\n");
+    let material = [ED25519.as_slice(), &[3; 32]].concat();
+    for setup in [software, token] {
+        let site = Site::start_with(&setup);
+        let kind = json!({"KeySpec": "ECC_NIST_EDWARDS25519", "KeyUsage": "SIGN_VERIFY"});
+        let key = site.create_key_to_import(&kind);
+        let sign = json!({"KeyId": key, "Message": PLAINTEXT, "SigningAlgorithm": "ED25519_SHA_512"});
+        site.import(&key, &material, &lasting()).ok();
+        let signature = site.kms("Sign", &sign).text("Signature");
+        // While it is there, and after it was gone.
+        site.import(&key, &material, &valid_for(&site, DAY)).ok();
+        site.kms("DeleteImportedKeyMaterial", &json!({"KeyId": key})).ok();
+        assert_eq!(site.kms("Sign", &sign).error().0, "KMSInvalidStateException");
+        let other = [ED25519.as_slice(), &[4; 32]].concat();
+        let refused = site.import(&key, &other, &lasting());
+        assert_eq!(refused.error().0, "IncorrectKeyMaterialException");
+        site.import(&key, &material, &lasting()).ok();
+        assert_eq!(site.kms("Sign", &sign).text("Signature"), signature);
+        site.kms("Verify", &merged(sign, json!({"Signature": signature}))).ok();
+    }
 }

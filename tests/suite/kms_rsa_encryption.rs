@@ -7,8 +7,10 @@ use crate::support::kms_stories::{PLAINTEXT, key_arn};
 use crate::support::site::merged;
 use crate::support::{Setup, Site};
 
+type LongestTexts = [(&'static str, usize); 3];
+
 /// Algorithm, hash, and the longest texts by the bits of the key (AWS KMS Developer Guide, RSA key specs).
-const ALGORITHMS: [(&str, &str, [(&str, usize); 3]); 2] = [
+const ALGORITHMS: [(&str, &str, LongestTexts); 2] = [
     ("RSAES_OAEP_SHA_1", "sha1", [("RSA_2048", 214), ("RSA_3072", 342), ("RSA_4096", 470)]),
     ("RSAES_OAEP_SHA_256", "sha256", [("RSA_2048", 190), ("RSA_3072", 318), ("RSA_4096", 446)]),
 ];

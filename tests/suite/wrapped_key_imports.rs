@@ -1,5 +1,10 @@
 //! Key material from outside, in every way of wrapping it, and key pairs that go outside.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the kinds that it is about, and the rest is one"
+)]
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
 use aws_lc_rs::rsa::{

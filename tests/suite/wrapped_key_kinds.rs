@@ -1,5 +1,10 @@
 //! Keys of every kind in a token: made, wrapped, unwrapped and used, and looked at by another implementation.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the kinds that it is about, and the rest is one"
+)]
+
 use std::time::Duration;
 
 use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, UnparsedPublicKey};

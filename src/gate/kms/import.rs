@@ -93,7 +93,7 @@ impl OpenKey<'_> {
         self.check_terms(&terms)?;
         // What is made in the HSM may be durable there.
         self.call().announce().await?;
-        let order = KeyOrder { id: MaterialId::new(random::<MATERIAL_ID_BYTES>()?), kind: self.key().kind() };
+        let order = KeyOrder { id: self.id_to_import()?, kind: self.key().kind() };
         let to_import = ToImport {
             wrapping_key: token.wrapping_key,
             wrapping_key_spec: token.wrapping_key_spec,
@@ -104,11 +104,28 @@ impl OpenKey<'_> {
         let (backing_keys, deadline) = (&self.call().kms.backing_keys, self.call().deadline());
         let imported = backing_keys.import(to_import, deadline).await.result.map_err(unwrapped)?;
         let fresh = BackingKey { id: order.id, kind: order.kind, kept: Arc::new(imported.made.kept.clone()) };
-        let taken_up = self.take_up(imported, order.id, terms).await;
+        let taken_up = match &imported.made.kept {
+            // Related keys name their material by one id, and would have one object.
+            KeptKey::TokenObject if self.key().multi_region.is_some() => {
+                Err(Refused::KeyManager(HsmError::Unsupported(OBJECT_OF_SEVERAL.to_owned())))
+            }
+            KeptKey::Software { .. } | KeptKey::TokenObject | KeptKey::Wrapped(_) => {
+                self.take_up(imported, order.id, terms).await
+            }
+        };
         if !taken_up.as_ref().is_ok_and(|taken_up| taken_up.is_kept) {
             self.call().kms.discard(fresh, deadline).await;
         }
         taken_up.map(|taken_up| taken_up.id)
+    }
+
+    /// What the material is to be called. An object in the token, and what is sealed, go by the id: of a key that can only
+    /// have the material that it had, that one.
+    fn id_to_import(&self) -> Result<MaterialId, Refused> {
+        match self.key().materials.as_slice() {
+            [only] if only.is_absent() && !has_generations(self.key()) => Ok(only.id),
+            _ => Ok(MaterialId::new(random::<MATERIAL_ID_BYTES>()?)),
+        }
     }
 
     /// Ends the use of imported material, now: of the current one, if none is named. Which it was.
@@ -178,7 +195,7 @@ impl OpenKey<'_> {
             }
             (ImportType::New, _) => self.add_material(imported, fresh_id, terms).await,
             (ImportType::Existing, Some(id)) if terms.material_id.is_none_or(|named| named == id) => {
-                self.restore_material(imported, (id, fresh_id), terms).await
+                self.restore_material(imported, id, terms).await
             }
             (ImportType::Existing, _) => Err(ImportRefused::IncorrectMaterial(NOT_THE_SAME).into()),
         }
@@ -240,17 +257,13 @@ impl OpenKey<'_> {
     async fn restore_material(
         &self,
         imported: ImportedKey,
-        (id, fresh_id): (MaterialId, MaterialId),
+        id: MaterialId,
         terms: ImportTerms,
     ) -> Result<TakenUp, Refused> {
-        // An object in the token is named by the id of its material, and a seed is sealed with it.
-        let has_own_id = matches!(imported.made.kept, KeptKey::TokenObject | KeptKey::Software { .. });
         let is_there = self.key().material(&id).is_some_and(|material| !material.is_absent());
-        let next_id = if has_own_id && !is_there { fresh_id } else { id };
         let now = self.call().now();
         self.replace(|key| {
             let Some(material) = key.materials.iter_mut().find(|material| material.id == id) else { return };
-            material.id = next_id;
             if !is_there {
                 material.source = MaterialSource::Kept(Arc::new(imported.made.kept));
             }
@@ -261,7 +274,7 @@ impl OpenKey<'_> {
             key.gain_material(now);
         })
         .await?;
-        Ok(TakenUp { id: next_id, is_kept: !is_there })
+        Ok(TakenUp { id, is_kept: !is_there })
     }
 }
 
@@ -271,6 +284,8 @@ struct TakenUp {
     is_kept: bool,
 }
 
+const OBJECT_OF_SEVERAL: &str =
+    "The HSM cannot wrap keys of this key spec, which multi-Region keys with imported material need.";
 const NOT_NEW: &str = "The key material is not new: it was imported into this KMS key before.";
 const NOT_THE_SAME: &str = "The key material is not the same that was imported into this KMS key before.";
 const NOT_OF_THE_KIND: &str = "The key material is not valid for the key spec of this KMS key.";

@@ -1,6 +1,11 @@
 //! The acceptance matrix: what keys of every kind do and what they refuse, in which words, as a file that a reviewer can
 //! read and that a test asks a running daemon for (AWS KMS Developer Guide, Key type reference).
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the kinds that it is about, and the rest is one"
+)]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -1,5 +1,10 @@
 //! What the example request for an operation has for each condition key.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names the kinds that it is about, and the rest is one"
+)]
+
 use holdfast::domain::kms::ConditionKey;
 use holdfast::kms::OperationName;
 use serde_json::{Value, json};
