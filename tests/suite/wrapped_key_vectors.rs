@@ -1,10 +1,5 @@
 //! Vectors of Wycheproof that take a private or secret key: each is imported into the HSM, which computes.
 
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "a test names the kinds that it is about, and the rest is one"
-)]
-
 use std::collections::HashMap;
 
 use holdfast::domain::kms::{
