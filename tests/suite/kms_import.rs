@@ -2,8 +2,6 @@
 
 #![expect(clippy::cognitive_complexity, reason = "a story is one function")]
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
 
 use crate::support::importing::{Parameters, base64, decode, lasting};
@@ -367,35 +365,6 @@ fn generations_are_of_symmetric_encryption_keys_only() {
         site.kms("RotateKeyOnDemand", &json!({"KeyId": key})).error().0,
         "UnsupportedOperationException"
     );
-}
-
-/// The seed of the software provider is sealed with the id of its material.
-#[test]
-fn an_edwards_key_signs_again_after_its_material_came_back() {
-    let site = Site::start_with(&Setup::kms());
-    let pair = Ed25519KeyPair::generate().unwrap();
-    let material: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let kind = json!({"KeySpec": "ECC_NIST_EDWARDS25519", "KeyUsage": "SIGN_VERIFY"});
-    let key = site.create_key_to_import(&kind);
-    let request = json!({"KeyId": key, "Message": PLAINTEXT, "SigningAlgorithm": "ED25519_SHA_512", "MessageType": "RAW"});
-    let mut signatures = Vec::new();
-    for _ in 0..3 {
-        site.import(&key, material.as_ref(), &lasting()).ok();
-        signatures.push(site.kms("Sign", &request).ok()["Signature"].clone());
-        // While it is there, and after it was gone.
-        site.import(&key, material.as_ref(), &lasting()).ok();
-        assert_eq!(site.kms("Sign", &request).ok()["Signature"], signatures[0]);
-        site.kms("DeleteImportedKeyMaterial", &json!({"KeyId": key})).ok();
-        assert_pending_import_of(&site, &key, "Sign", &request);
-    }
-    signatures.dedup();
-    assert_eq!(signatures.len(), 1);
-}
-
-#[track_caller]
-fn assert_pending_import_of(site: &Site, key: &str, operation: &str, request: &Value) {
-    site.kms(operation, request)
-        .assert_error("KMSInvalidStateException", &format!("{} is pending import.", key_arn(key)));
 }
 
 #[test]
