@@ -181,11 +181,11 @@ refused KMSInvalidStateException GenerateMac "$arn:key/$imported is pending impo
 read -r public token <<<"$(get kms get-parameters-for-import --key-id "$imported" --wrapping-algorithm RSAES_OAEP_SHA_256 \
     --wrapping-key-spec RSA_3072 '[PublicKey,ImportToken]')"
 base64 --decode <<<"$public" >wrapping.der
-base64 --decode <<<"$token" >token
+base64 --decode <<<"$token" >import-token
 openssl rand -out material 32
 openssl pkeyutl -encrypt -pubin -keyform DER -inkey wrapping.der -in material -out wrapped \
     -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256
-aws kms import-key-material --key-id "$imported" --import-token fileb://token --encrypted-key-material fileb://wrapped \
+aws kms import-key-material --key-id "$imported" --import-token fileb://import-token --encrypted-key-material fileb://wrapped \
     --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE >/dev/null
 is "$(openssl dgst -sha256 -mac HMAC -macopt "hexkey:$(od -An -tx1 material | tr -d ' \n')" -r message | cut -d ' ' -f 1)" \
     "$(get kms generate-mac --key-id "$imported" --mac-algorithm HMAC_SHA_256 --message fileb://message Mac |
