@@ -5,8 +5,8 @@ use aws_lc_rs::iv::IV_LEN_128_BIT;
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-use crate::attestation::der::{CONTEXT_0, CONTEXT_0_PRIMITIVE, INTEGER, OCTET_STRING, SEQUENCE, SET, value};
 use crate::attestation::recipient_key::RecipientKey;
+use crate::public_key::der::{INTEGER, OCTET_STRING, SEQUENCE, element};
 
 /// The cryptographic library refused; it never should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,11 @@ const RSAES_OAEP: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07";
 const MGF1: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08";
 /// `id-sha256` with NULL.
 const SHA256: &[u8] = b"\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00";
+const SET: u8 = 0x31;
+/// `[0]` around something, or instead of a constructed tag.
+const CONTEXT_0: u8 = 0xa0;
+/// `[0]` instead of the tag of a string.
+const CONTEXT_0_PRIMITIVE: u8 = 0x80;
 /// `[1]`.
 const CONTEXT_1: u8 = 0xa1;
 
@@ -39,26 +44,26 @@ pub(super) fn seal(plaintext: &[u8], recipient: &RecipientKey) -> Result<Vec<u8>
     let (iv, ciphertext) = encrypt(plaintext, &*key)?;
     let encrypted_key = recipient.encrypt(&*key)?;
 
-    let version = value(INTEGER, &[VERSION]);
-    let recipient = value(
+    let version = element(INTEGER, &[VERSION]);
+    let recipient = element(
         SEQUENCE,
         &[
             &version,
-            &value(CONTEXT_0_PRIMITIVE, &[&recipient.identifier]),
+            &element(CONTEXT_0_PRIMITIVE, &[&recipient.identifier]),
             &oaep(),
-            &value(OCTET_STRING, &[&encrypted_key]),
+            &element(OCTET_STRING, &[&encrypted_key]),
         ],
     );
-    let content = value(
+    let content = element(
         SEQUENCE,
         &[
             DATA,
-            &value(SEQUENCE, &[AES256_CBC, &value(OCTET_STRING, &[&iv])]),
-            &value(CONTEXT_0_PRIMITIVE, &[&ciphertext]),
+            &element(SEQUENCE, &[AES256_CBC, &element(OCTET_STRING, &[&iv])]),
+            &element(CONTEXT_0_PRIMITIVE, &[&ciphertext]),
         ],
     );
-    let enveloped = value(SEQUENCE, &[&version, &value(SET, &[&recipient]), &content]);
-    Ok(value(SEQUENCE, &[ENVELOPED_DATA, &value(CONTEXT_0, &[&enveloped])]))
+    let enveloped = element(SEQUENCE, &[&version, &element(SET, &[&recipient]), &content]);
+    Ok(element(SEQUENCE, &[ENVELOPED_DATA, &element(CONTEXT_0, &[&enveloped])]))
 }
 
 /// The IV and the ciphertext. It is made in the place of the plaintext, whose copy is gone by that.
@@ -73,7 +78,7 @@ fn encrypt(plaintext: &[u8], key: &[u8]) -> Result<([u8; IV_LEN_128_BIT], Vec<u8
 
 /// RFC 4055, section 4.1: SHA-256 for both, and no label.
 fn oaep() -> Vec<u8> {
-    let mask = value(SEQUENCE, &[MGF1, SHA256]);
-    let parameters = value(SEQUENCE, &[&value(CONTEXT_0, &[SHA256]), &value(CONTEXT_1, &[&mask])]);
-    value(SEQUENCE, &[RSAES_OAEP, &parameters])
+    let mask = element(SEQUENCE, &[MGF1, SHA256]);
+    let parameters = element(SEQUENCE, &[&element(CONTEXT_0, &[SHA256]), &element(CONTEXT_1, &[&mask])]);
+    element(SEQUENCE, &[RSAES_OAEP, &parameters])
 }

@@ -3,7 +3,6 @@
 mod cbor;
 mod chain;
 mod cose;
-mod der;
 mod document;
 mod envelope;
 mod invalid;

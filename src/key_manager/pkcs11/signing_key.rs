@@ -15,6 +15,7 @@ use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::Means;
 use crate::key_manager::pkcs11::wrapping::require_protected;
 use crate::key_manager::signing_key::{SIGNING_KEY_ID_BYTES, SignDigest, SigningKey, SigningKeyId};
+use crate::public_key::der;
 
 const LABEL: &[u8] = b"holdfast-audit";
 /// The object identifier of P-256 in DER.
@@ -119,7 +120,7 @@ pub(super) fn sign(request: &SignDigest, ready: Ready<'_>) -> Result<Vec<u8>, Fa
     let key = find(&request.key, ready)?;
     let signature = ready.session.sign(&Mechanism::Ecdsa, key, &request.digest)?;
     match signature.split_at_checked(INTEGER_BYTES) {
-        Some((r, s)) if s.len() == INTEGER_BYTES => Ok(der(r, s)),
+        Some((r, s)) if s.len() == INTEGER_BYTES => Ok(der::sequence(&[&der::integer(r), &der::integer(s)])),
         _ => Err(Fault::new(Blame::Token, "the token made a signature of a wrong length")),
     }
 }
@@ -141,38 +142,5 @@ fn find(id: &SigningKeyId, ready: Ready<'_>) -> Result<ObjectHandle, Fault> {
             Err(Fault::new(Blame::Missing, text))
         }
         _ => Err(Fault::new(Blame::Usage, "several keys of the token have the same CKA_LABEL and CKA_ID")),
-    }
-}
-
-/// A signature as X.509 has it (RFC 3279, 2.2.3).
-fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
-    const SEQUENCE: u8 = 0x30;
-    let body = [integer(r), integer(s)].concat();
-    // Two integers of 33 bytes at most, each with two bytes before it.
-    let length = u8::try_from(body.len()).unwrap_or(u8::MAX);
-    [&[SEQUENCE, length], body.as_slice()].concat()
-}
-
-fn integer(bytes: &[u8]) -> Vec<u8> {
-    const INTEGER: u8 = 0x02;
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len().saturating_sub(1));
-    let bytes = bytes.get(zeros..).unwrap_or_default();
-    let sign: &[u8] = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { &[0] } else { &[] };
-    let length = u8::try_from(bytes.len() + sign.len()).unwrap_or(u8::MAX);
-    [&[INTEGER, length], sign, bytes].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::der;
-
-    #[test]
-    fn integers_are_as_short_as_they_can_be_and_not_negative() {
-        let (mut r, mut s) = ([0; 32], [0; 32]);
-        r[31] = 1;
-        s[0] = 0x80;
-        let expected = [&[0x30, 38, 0x02, 1, 1, 0x02, 33, 0, 0x80], [0; 31].as_slice()].concat();
-        assert_eq!(der(&r, &s), expected);
-        assert_eq!(der(&[0; 32], &[0; 32]), [0x30, 6, 2, 1, 0, 2, 1, 0]);
     }
 }
