@@ -155,7 +155,7 @@ fn a_key_for_imported_material_waits_for_it() {
     site.kms("Encrypt", &json!({"KeyId": id, "Plaintext": PLAINTEXT}))
         .assert_error("KMSInvalidStateException", &format!("{} is pending import.", key_arn(&id)));
     let text = format!("{} origin is EXTERNAL which is not valid for this operation.", key_arn(&id));
-    for operation in ["EnableKeyRotation", "DisableKeyRotation"] {
+    for operation in ["EnableKeyRotation", "RotateKeyOnDemand", "DisableKeyRotation", "ListKeyRotations"] {
         site.kms(operation, &json!({"KeyId": id})).assert_error("UnsupportedOperationException", &text);
     }
 }

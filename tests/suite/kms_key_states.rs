@@ -12,7 +12,13 @@ use crate::support::{Setup, Site};
 
 const STATES: [&str; 5] =
     ["Enabled", "Disabled", "PendingDeletion", "PendingReplicaDeletion", "PendingImport"];
-const ROTATION: [&str; 3] = ["DisableKeyRotation", "EnableKeyRotation", "GetKeyRotationStatus"];
+const ROTATION: [&str; 5] = [
+    "DisableKeyRotation",
+    "EnableKeyRotation",
+    "GetKeyRotationStatus",
+    "ListKeyRotations",
+    "RotateKeyOnDemand",
+];
 const IMPORT: [&str; 3] = ["DeleteImportedKeyMaterial", "GetParametersForImport", "ImportKeyMaterial"];
 const MATERIAL: [u8; 32] = [7; 32];
 const SYMMETRIC: (&str, &str) = ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");

@@ -116,9 +116,11 @@ pub fn check_capability(key: &Key, action: KeyAction) -> Result<(), CapabilityRe
     let demand_primary = |is_right: bool| if is_right { Ok(()) } else { Err(CapabilityRefusal::NotPrimary) };
     let demand_rotatable =
         || demand_of_spec(is_symmetric).and_then(|()| demand_of_origin(key.origin == Origin::AwsKms));
+    // Before its first material came there is nothing to tell (note 6 of the key state table).
+    let has_had_material = key.origin == Origin::External && !key.materials.is_empty();
     let demand_generations = || {
-        let has_some = matches!(key.origin, Origin::AwsKms | Origin::External);
-        demand_of_spec(is_symmetric).and_then(|()| demand_of_origin(has_some))
+        demand_of_spec(is_symmetric)?;
+        demand_of_origin(key.origin == Origin::AwsKms || has_had_material)
     };
     let is_here = key.place.custom_key_store().is_none();
     match demand(action) {
