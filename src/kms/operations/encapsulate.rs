@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{Algorithm, EncapsulationAlgorithm, KeyAction};
-use crate::gate::kms::{Call, Use};
-use crate::kms::algorithm;
+use crate::gate::kms::Call;
+use crate::kms::algorithm::ByAlgorithm;
 use crate::kms::error::Error;
-use crate::kms::grant;
 use crate::kms::operations::{Blob, Operation, dry_run};
 use crate::secret::SecretBytes;
 
@@ -40,13 +39,9 @@ impl<'b> Operation<'b> for Encapsulate {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let algorithm = Algorithm::Encapsulation(request.encapsulation_algorithm);
-        let usage = Use {
-            grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
-            conditions: &[algorithm::condition(algorithm)],
-            ..Use::default()
-        };
-        let key = call.open(KeyAction::Encapsulate, &request.key_id, usage).await?;
-        key.check_algorithm(algorithm)?;
+        let grant_tokens = request.grant_tokens.as_deref();
+        let named = ByAlgorithm { key_id: &request.key_id, algorithm, grant_tokens };
+        let key = named.open(call, KeyAction::Encapsulate).await?;
         dry_run(request.dry_run)?;
         let encapsulated = key.encapsulate()?;
         Ok(Response {

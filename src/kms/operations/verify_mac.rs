@@ -5,11 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::kms::{Algorithm, KeyAction, MacAlgorithm};
-use crate::gate::kms::{Call, Use};
-use crate::kms::algorithm;
+use crate::gate::kms::Call;
+use crate::kms::algorithm::ByAlgorithm;
 use crate::kms::blob::SecretBlob;
 use crate::kms::error::Error;
-use crate::kms::grant;
 use crate::kms::operations::{Operation, dry_run};
 
 pub(super) struct VerifyMac;
@@ -41,13 +40,9 @@ impl<'b> Operation<'b> for VerifyMac {
 
     async fn execute(call: &Call<'_>, request: Request<'b>) -> Result<Response, Error> {
         let algorithm = Algorithm::Mac(request.mac_algorithm);
-        let usage = Use {
-            grant_tokens: grant::checked_tokens(request.grant_tokens.as_deref())?,
-            conditions: &[algorithm::condition(algorithm)],
-            ..Use::default()
-        };
-        let key = call.open(KeyAction::VerifyMac, &request.key_id, usage).await?;
-        key.check_algorithm(algorithm)?;
+        let grant_tokens = request.grant_tokens.as_deref();
+        let named = ByAlgorithm { key_id: &request.key_id, algorithm, grant_tokens };
+        let key = named.open(call, KeyAction::VerifyMac).await?;
         dry_run(request.dry_run)?;
         let message = request.message.into_secret();
         if !key.verify_mac(request.mac_algorithm, message, request.mac.expose()).await? {
