@@ -220,6 +220,14 @@ impl Functions {
         scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
     }
 
+    const fn encryption(&self) -> Calls {
+        Calls { init: (self.encrypt_init, "C_EncryptInit"), one_shot: (self.encrypt, "C_Encrypt") }
+    }
+
+    const fn decryption(&self) -> Calls {
+        Calls { init: (self.decrypt_init, "C_DecryptInit"), one_shot: (self.decrypt, "C_Decrypt") }
+    }
+
     /// Encrypts other than by GCM.
     pub(super) fn encrypt_by(
         &self,
@@ -228,9 +236,7 @@ impl Functions {
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        let init = (self.encrypt_init, "C_EncryptInit");
-        let one_shot = (self.encrypt, "C_Encrypt");
-        scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
+        scheme.with(|mechanism| self.encryption().run(on, mechanism, input, output))
     }
 
     /// Decrypts other than by GCM.
@@ -241,9 +247,7 @@ impl Functions {
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        let init = (self.decrypt_init, "C_DecryptInit");
-        let one_shot = (self.decrypt, "C_Decrypt");
-        scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
+        scheme.with(|mechanism| self.decryption().run(on, mechanism, input, output))
     }
 
     /// Encrypts a message into `output` and returns how many bytes the token wrote.
@@ -253,9 +257,7 @@ impl Functions {
         message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        let calls =
-            Calls { init: (self.encrypt_init, "C_EncryptInit"), one_shot: (self.encrypt, "C_Encrypt") };
-        calls.run_gcm(on, message, output)
+        self.encryption().run_gcm(on, message, output)
     }
 
     /// Decrypts a message into `output` and returns how many bytes the token wrote. Some tokens want
@@ -266,9 +268,7 @@ impl Functions {
         message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        let calls =
-            Calls { init: (self.decrypt_init, "C_DecryptInit"), one_shot: (self.decrypt, "C_Decrypt") };
-        calls.run_gcm(on, message, output)
+        self.decryption().run_gcm(on, message, output)
     }
 }
 
