@@ -260,10 +260,10 @@ impl HsmCluster {
         order.answer(deadline).await?;
         for other in self.members.iter().filter(|member| !Arc::ptr_eq(member, first)) {
             if first.shares_module(other) {
-                other.token().replace_pin(&new);
+                other.engine().replace_pin(&new, false);
             } else if in_service.iter().any(|member| Arc::ptr_eq(member, other)) {
                 // Its sessions go on, and it may hear of the new PIN a moment later.
-                other.token().replace_pin_soon(&new);
+                other.engine().replace_pin(&new, true);
             } else {
                 other.offer_pin(&new, true);
             }
@@ -417,7 +417,7 @@ impl Cluster for HsmCluster {
 
     fn is_user_locked_out(&self) -> bool {
         self.is_login_refused.load(Ordering::Acquire)
-            || self.members.iter().any(|member| member.token().is_pin_rejected())
+            || self.members.iter().any(|member| member.engine().is_pin_rejected())
     }
 
     fn health(&self) -> Vec<MemberHealth> {

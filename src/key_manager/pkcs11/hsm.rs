@@ -2,31 +2,27 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam_channel::{Sender, TrySendError};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::kms::MaterialId;
 use crate::key_manager::cluster::ClusterError;
-use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::alarm::Alarm;
-use crate::key_manager::pkcs11::backing_task::BackingTask;
+use crate::key_manager::pkcs11::engine::{Engine, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
+use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
+use crate::key_manager::pkcs11::module::Module;
 use crate::key_manager::pkcs11::orders::{Order, Reply};
-use crate::key_manager::pkcs11::thread_session::ThreadSession;
-use crate::key_manager::pkcs11::token::{Product, Token};
-use crate::key_manager::pkcs11::vault::Vault;
-use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
-use crate::key_manager::pkcs11::worker::{Busy, Completed, Job, Output, Task, Worker};
+use crate::key_manager::pkcs11::threads::Threads;
+use crate::key_manager::pkcs11::token::Product;
+use crate::key_manager::pkcs11::watcher::Command;
+use crate::key_manager::pkcs11::worker::{Completed, Job, Output, Task};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -35,11 +31,6 @@ use crate::secret::SecretBytes;
 pub(super) const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
-/// A watcher that hangs does not collect work for later.
-const COMMANDS_MAX: usize = 4;
-
-/// So much of the work of a cluster may wait for the watcher, and as many searches for a key.
-const ORDERS_MAX: usize = 16;
 
 /// What is needed to start an HSM.
 pub struct HsmParts {
@@ -53,23 +44,12 @@ pub struct HsmParts {
     pub invocations: HashMap<String, u64>,
 }
 
-/// One token, its worker threads and its watcher.
+/// One token, and what makes its PKCS#11 calls.
 pub struct Hsm {
-    name: Arc<str>,
-    token: Arc<Token>,
-    vault: Arc<Vault>,
-    jobs: Sender<Job>,
-    commands: Sender<Command>,
-    orders: Sender<Order>,
-    /// Apart from other orders, so that requests cannot keep anybody from logging out.
-    searches: Sender<Order>,
-    inventory: Arc<ArcSwap<Inventory>>,
-    workers: Vec<Arc<Busy>>,
+    shared: Arc<Shared>,
+    engine: Box<dyn Engine>,
     health: ArcSwap<Health>,
     last_refresh: Mutex<Option<Refresh>>,
-    alarm: Arc<Alarm>,
-    metrics: Arc<HsmMetrics>,
-    clock: Arc<dyn Clock>,
 }
 
 /// A reading of the keys, under way or done: everybody who asked meanwhile waits for the same one.
@@ -86,124 +66,68 @@ impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
-        let (jobs, job_receiver) = crossbeam_channel::bounded(config.queue_length_max);
-        let (commands, command_receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
-        let (orders, order_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
-        let (searches, search_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
-        let name: Arc<str> = Arc::from(config.name.as_str());
-        let sessions = config.sessions;
-        let token = Arc::new(Token::new(config, module, pin.as_ref()));
-        let inventory = Arc::new(ArcSwap::from_pointee(Inventory::with_invocations(invocations)));
-        let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
-        let metrics = Arc::new(metrics);
-        let alarm = Arc::new(Alarm::default());
-        let vault = Arc::new(Vault::new(Arc::clone(&token), Arc::clone(&metrics), Arc::clone(&clock)));
-        let workers: Vec<_> = (0..sessions).map(|_| Arc::new(Busy::new(clock.instant()))).collect();
-        for (number, busy) in workers.iter().enumerate() {
-            let worker = Worker {
-                token: Arc::clone(&token),
-                session: ThreadSession::new(Arc::clone(&token), Some(metrics.sessions.clone())),
-                vault: Arc::clone(&vault),
-                health_object: Arc::clone(&health_object),
-                jobs: job_receiver.clone(),
-                busy: Arc::clone(busy),
-                metrics: Arc::clone(&metrics),
-                clock: Arc::clone(&clock),
-                alarm: Arc::clone(&alarm),
-                login: 0,
-            };
-            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || worker.run())?;
-        }
-        let watcher = Watcher {
-            token: Arc::clone(&token),
-            session: ThreadSession::new(Arc::clone(&token), None),
-            inventory: Arc::clone(&inventory),
-            health_object,
-            commands: command_receiver,
-            orders: order_receiver,
-            searches: search_receiver,
-            alarm: Arc::clone(&alarm),
-            metrics: Arc::clone(&metrics),
-            clock: Arc::clone(&clock),
-            progress: Progress::default(),
-        };
-        thread::Builder::new().name(format!("{name}-watcher")).spawn(move || watcher.run())?;
-        metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
+        let shared = Arc::new(Shared {
+            name: Arc::from(config.name.as_str()),
+            jobs: JobQueue::new(config.queue_length_max),
+            inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
+            alarm: Alarm::default(),
+            metrics: Arc::new(metrics),
+            config,
+            clock,
+        });
+        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref())?;
+        shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
         Ok(Arc::new(Self {
-            name,
-            token,
-            vault,
-            jobs,
-            commands,
-            orders,
-            searches,
-            inventory,
-            workers,
+            shared,
+            engine: Box::new(engine),
             health: ArcSwap::from_pointee(Health::unknown()),
             last_refresh: Mutex::new(None),
-            alarm,
-            metrics,
-            clock,
         }))
     }
 
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        &self.shared.name
     }
 
     pub fn inventory(&self) -> Arc<Inventory> {
-        self.inventory.load_full()
+        self.shared.inventory.load_full()
     }
 
     /// Looks an external key up in memory. The health key is none: its log should show probes only (XKS v1,
     /// GetHealthStatus).
     pub(super) fn find(&self, external_key_id: &str) -> Lookup {
-        if external_key_id == self.token.config.health_key {
+        if external_key_id == self.shared.config.health_key {
             return Lookup::Missing;
         }
-        self.inventory.load().find(external_key_id)
+        self.shared.inventory.load().find(external_key_id)
     }
 
     /// Encryptions counted for keys that are not in the token now.
     pub fn unclaimed_invocations(&self) -> Vec<(String, u64)> {
-        self.inventory.load().unclaimed_invocations().collect()
+        self.shared.inventory.load().unclaimed_invocations().collect()
     }
 
-    pub(super) fn token(&self) -> &Token {
-        &self.token
+    pub(super) fn engine(&self) -> &dyn Engine {
+        &*self.engine
     }
 
     /// Whether somebody wants it to be logged in.
     pub fn is_connected(&self) -> bool {
-        self.token.is_connected()
-    }
-
-    pub(super) fn vault(&self) -> &Vault {
-        &self.vault
-    }
-
-    /// Removes an unwrapped key from the token soon; if the queue is full, when another key is unwrapped.
-    pub(super) fn forget(&self, material: &MaterialId) {
-        if self.vault.discard(material) {
-            let (reply, _) = oneshot::channel();
-            let enqueued = self.clock.instant();
-            let task = Task::Backing(BackingTask::Sweep);
-            let _ = self.jobs.try_send(Job { task, enqueued, deadline: enqueued + REFRESH_TIMEOUT, reply });
-        }
+        self.engine.is_connected()
     }
 
     /// How many jobs run at once.
     pub(super) fn sessions(&self) -> usize {
-        self.workers.len()
+        self.shared.config.sessions
     }
 
     pub(super) fn queue_length(&self) -> usize {
-        self.jobs.len()
+        self.shared.jobs.len()
     }
 
     /// Completes when somebody saw a fault since the last call.
     pub async fn alarmed(&self) {
-        self.alarm.raised().await;
+        self.shared.alarm.raised().await;
     }
 
     /// Puts a job into the queue and waits for its answer, at most until the deadline. A hung library costs
@@ -214,16 +138,16 @@ impl Hsm {
         deadline: Instant,
     ) -> Result<(Output, Duration, Duration), (HsmError, Duration, Duration)> {
         let none = (Duration::ZERO, Duration::ZERO);
-        let now = self.clock.instant();
-        if self.stuck_workers(now) == self.workers.len() {
+        let now = self.shared.clock.instant();
+        if self.engine.sessions_stuck(now) == self.sessions() {
             return Err((HsmError::DeadlineExceeded, none.0, none.1));
         }
         let (reply, answer) = oneshot::channel();
         let job = Job { task, enqueued: now, deadline, reply };
-        match self.jobs.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err((HsmError::Busy, none.0, none.1)),
-            Err(TrySendError::Disconnected(_)) => return Err((stopped(), none.0, none.1)),
+        match self.shared.jobs.push(job) {
+            Ok(()) => self.engine.job_arrived(),
+            Err(NotTaken::Full) => return Err((HsmError::Busy, none.0, none.1)),
+            Err(NotTaken::Closed) => return Err((stopped(), none.0, none.1)),
         }
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(Completed { result: Ok(output), queue_wait, hsm_time })) => {
@@ -245,20 +169,21 @@ impl Hsm {
             let _ = tokio::time::timeout(REFRESH_TIMEOUT, refresh.wait()).await;
         }
         let (reply, answer) = oneshot::channel();
-        let outcome = match self.commands.try_send(Command::Probe(reply)) {
+        let outcome = match self.engine.command(Command::Probe(reply)) {
             // Full: earlier probes have not returned either.
-            Ok(()) | Err(TrySendError::Full(_)) => tokio::time::timeout(timeout, answer).await,
-            Err(TrySendError::Disconnected(_)) => return,
+            Ok(()) | Err(NotTaken::Full) => tokio::time::timeout(timeout, answer).await,
+            Err(NotTaken::Closed) => return,
         };
-        let (before, now) = (self.health.load(), self.clock.instant());
+        let (before, now) = (self.health.load(), self.shared.clock.instant());
         self.set_health(match outcome {
             // What else was found out does not count any more.
-            _ if !self.token.is_connected() => before.disconnected(now),
+            _ if !self.engine.is_connected() => before.disconnected(now),
             Ok(Ok(Ok(vitals))) => {
-                self.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
-                self.metrics
+                self.shared.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
+                self.shared
+                    .metrics
                     .probe_timestamp
-                    .set(i64::try_from(self.clock.unix_seconds()).unwrap_or(i64::MAX));
+                    .set(i64::try_from(self.shared.clock.unix_seconds()).unwrap_or(i64::MAX));
                 Health::passed(vitals, now)
             }
             Ok(Ok(Err(fault))) => before.failed(fault.what, now),
@@ -270,7 +195,7 @@ impl Hsm {
     /// A change of state is logged with the HSM's name (XKS v1, Logging).
     fn set_health(&self, health: Health) {
         let before = self.health.load().state;
-        let (hsm, state) = (&self.name, health.state.as_str());
+        let (hsm, state) = (self.name(), health.state.as_str());
         if before != health.state {
             let reason = health.reason.as_deref().unwrap_or("probe passed");
             match health.state {
@@ -292,21 +217,24 @@ impl Hsm {
 
     /// Sets the gauges that no event sets.
     pub fn publish(&self) {
-        let now = self.clock.instant();
-        self.metrics.set_state(self.condition(now).0.as_str(), HealthState::ALL);
-        self.metrics.queue_length.set(i64::try_from(self.jobs.len()).unwrap_or(i64::MAX));
-        self.metrics.sessions_stuck.set(i64::try_from(self.stuck_workers(now)).unwrap_or(i64::MAX));
+        let now = self.shared.clock.instant();
+        self.shared.metrics.set_state(self.condition(now).0.as_str(), HealthState::ALL);
+        self.shared.metrics.queue_length.set(i64::try_from(self.queue_length()).unwrap_or(i64::MAX));
+        self.shared
+            .metrics
+            .sessions_stuck
+            .set(i64::try_from(self.engine.sessions_stuck(now)).unwrap_or(i64::MAX));
     }
 
     pub fn health(&self) -> MemberHealth {
-        let (state, reason) = self.condition(self.clock.instant());
+        let (state, reason) = self.condition(self.shared.clock.instant());
         let Product { vendor, model } = self.health.load().product.clone();
-        MemberHealth { id: self.name.to_string(), vendor, model, state, reason }
+        MemberHealth { id: self.name().to_string(), vendor, model, state, reason }
     }
 
     /// The state now, and why it is not ACTIVE.
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
-        let stuck = Stuck { workers: self.stuck_workers(now), of: self.workers.len() };
+        let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         self.health.load().at(now, stuck)
     }
 
@@ -314,27 +242,25 @@ impl Hsm {
     pub(super) fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Ordered<T> {
         let (reply, answer) = oneshot::channel();
         let order = order(reply);
-        let queue = if matches!(order, Order::ReadKey { .. }) { &self.searches } else { &self.orders };
-        let sent = queue.try_send(order).map_err(|error| match error {
-            TrySendError::Full(_) => HsmError::Busy,
-            TrySendError::Disconnected(_) => stopped(),
+        let sent = self.engine.order(order).map_err(|error| match error {
+            NotTaken::Full => HsmError::Busy,
+            NotTaken::Closed => stopped(),
         });
         Ordered(sent.map(|()| answer))
     }
 
     pub(super) fn shares_module(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.token.module, &other.token.module)
+        self.engine
+            .library()
+            .zip(other.engine.library())
+            .is_some_and(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
     }
 
     /// Nobody uses a session from now on; the watcher ends them.
     pub(super) fn disconnect(&self) {
-        self.token.disconnect();
-        let disconnected = self.health.load().disconnected(self.clock.instant());
+        self.engine.disconnect();
+        let disconnected = self.health.load().disconnected(self.shared.clock.instant());
         self.set_health(disconnected);
-    }
-
-    fn stuck_workers(&self, now: Instant) -> usize {
-        self.workers.iter().filter(|busy| busy.is_stuck(now, HANG_LIMIT)).count()
     }
 
     /// Reads the keys again, at once; if that fails, as soon as the HSM is back.
@@ -345,7 +271,7 @@ impl Hsm {
             Err(_) => Err(HsmError::DeadlineExceeded),
         };
         if result.is_err() {
-            self.alarm.raise_for_keys();
+            self.shared.alarm.raise_for_keys();
         }
         result
     }
@@ -353,7 +279,7 @@ impl Hsm {
     /// Reads the keys again, unless that was done a moment ago: then what it found still counts. An HSM that is
     /// out of service is not asked.
     pub(super) fn refresh_for_miss(&self) -> Result<Refresh, HsmError> {
-        match self.condition(self.clock.instant()) {
+        match self.condition(self.shared.clock.instant()) {
             (HealthState::Unavailable, reason) => Err(HsmError::Unavailable(reason.unwrap_or_default())),
             (HealthState::Active | HealthState::Degraded, _) => Ok(self.join_refresh(REFRESH_INTERVAL_MIN)),
         }
@@ -361,14 +287,14 @@ impl Hsm {
 
     /// A reading of the keys that started not longer ago than `age_max`, or else a new one.
     fn join_refresh(&self, age_max: Duration) -> Refresh {
-        let now = self.clock.instant();
+        let now = self.shared.clock.instant();
         let mut last = self.last_refresh.lock();
         match &*last {
             Some(last) if now.saturating_duration_since(last.started) < age_max => last.clone(),
             _ => {
                 let (sender, outcome) = watch::channel(None);
                 // A full queue drops the sender, which the waiting side notices.
-                let _ = self.commands.try_send(Command::Refresh(sender));
+                let _ = self.engine.command(Command::Refresh(sender));
                 last.insert(Refresh { started: now, outcome }).clone()
             }
         }
@@ -381,8 +307,14 @@ impl Hsm {
 
     /// The same; the library need not be initialized for it if another token did that already.
     pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
-        self.token.offer_pin(pin, reinitialize);
-        self.alarm.raise();
+        self.engine.offer_pin(pin, reinitialize);
+        self.shared.alarm.raise();
+    }
+}
+
+impl Drop for Hsm {
+    fn drop(&mut self) {
+        self.shared.jobs.close();
     }
 }
 

@@ -106,9 +106,9 @@ impl Watcher {
         if let Err(fault) = &result
             && !matches!(fault.blame, Blame::Busy | Blame::Disconnected | Blame::Pin | Blame::Usage)
         {
-            self.metrics.fault(&fault.code);
+            self.shared.metrics.fault(&fault.code);
             self.session.close(&library);
-            self.alarm.raise();
+            self.shared.alarm.raise();
         }
         result
     }
@@ -158,7 +158,7 @@ impl Watcher {
         let id = ExternalKeyId::parse(label);
         let id =
             id.map_err(|error| Fault::new(Blame::Usage, format!("the health key `{label}`: {error}")))?;
-        let deadline = self.clock.instant() + crate::key_manager::pkcs11::module::HANG_LIMIT;
+        let deadline = self.shared.clock.instant() + crate::key_manager::pkcs11::module::HANG_LIMIT;
         self.generate(id, deadline, library)
     }
 
@@ -234,13 +234,13 @@ impl Watcher {
 
     fn read_key(&mut self, label: &ExternalKeyId, library: &Library) -> Result<bool, Fault> {
         let ready = self.session.ready(library)?;
-        let inventory = Inventory::read_label(ready, &self.inventory.load(), label)?;
+        let inventory = Inventory::read_label(ready, &self.shared.inventory.load(), label)?;
         let is_there = !matches!(inventory.find(label.as_str()), Lookup::Missing);
         if !is_there {
             self.prove(library)?;
         }
-        self.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
-        self.inventory.store(Arc::new(inventory));
+        self.shared.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
+        self.shared.inventory.store(Arc::new(inventory));
         Ok(is_there)
     }
 

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, select_biased};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::{Slot, TokenInfo};
 use tokio::sync::{oneshot, watch};
 
-use crate::clock::Clock;
 use crate::config;
 use crate::key_manager::Lookup;
 use crate::key_manager::external_key::KeyObject;
-use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory::Inventory;
@@ -22,7 +21,6 @@ use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
-use crate::metrics::HsmMetrics;
 
 /// Initializing the library again ends the sessions of every token it serves: not more often than this, and
 /// still less often while one of the others works.
@@ -45,17 +43,14 @@ pub(super) struct Vitals {
 }
 
 pub(super) struct Watcher {
+    pub(super) shared: Arc<Shared>,
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
-    pub(super) inventory: Arc<ArcSwap<Inventory>>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) commands: Receiver<Command>,
     pub(super) orders: Receiver<Order>,
     /// Orders too, which let the others go first.
     pub(super) searches: Receiver<Order>,
-    pub(super) alarm: Arc<Alarm>,
-    pub(super) metrics: Arc<HsmMetrics>,
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) progress: Progress,
 }
 
@@ -132,7 +127,7 @@ impl Watcher {
             result = self.check();
         }
         if result.is_ok() {
-            self.metrics.pin_rejected.set(0);
+            self.shared.metrics.pin_rejected.set(0);
             self.progress.last_fault.clear();
         }
         self.set_in_service(result.is_ok());
@@ -166,7 +161,7 @@ impl Watcher {
         } else {
             REINITIALIZE_INTERVAL
         };
-        let now = self.clock.instant();
+        let now = self.shared.clock.instant();
         let last = self.progress.last_reinitialization;
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
         is_due && self.reinitialize(seen)
@@ -174,8 +169,8 @@ impl Watcher {
 
     /// Unless another HSM of the library did so since the generation `seen`.
     pub(super) fn reinitialize(&mut self, seen: u64) -> bool {
-        self.progress.last_reinitialization = Some(self.clock.instant());
-        self.metrics.reinitializations.inc();
+        self.progress.last_reinitialization = Some(self.shared.clock.instant());
+        self.shared.metrics.reinitializations.inc();
         let result = self.token.module.reinitialize(seen);
         if let Err(fault) = &result {
             self.report(fault);
@@ -186,7 +181,7 @@ impl Watcher {
     /// What is left to do while nobody wants the token: it must disturb no other, nor the log.
     pub(super) fn rest(&mut self) {
         self.set_in_service(false);
-        self.metrics.pin_rejected.set(0);
+        self.shared.metrics.pin_rejected.set(0);
         self.progress.last_fault.clear();
     }
 
@@ -203,20 +198,20 @@ impl Watcher {
         let token = Arc::clone(&self.token);
         let library = token.module.library();
         self.progress.generation = token.module.generation();
-        let started = self.clock.instant();
+        let started = self.shared.clock.instant();
         let product = self.check_token(&library)?;
         let login = self.session.ready(&library)?.login;
-        let checked = self.clock.instant();
-        if self.progress.login != login || self.alarm.take_keys_changed() {
+        let checked = self.shared.clock.instant();
+        if self.progress.login != login || self.shared.alarm.take_keys_changed() {
             self.read_keys(&library)?;
         }
-        let round_trip_started = self.clock.instant();
+        let round_trip_started = self.shared.clock.instant();
         let object =
             self.health_object.load_full().ok_or_else(|| Self::no_health_key(&token.config.health_key))?;
         let ready = self.session.ready(&library)?;
         Gcm::new(&library.functions, ready, &object, token.config.iv_mode)?.round_trip()?;
         let duration = checked.saturating_duration_since(started)
-            + self.clock.instant().saturating_duration_since(round_trip_started);
+            + self.shared.clock.instant().saturating_duration_since(round_trip_started);
         Ok(Vitals { product, duration })
     }
 
@@ -255,7 +250,7 @@ impl Watcher {
             }
             self.report(fault);
             self.session.close(&library);
-            self.alarm.raise();
+            self.shared.alarm.raise();
         }
         result
     }
@@ -265,10 +260,10 @@ impl Watcher {
     /// pass the self-test too.
     fn read_keys(&mut self, library: &Library) -> Result<(), Fault> {
         // What changes from here on calls for another reading, and so does failing.
-        self.alarm.take_keys_changed();
+        self.shared.alarm.take_keys_changed();
         let tested = std::mem::take(&mut self.progress.login);
         let ready = self.session.ready(library)?;
-        let inventory = Inventory::read(ready, &self.inventory.load())?;
+        let inventory = Inventory::read(ready, &self.shared.inventory.load())?;
         let config = &self.token.config;
         let health_object = health_object(&inventory, config);
         let health_object = health_object.ok_or_else(|| Self::no_health_key(&config.health_key))?;
@@ -282,9 +277,9 @@ impl Watcher {
         for id in inventory.ambiguous().filter(|id| !is_made_by_us(config, id.as_str())) {
             tracing::warn!(hsm = %config.name, key.id = %id, "several HSM keys answer to `{id}`; it is refused");
         }
-        self.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
+        self.shared.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
         self.health_object.store(Some(health_object));
-        self.inventory.store(Arc::new(inventory));
+        self.shared.inventory.store(Arc::new(inventory));
         Ok(())
     }
 
@@ -292,8 +287,11 @@ impl Watcher {
         if fault.blame == Blame::Disconnected || !self.token.is_connected() {
             return;
         }
-        self.metrics.fault(&fault.code);
-        self.metrics.pin_rejected.set(i64::from(fault.blame == Blame::Pin || self.token.is_pin_rejected()));
+        self.shared.metrics.fault(&fault.code);
+        self.shared
+            .metrics
+            .pin_rejected
+            .set(i64::from(fault.blame == Blame::Pin || self.token.is_pin_rejected()));
         if self.progress.last_fault != fault.what {
             self.progress.last_fault.clone_from(&fault.what);
             tracing::warn!(hsm = %self.token.config.name, reason = %fault.what, "HSM fault: {}", fault.what);

@@ -5,14 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
 use crate::key_manager::backing_key::{DataKey, ImportedKey, KeyPair, MadeKey, RootKeyId, WrappingKey};
 use crate::key_manager::external_key::KeyObject;
-use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, Bench};
+use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::failover::mixed_up;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
@@ -23,7 +21,6 @@ use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
 use crate::key_manager::signing_key::SigningKey;
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
-use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
 
 /// A lost login and a dead object handle, one after the other.
@@ -136,15 +133,12 @@ impl Busy {
 }
 
 pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
     pub(super) vault: Arc<Vault>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
-    pub(super) jobs: Receiver<Job>,
     pub(super) busy: Arc<Busy>,
-    pub(super) metrics: Arc<HsmMetrics>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) alarm: Arc<Alarm>,
     /// The login of the last job; zero before the first.
     pub(super) login: u64,
 }
@@ -152,8 +146,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until the queue is closed.
     pub(super) fn run(mut self) {
-        while let Ok(job) = self.jobs.recv() {
-            let started = self.clock.instant();
+        while let Some(job) = self.shared.jobs.pop() {
+            let started = self.shared.clock.instant();
             let is_unattended = matches!(job.task, Task::Backing(BackingTask::Sweep));
             // Nobody waits for it any more.
             if started >= job.deadline || (job.reply.is_closed() && !is_unattended) {
@@ -165,7 +159,7 @@ impl Worker {
             self.busy.start_lengthy(started, allowance);
             let result = self.work(&job);
             self.busy.end();
-            let hsm_time = self.clock.instant().saturating_duration_since(started);
+            let hsm_time = self.shared.clock.instant().saturating_duration_since(started);
             let queue_wait = started.saturating_duration_since(job.enqueued);
             self.observe(&job.task, queue_wait, hsm_time);
             // The receiver may have given up: then the result is wiped with the message.
@@ -174,13 +168,13 @@ impl Worker {
     }
 
     fn observe(&self, task: &Task, queue_wait: Duration, hsm_time: Duration) {
-        self.metrics.queue_wait.observe(queue_wait.as_secs_f64());
+        self.shared.metrics.queue_wait.observe(queue_wait.as_secs_f64());
         match task {
-            Task::Encrypt { .. } => self.metrics.encrypt.observe(hsm_time.as_secs_f64()),
-            Task::Decrypt { .. } => self.metrics.decrypt.observe(hsm_time.as_secs_f64()),
+            Task::Encrypt { .. } => self.shared.metrics.encrypt.observe(hsm_time.as_secs_f64()),
+            Task::Decrypt { .. } => self.shared.metrics.decrypt.observe(hsm_time.as_secs_f64()),
             Task::Backing(task) => {
                 if let Some(operation) = task.operation() {
-                    self.metrics.observe_operation(operation, hsm_time.as_secs_f64());
+                    self.shared.metrics.observe_operation(operation, hsm_time.as_secs_f64());
                 }
             }
         }
@@ -199,7 +193,7 @@ impl Worker {
                     return self.ask_again(fault, job, &library);
                 }
                 Err(fault) if healed < HEALINGS_MAX && self.heal(&fault, job, &library) => {
-                    self.metrics.fault(&fault.code);
+                    self.shared.metrics.fault(&fault.code);
                     healed += 1;
                 }
                 Err(fault) => return Err(self.judge(fault, job, &library)),
@@ -212,7 +206,7 @@ impl Worker {
         let former_login = std::mem::replace(&mut self.login, ready.login);
         if former_login != ready.login && former_login != 0 {
             // All handles of the former login are dead: the watcher finds them faster than request by request.
-            self.alarm.raise();
+            self.shared.alarm.raise();
         }
         let token = &*self.token;
         let gcm = |object| Gcm::new(&library.functions, ready, object, token.config.iv_mode);
@@ -239,7 +233,7 @@ impl Worker {
 
     /// True if the job is worth another attempt.
     fn heal(&mut self, fault: &Fault, job: &Job, library: &Library) -> bool {
-        if self.clock.instant() >= job.deadline {
+        if self.shared.clock.instant() >= job.deadline {
             return false;
         }
         if fault.blame == Blame::Handle {
@@ -264,7 +258,7 @@ impl Worker {
         }
         match self.attempt(job, library) {
             Ok(output) => {
-                self.metrics.fault(&fault.code);
+                self.shared.metrics.fault(&fault.code);
                 Ok(output)
             }
             Err(mut fault) => {
@@ -302,7 +296,7 @@ impl Worker {
             Blame::ForeignKey => return HsmError::BadKeyMaterial,
             Blame::Unsupported => return HsmError::Unsupported(fault.what),
             Blame::Material => {
-                self.metrics.fault(&fault.code);
+                self.shared.metrics.fault(&fault.code);
                 return HsmError::Device(fault.what);
             }
             // A token that is gone answers as if it were empty.
@@ -317,8 +311,8 @@ impl Worker {
         }
         // A call lost on its way to the token leaves its operation active: only a new session is clean.
         self.session.close(library);
-        self.metrics.fault(&fault.code);
-        self.alarm.raise();
+        self.shared.metrics.fault(&fault.code);
+        self.shared.alarm.raise();
         if fault.blame == Blame::Pin {
             HsmError::Unavailable(fault.what)
         } else {
@@ -330,7 +324,7 @@ impl Worker {
         match &job.task {
             Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => {
                 object.remember_missing(self.token.login_number());
-                self.alarm.raise_for_keys();
+                self.shared.alarm.raise_for_keys();
                 HsmError::KeyMissing
             }
             Task::Backing(_) => HsmError::Unavailable(fault.what),

@@ -50,11 +50,11 @@ impl WrappedKeyGroup {
 
     /// Puts a task to the members that shall serve the root key.
     async fn run(&self, task: BackingTask, deadline: Instant) -> Done<Output> {
-        let members = self.members.iter().filter(|member| member.vault().is_wanted());
+        let members = self.members.iter().filter(|member| member.engine().is_root_key_wanted());
         let mut candidates: Vec<_> = members.map(|member| (member, Task::Backing(task.clone()))).collect();
         failover::sort(&mut candidates);
         // An HSM that lacks the root key has nothing else to do, and would be asked first.
-        candidates.sort_by_key(|(member, _)| !member.vault().is_open());
+        candidates.sort_by_key(|(member, _)| !member.engine().is_root_key_open());
         let none = HsmError::Unavailable("the root key has not been opened".to_owned());
         failover::run(candidates, none, &*self.clock, deadline).await
     }
@@ -63,7 +63,7 @@ impl WrappedKeyGroup {
     fn lacks(&self, form: KeyForm) -> Option<String> {
         let mut reasons = Vec::new();
         for member in &self.members {
-            let mechanism = member.vault().capabilities().lacks(form)?;
+            let mechanism = member.engine().capabilities().lacks(form)?;
             reasons.push(format!("HSM {} lacks {mechanism}", member.name()));
         }
         Some(reasons.join("; "))
@@ -98,14 +98,14 @@ impl WrappedKeyGroup {
         let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(None)))];
         let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
         if let Ok(Output::RootKey(id)) = &done.result {
-            member.vault().want(*id);
+            member.engine().want_root_key(*id);
         }
         done
     }
 
     /// One member that has it is enough. The others are asked again when it is their turn to serve.
     async fn find_root_key(&self, id: RootKeyId, deadline: Instant) -> Done<Output> {
-        self.members.iter().for_each(|member| member.vault().want(id));
+        self.members.iter().for_each(|member| member.engine().want_root_key(id));
         let mut answer = refused(HsmError::KeyMissing);
         for member in &self.members {
             let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(Some(id))))];
@@ -192,7 +192,7 @@ impl BackingKeys for WrappedKeyGroup {
                 };
             }
             let mut answer = refused(HsmError::Unavailable("the root key has not been opened".to_owned()));
-            for member in self.members.iter().filter(|member| member.vault().is_wanted()) {
+            for member in self.members.iter().filter(|member| member.engine().is_root_key_wanted()) {
                 let candidates = vec![(member, Task::Backing(BackingTask::Destroy(key.id)))];
                 let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
                 answer = done.and_then(Output::destroyed);
@@ -252,7 +252,7 @@ impl BackingKeys for WrappedKeyGroup {
     }
 
     fn forget(&self, material: &MaterialId) {
-        self.members.iter().for_each(|member| member.forget(material));
+        self.members.iter().for_each(|member| member.engine().discard(material));
     }
 
     fn supports(&self, kind: KeyKind) -> Result<(), String> {

@@ -1,0 +1,81 @@
+//! What makes the PKCS#11 calls of one HSM, and what the async side shares with it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::kms::MaterialId;
+use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::capabilities::Capabilities;
+use crate::key_manager::pkcs11::inventory::Inventory;
+use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
+use crate::key_manager::pkcs11::module::Module;
+use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::watcher::Command;
+use crate::metrics::HsmMetrics;
+use crate::secret::SecretBytes;
+
+/// Both sides of one HSM have it.
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) config: config::Hsm,
+    /// What waits for a session.
+    pub(super) jobs: JobQueue,
+    /// The keys as they were read last; the engine replaces it.
+    pub(super) inventory: ArcSwap<Inventory>,
+    pub(super) alarm: Alarm,
+    pub(super) metrics: Arc<HsmMetrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Takes jobs out of the queue, and does what it is told. Nothing here waits for the HSM.
+pub(super) trait Engine: Send + Sync {
+    /// A job was put into the queue.
+    fn job_arrived(&self);
+
+    /// How many sessions have been in one call for longer than it may take.
+    fn sessions_stuck(&self, now: Instant) -> usize;
+
+    /// The answer comes by what the command carries.
+    fn command(&self, command: Command) -> Result<(), NotTaken>;
+
+    /// The same, for what a cluster wants.
+    fn order(&self, order: Order) -> Result<(), NotTaken>;
+
+    /// Whether somebody wants the token to be logged in.
+    fn is_connected(&self) -> bool;
+
+    /// Forgets the PIN; from now on nobody uses a session.
+    fn disconnect(&self);
+
+    /// Another PIN to log in with; `reinitialize` if the library may know the former one only.
+    fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool);
+
+    /// The token has another PIN already; `soon` if the library may not know it yet.
+    fn replace_pin(&self, pin: &SecretBytes, soon: bool);
+
+    /// Whether the token refused the PIN that there is now.
+    fn is_pin_rejected(&self) -> bool;
+
+    /// The library, if it is in this process: others may use it too.
+    fn library(&self) -> Option<&Arc<Module>>;
+
+    /// From now on this root key serves, as soon as the token has it.
+    fn want_root_key(&self, id: RootKeyId);
+
+    /// Whether a root key was asked for.
+    fn is_root_key_wanted(&self) -> bool;
+
+    /// Whether the root key has proven itself.
+    fn is_root_key_open(&self) -> bool;
+
+    /// What the token can do; before a root key was opened, perhaps everything.
+    fn capabilities(&self) -> Arc<Capabilities>;
+
+    /// An unwrapped key is not needed any more.
+    fn discard(&self, material: &MaterialId);
+}
