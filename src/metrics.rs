@@ -57,6 +57,9 @@ pub struct Metrics {
     pub hsm_keys: IntGaugeVec,
     pub hsm_cached_keys: IntGaugeVec,
     pub hsm_unwraps_total: IntCounterVec,
+    pub hsm_worker_process: IntGaugeVec,
+    pub hsm_worker_memory_bytes: IntGaugeVec,
+    pub hsm_worker_restarts_total: IntCounterVec,
     pub certificate_not_after_timestamp_seconds: IntGaugeVec,
     pub connections_open: IntGaugeVec,
     pub connections_total: IntCounterVec,
@@ -293,6 +296,21 @@ impl Metrics {
                 "KMS keys unwrapped because they were not in the HSM.",
                 &["hsm"],
             )?,
+            hsm_worker_process: make.gauges(
+                "hsm_worker_process",
+                "Process id of the worker process that has the PKCS#11 library; 0 without one.",
+                &["hsm"],
+            )?,
+            hsm_worker_memory_bytes: make.gauges(
+                "hsm_worker_memory_bytes",
+                "Resident memory of the worker process.",
+                &["hsm"],
+            )?,
+            hsm_worker_restarts_total: make.counters(
+                "hsm_worker_restarts_total",
+                "Worker processes that were replaced, by reason.",
+                &["hsm", "reason"],
+            )?,
             certificate_not_after_timestamp_seconds: make.gauges(
                 "certificate_not_after_timestamp_seconds",
                 "When the server certificate of a listener expires.",
@@ -378,6 +396,9 @@ impl Metrics {
             keys: self.hsm_keys.with_label_values(&hsm),
             cached_keys: self.hsm_cached_keys.with_label_values(&hsm),
             unwraps: self.hsm_unwraps_total.with_label_values(&hsm),
+            worker_process: self.hsm_worker_process.with_label_values(&hsm),
+            worker_memory: self.hsm_worker_memory_bytes.with_label_values(&hsm),
+            restarts: self.hsm_worker_restarts_total.clone(),
             operations: self.hsm_operation_duration_seconds.clone(),
             faults: self.hsm_faults_total.clone(),
             state: self.hsm_state.clone(),
@@ -425,6 +446,9 @@ pub struct HsmMetrics {
     pub keys: IntGauge,
     pub cached_keys: IntGauge,
     pub unwraps: IntCounter,
+    pub worker_process: IntGauge,
+    pub worker_memory: IntGauge,
+    restarts: IntCounterVec,
     operations: HistogramVec,
     faults: IntCounterVec,
     state: IntGaugeVec,
@@ -437,9 +461,42 @@ impl HsmMetrics {
         self.faults.with_label_values(&[self.name.as_str(), code]).inc();
     }
 
+    /// Faults that somebody else has counted.
+    pub fn add_faults(&self, code: &str, count: u64) {
+        if count > 0 {
+            self.faults.with_label_values(&[self.name.as_str(), code]).inc_by(count);
+        }
+    }
+
+    /// Every fault so far, by code.
+    pub fn fault_counts(&self) -> Vec<(String, u64)> {
+        let families = self.faults.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let counts = metrics.filter_map(|metric| {
+            let label = |name: &str| {
+                metric.get_label().iter().find(|label| label.name() == name).map(|label| label.value())
+            };
+            let is_ours = label("hsm") == Some(self.name.as_str());
+            // A count of faults is a small whole number.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it was counted one by one"
+            )]
+            let count = metric.get_counter().get_value() as u64;
+            is_ours.then(|| Some((label("code")?.to_owned(), count))).flatten()
+        });
+        counts.collect()
+    }
+
     /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
     pub fn observe_operation(&self, operation: &'static str, seconds: f64) {
         self.operations.with_label_values(&[self.name.as_str(), operation]).observe(seconds);
+    }
+
+    /// A worker process was replaced.
+    pub fn restart(&self, reason: &'static str) {
+        self.restarts.with_label_values(&[self.name.as_str(), reason]).inc();
     }
 
     pub fn set_state(&self, current: &str, all: [&str; 3]) {

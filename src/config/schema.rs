@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::config::Isolation;
 use crate::domain::kms::KeySpec;
 
 #[derive(Deserialize)]
@@ -83,6 +84,9 @@ pub(super) struct Hsm {
     pub(super) health_key: String,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
+    pub(super) worker_memory_max_mb: Option<u64>,
 }
 
 impl Hsm {
@@ -101,6 +105,8 @@ impl Hsm {
             iv_mode: self.iv_mode,
             health_key: self.health_key,
             environment: self.environment,
+            isolation: self.isolation,
+            worker_memory_max_mb: self.worker_memory_max_mb,
         }
     }
 }
@@ -136,6 +142,9 @@ pub(super) struct Member {
     pub(super) health_key: String,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
+    pub(super) worker_memory_max_mb: Option<u64>,
 }
 
 fn default_sessions() -> usize {

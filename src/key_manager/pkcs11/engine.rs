@@ -1,7 +1,7 @@
 //! What makes the PKCS#11 calls of one HSM, and what the async side shares with it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -78,4 +78,21 @@ pub(super) trait Engine: Send + Sync {
 
     /// An unwrapped key is not needed any more.
     fn discard(&self, material: &MaterialId);
+
+    /// Why no job can be done now, if so.
+    fn interruption(&self, now: Instant) -> Option<Interruption>;
+
+    /// The file of the PIN may be another than before.
+    fn pin_file_changed(&self);
+
+    /// Ends what can be ended; whether that was all within this time.
+    fn stop(&self, patience: Duration) -> bool;
+}
+
+/// There is nobody to do jobs.
+#[derive(Clone, Debug)]
+pub(super) struct Interruption {
+    pub(super) reason: String,
+    /// Jobs may wait for the end of it.
+    pub(super) is_brief: bool,
 }

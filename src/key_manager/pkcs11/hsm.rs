@@ -12,17 +12,18 @@ use crate::clock::Clock;
 use crate::config;
 use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::pkcs11::alarm::Alarm;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
 use crate::key_manager::pkcs11::module::Module;
 use crate::key_manager::pkcs11::orders::{Order, Reply};
+use crate::key_manager::pkcs11::process::{Processes, WorkerProcess};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
 use crate::key_manager::pkcs11::watcher::Command;
-use crate::key_manager::pkcs11::worker::{Completed, Job, Output, Task};
+use crate::key_manager::pkcs11::worker::{Completed, Job, Output, ReplyTo, Task};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -38,6 +39,16 @@ pub struct HsmParts {
     /// Absent for the member of a cluster: nobody logs in before its key store is connected.
     pub pin: Option<SecretBytes>,
     pub module: Arc<Module>,
+    pub metrics: HsmMetrics,
+    pub clock: Arc<dyn Clock>,
+    /// Encryptions counted in earlier runs, by ledger name.
+    pub invocations: HashMap<String, u64>,
+}
+
+/// The same, if the library is in a worker process.
+pub struct IsolatedHsmParts {
+    pub config: config::Hsm,
+    pub processes: Arc<Processes>,
     pub metrics: HsmMetrics,
     pub clock: Arc<dyn Clock>,
     /// Encryptions counted in earlier runs, by ledger name.
@@ -66,23 +77,27 @@ impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
-        let shared = Arc::new(Shared {
-            name: Arc::from(config.name.as_str()),
-            jobs: JobQueue::new(config.queue_length_max),
-            inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
-            alarm: Alarm::default(),
-            metrics: Arc::new(metrics),
-            config,
-            clock,
-        });
-        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref())?;
+        let shared = shared(config, metrics, clock, invocations);
+        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref(), &Arc::clone(&shared))?;
+        Ok(Self::with(shared, Box::new(engine)))
+    }
+
+    /// Starts the worker process.
+    pub fn start_isolated(parts: IsolatedHsmParts) -> std::io::Result<Arc<Self>> {
+        let IsolatedHsmParts { config, processes, metrics, clock, invocations } = parts;
+        let shared = shared(config, metrics, clock, invocations);
+        let engine = WorkerProcess::start(Arc::clone(&shared), processes)?;
+        Ok(Self::with(shared, Box::new(engine)))
+    }
+
+    fn with(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Arc<Self> {
         shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             shared,
-            engine: Box::new(engine),
+            engine,
             health: ArcSwap::from_pointee(Health::unknown()),
             last_refresh: Mutex::new(None),
-        }))
+        })
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -142,8 +157,11 @@ impl Hsm {
         if self.engine.sessions_stuck(now) == self.sessions() {
             return Err((HsmError::DeadlineExceeded, none.0, none.1));
         }
+        if let Some(Interruption { reason, is_brief: false }) = self.engine.interruption(now) {
+            return Err((HsmError::Unavailable(reason), none.0, none.1));
+        }
         let (reply, answer) = oneshot::channel();
-        let job = Job { task, enqueued: now, deadline, reply };
+        let job = Job { task, enqueued: now, deadline, reply: ReplyTo::Caller(reply) };
         match self.shared.jobs.push(job) {
             Ok(()) => self.engine.job_arrived(),
             Err(NotTaken::Full) => return Err((HsmError::Busy, none.0, none.1)),
@@ -234,6 +252,11 @@ impl Hsm {
 
     /// The state now, and why it is not ACTIVE.
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
+        if self.engine.is_connected()
+            && let Some(Interruption { reason, .. }) = self.engine.interruption(now)
+        {
+            return (HealthState::Unavailable, Some(reason));
+        }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         self.health.load().at(now, stuck)
     }
@@ -305,11 +328,44 @@ impl Hsm {
         self.offer_pin(pin, true);
     }
 
+    /// The same for an HSM that reads its PIN file itself.
+    pub fn pin_file_changed(&self) {
+        self.engine.pin_file_changed();
+    }
+
+    /// Whether its library is in a worker process.
+    pub fn is_isolated(&self) -> bool {
+        self.engine.library().is_none()
+    }
+
+    /// Ends its worker process, if it has one; whether that was done within this time.
+    pub fn stop(&self, patience: Duration) -> bool {
+        self.engine.stop(patience)
+    }
+
     /// The same; the library need not be initialized for it if another token did that already.
     pub(super) fn offer_pin(&self, pin: &SecretBytes, reinitialize: bool) {
         self.engine.offer_pin(pin, reinitialize);
         self.shared.alarm.raise();
     }
+}
+
+/// What both sides of an HSM have.
+fn shared(
+    config: config::Hsm,
+    metrics: HsmMetrics,
+    clock: Arc<dyn Clock>,
+    invocations: HashMap<String, u64>,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        name: Arc::from(config.name.as_str()),
+        jobs: JobQueue::new(config.queue_length_max),
+        inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
+        alarm: Alarm::default(),
+        metrics: Arc::new(metrics),
+        config,
+        clock,
+    })
 }
 
 impl Drop for Hsm {

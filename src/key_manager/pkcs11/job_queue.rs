@@ -58,6 +58,11 @@ impl JobQueue {
         }
     }
 
+    /// The next job, if one waits.
+    pub(super) fn try_pop(&self) -> Option<Job> {
+        self.state.lock().jobs.pop_front()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.state.lock().jobs.len()
     }

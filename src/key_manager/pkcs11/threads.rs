@@ -13,7 +13,7 @@ use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::job_queue::NotTaken;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::Order;
@@ -21,7 +21,7 @@ use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::Vault;
 use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
-use crate::key_manager::pkcs11::worker::{Busy, Job, Task, Worker};
+use crate::key_manager::pkcs11::worker::{Busy, Job, JobSource, ReplyTo, Task, Worker};
 use crate::secret::SecretBytes;
 
 /// A watcher that hangs does not collect work for later.
@@ -48,6 +48,7 @@ impl Threads {
         shared: Arc<Shared>,
         module: Arc<Module>,
         pin: Option<&SecretBytes>,
+        source: &dyn JobSource,
     ) -> std::io::Result<Self> {
         let (commands, command_receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let (orders, order_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
@@ -61,6 +62,7 @@ impl Threads {
         for (number, busy) in workers.iter().enumerate() {
             let worker = Worker {
                 shared: Arc::clone(&shared),
+                lane: source.lane(&vault),
                 token: Arc::clone(&token),
                 session: ThreadSession::new(Arc::clone(&token), Some(shared.metrics.sessions.clone())),
                 vault: Arc::clone(&vault),
@@ -83,6 +85,23 @@ impl Threads {
         };
         thread::Builder::new().name(format!("{}-watcher", shared.name)).spawn(move || watcher.run())?;
         Ok(Self { shared, token, vault, commands, orders, searches, workers })
+    }
+}
+
+/// What only the process with the library can know.
+impl Threads {
+    /// The PIN that there is now was refused before.
+    pub(super) fn reject_pin(&self) {
+        self.token.reject_pin();
+    }
+
+    /// The root key that serves, if it is open.
+    pub(super) fn open_root_key(&self) -> Option<RootKeyId> {
+        self.vault.open_id()
+    }
+
+    pub(super) fn known_capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.vault.known_capabilities()
     }
 }
 
@@ -147,12 +166,25 @@ impl Engine for Threads {
         self.vault.capabilities()
     }
 
+    fn interruption(&self, _: Instant) -> Option<Interruption> {
+        None
+    }
+
+    /// Whoever reads it offers the PIN.
+    fn pin_file_changed(&self) {}
+
+    /// Whoever has the library finalizes it.
+    fn stop(&self, _: Duration) -> bool {
+        true
+    }
+
     /// Removes it from the token soon; if the queue is full, when another key is unwrapped.
     fn discard(&self, material: &MaterialId) {
         if self.vault.discard(material) {
             let (reply, _) = oneshot::channel();
             let enqueued = self.shared.clock.instant();
-            let task = Task::Backing(BackingTask::Sweep);
+            let task = Task::Backing(BackingTask::Sweep(None));
+            let reply = ReplyTo::Caller(reply);
             let _ = self.shared.jobs.push(Job { task, enqueued, deadline: enqueued + SWEEP_TIMEOUT, reply });
         }
     }
