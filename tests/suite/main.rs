@@ -54,6 +54,7 @@ mod kms_grants_in_memory;
 mod kms_identifiers;
 mod kms_identities;
 mod kms_import;
+mod kms_key_pair_faults;
 mod kms_key_policies;
 mod kms_key_states;
 mod kms_key_store_faults;
