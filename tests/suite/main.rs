@@ -98,6 +98,7 @@ mod recovery_walk;
 mod reload;
 mod robustness;
 mod secondary_authorization;
+mod session_copies;
 mod shutdown;
 mod sigv4;
 mod store_conformance;
