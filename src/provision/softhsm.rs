@@ -221,6 +221,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         queue_length_max: 1,
         cached_keys_max: 1,
         iv_mode: IvMode::Host,
+        check_encryptions: false,
         health_key: HEALTH_KEY.into(),
         environment: [folder.softhsm_variable()].into(),
     }
