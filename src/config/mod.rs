@@ -282,6 +282,8 @@ pub struct Hsm {
     pub queue_length_max: usize,
     /// Unwrapped KMS keys that the HSM holds as session objects.
     pub cached_keys_max: usize,
+    /// Compute with copies of token keys that are session objects.
+    pub session_copies: bool,
     pub iv_mode: IvMode,
     /// Whatever it encrypts is decrypted and compared before it leaves.
     pub check_encryptions: bool,

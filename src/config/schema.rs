@@ -87,6 +87,8 @@ pub(super) struct Hsm {
     #[serde(default = "default_cached_keys_max")]
     pub(super) cached_keys_max: usize,
     #[serde(default)]
+    pub(super) session_copies: bool,
+    #[serde(default)]
     pub(super) iv_mode: IvMode,
     #[serde(default)]
     pub(super) check_encryptions: bool,
@@ -109,6 +111,7 @@ impl Hsm {
             sessions,
             queue_length_max,
             cached_keys_max: self.cached_keys_max,
+            session_copies: self.session_copies,
             iv_mode: self.iv_mode,
             check_encryptions: self.check_encryptions,
             health_key: self.health_key,
@@ -142,6 +145,8 @@ pub(super) struct Member {
     pub(super) queue_length_max: usize,
     #[serde(default = "default_cached_keys_max")]
     pub(super) cached_keys_max: usize,
+    #[serde(default)]
+    pub(super) session_copies: bool,
     #[serde(default)]
     pub(super) iv_mode: IvMode,
     #[serde(default)]

@@ -92,7 +92,7 @@ impl Task {
                 | BackingTask::MakeSigningKey
                 | BackingTask::MakeSoftware(_)
                 | BackingTask::OpenRootKey(_)
-                | BackingTask::Sweep { .. }
+                | BackingTask::Sweep
                 | BackingTask::WrappingKey(_) => Class::Other,
             },
         }
@@ -119,7 +119,7 @@ impl Task {
                 | BackingTask::MakeSigningKey
                 | BackingTask::MakeSoftware(_)
                 | BackingTask::OpenRootKey(_)
-                | BackingTask::Sweep { .. }
+                | BackingTask::Sweep
                 | BackingTask::WrappingKey(_) => false,
             },
         }
