@@ -126,21 +126,6 @@ impl Daemon {
         sum
     }
 
-    /// Processor time used so far, by the daemon and the workers that there are now.
-    pub fn cpu_seconds(&self) -> f64 {
-        let ticks = self.workers().into_iter().chain([self.pid()]).map(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let fields = stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-            fields
-                .split_whitespace()
-                .skip(11)
-                .take(2)
-                .filter_map(|ticks| ticks.parse::<u64>().ok())
-                .sum::<u64>()
-        });
-        ticks.sum::<u64>() as f64 / 100.0
-    }
-
     /// Its last lines.
     pub fn log_tail(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();

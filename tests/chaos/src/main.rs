@@ -14,50 +14,68 @@
 
 mod clock;
 mod daemon;
+mod evidence;
 mod load;
 mod member;
+mod overload;
 mod scenarios;
 mod site;
+mod soak;
 mod stage;
 mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::scenarios::SCENARIOS;
 use crate::site::{Isolation, Programs, Template};
-use crate::stage::{Bench, Evidence, Plan};
+use crate::stage::{Bench, Verdict};
+use crate::table::Row;
 
 #[derive(Parser)]
 #[command(about = "Breaks HSMs under load, and judges what clients notice of it")]
 struct Options {
-    #[arg(long, env = "HOLDFAST_BINARY")]
-    holdfast: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+    #[arg(long, env = "HOLDFAST_BINARY", global = true)]
+    holdfast: Option<PathBuf>,
     /// The fault-injecting module
-    #[arg(long)]
-    shim: PathBuf,
-    /// Of each scenario
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
+    #[arg(long, global = true)]
+    shim: Option<PathBuf>,
     /// XKS requests a second
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, global = true)]
     rate: u64,
     /// KMS requests a second
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, global = true)]
     kms_rate: u64,
     /// Where the library of an HSM runs; default: in worker processes if the daemon can do that
-    #[arg(long)]
+    #[arg(long, global = true)]
     isolation: Option<Engine>,
-    /// Bounds as they stand; otherwise three times the undisturbed p99 of the same run is added to each
-    #[arg(long)]
-    strict: bool,
-    /// How often a scenario that failed is tried again
-    #[arg(long, default_value_t = 0)]
-    retries: u32,
-    /// All, if none is named
-    scenarios: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One scenario after another
+    Run {
+        /// Of each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Bounds as they stand; otherwise three times the undisturbed p99 of the same run is added to each
+        #[arg(long)]
+        strict: bool,
+        /// How often a scenario that failed is tried again
+        #[arg(long, default_value_t = 0)]
+        retries: u32,
+        /// All, if none is named
+        scenarios: Vec<String>,
+    },
+    /// Load and trouble for a long time: memory and descriptors must stay flat
+    Soak {
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -66,50 +84,67 @@ enum Engine {
     Process,
 }
 
+/// A scenario by name.
+type Play<'p> = (&'static str, Box<dyn Fn(&Bench) -> Option<Verdict> + 'p>);
+
 fn main() -> ExitCode {
     let options = Options::parse();
-    let template =
-        Template::make(Programs { holdfast: options.holdfast.clone(), shim: options.shim.clone() });
+    let (Some(holdfast), Some(shim)) = (options.holdfast.clone(), options.shim.clone()) else {
+        eprintln!("--holdfast and --shim are needed");
+        return ExitCode::FAILURE;
+    };
+    let template = Template::make(Programs { holdfast, shim });
     let isolation = match options.isolation {
         Some(Engine::Thread) => Isolation::Thread,
         Some(Engine::Process) => Isolation::Process,
         None if template.can("isolation") => Isolation::Process,
         None => Isolation::Thread,
     };
-    let bench = Bench {
-        template,
-        isolation,
-        seconds: options.seconds,
-        xks_rate: options.rate,
-        kms_rate: options.kms_rate,
-        is_strict: options.strict,
-    };
-    let is_wanted =
-        |plan: &&Plan| options.scenarios.is_empty() || options.scenarios.iter().any(|name| name == plan.name);
-    let (mut rows, mut failed) = (Vec::new(), 0);
-    for plan in SCENARIOS.iter().filter(is_wanted) {
-        if !plan.can_be_played(&bench) {
-            eprintln!("{}: this daemon cannot do what it needs", plan.name);
-            continue;
+    let (xks_rate, kms_rate) = (options.rate, options.kms_rate);
+    let mut bench = Bench { template, isolation, seconds: 0, xks_rate, kms_rate, is_strict: false };
+    let (rows, failures) = match options.command {
+        Command::Run { seconds, strict, retries, scenarios } => {
+            (bench.seconds, bench.is_strict) = (seconds, strict);
+            run(&bench, retries, &scenarios)
         }
-        let evidence = play(plan, &bench, options.retries);
-        failed += usize::from(!evidence.failures.is_empty());
-        rows.extend(table::rows(&evidence));
-    }
+        Command::Soak { minutes } => {
+            let verdict = soak::soak(&bench, minutes);
+            verdict.failures.iter().for_each(|failure| eprintln!("soak: {failure}"));
+            (verdict.rows, verdict.failures.len())
+        }
+    };
     table::print(&rows);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn play(plan: &Plan, bench: &Bench, retries: u32) -> Evidence {
-    let mut tries = 0;
-    loop {
-        eprintln!("{} …", plan.name);
-        let evidence = plan.play(bench);
-        evidence.failures.iter().for_each(|failure| eprintln!("{}: {failure}", plan.name));
-        if evidence.failures.is_empty() || tries == retries {
-            return evidence;
+/// The table, and how many scenarios failed.
+fn run(bench: &Bench, retries: u32, names: &[String]) -> (Vec<Row>, usize) {
+    let plans = SCENARIOS.iter().map(|plan| -> Play<'_> {
+        (plan.name, Box::new(|bench| plan.can_be_played(bench).then(|| plan.play(bench))))
+    });
+    let others: [Play<'_>; 2] = [
+        ("overload", Box::new(|bench| Some(overload::twice_the_capacity(bench)))),
+        ("fairness", Box::new(|bench| Some(overload::one_store_floods(bench)))),
+    ];
+    let is_wanted = |(name, _): &Play<'_>| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let (mut rows, mut failed) = (Vec::new(), 0);
+    for (name, play) in plans.chain(others).filter(is_wanted) {
+        let mut tries_left = retries;
+        loop {
+            eprintln!("{name} …");
+            let Some(verdict) = play(bench) else {
+                eprintln!("{name}: not with this daemon and engine");
+                break;
+            };
+            verdict.failures.iter().for_each(|failure| eprintln!("{name}: {failure}"));
+            if verdict.failures.is_empty() || tries_left == 0 {
+                failed += usize::from(!verdict.failures.is_empty());
+                rows.extend(verdict.rows);
+                break;
+            }
+            tries_left -= 1;
+            eprintln!("{name}: once more");
         }
-        tries += 1;
-        eprintln!("{}: once more", plan.name);
     }
+    (rows, failed)
 }

@@ -6,8 +6,9 @@ use rustix::process::Signal;
 
 use crate::clock::wait_for;
 use crate::daemon::kill;
+use crate::evidence::Evidence;
 use crate::load::xks::Cdiv;
-use crate::stage::{Evidence, Needs, Plan, Stage};
+use crate::stage::{Needs, Plan, Stage};
 
 const P99_MAX: Duration = Duration::from_millis(100);
 const BACK_MAX: Duration = Duration::from_secs(2);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::daemon::Resources;
+use crate::evidence::Evidence;
 use crate::load::record::{Summary, due_in};
 use crate::site::Isolation;
-use crate::stage::Evidence;
 
 const HEAD: &str = "\
 | scenario | engine | API | requests | errors | p50 | p99 | p99.9 | max | back after | memory, threads, files: before → after | |
@@ -30,7 +30,7 @@ pub fn rows(evidence: &Evidence) -> Vec<Row> {
         scenario: evidence.name.to_owned(),
         isolation: evidence.isolation,
         api,
-        summary: Summary::of(due_in(records, evidence.from_first_fault()..Duration::MAX)),
+        summary: Summary::of(due_in(records, evidence.first_fault()..Duration::MAX)),
         back: evidence.back.map(milliseconds).unwrap_or_default(),
         resources: Some((evidence.before, evidence.after)),
         is_good: evidence.failures.is_empty(),

@@ -49,7 +49,7 @@ impl Work for Kms {
                 Err(Outcome::Refused(text)) if text.contains("InvalidCiphertext") => Outcome::Wrong(text),
                 Err(outcome) => outcome,
             };
-            return Prepared { kind: "Decrypt", outgoing, judge: Box::new(judge) };
+            return Prepared { outgoing, judge: Box::new(judge) };
         }
         let kept = Arc::clone(&self.kept);
         if index % 5 == 2 {
@@ -59,7 +59,7 @@ impl Work for Kms {
                 Err(outcome) => outcome,
             };
             let outgoing = self.signed("GenerateDataKey", &body);
-            return Prepared { kind: "GenerateDataKey", outgoing, judge: Box::new(judge) };
+            return Prepared { outgoing, judge: Box::new(judge) };
         }
         let plaintext = encode_base64(&index.to_be_bytes().repeat(8));
         let outgoing = self.signed("Encrypt", &json!({"KeyId": self.key_id, "Plaintext": plaintext}));
@@ -67,7 +67,7 @@ impl Work for Kms {
             Ok(body) => keep(&kept, &body, Some(&plaintext)),
             Err(outcome) => outcome,
         };
-        Prepared { kind: "Encrypt", outgoing, judge: Box::new(judge) }
+        Prepared { outgoing, judge: Box::new(judge) }
     }
 
     fn endpoint(&self) -> &Endpoint {

@@ -25,7 +25,6 @@ pub type Judge = Box<dyn FnOnce(&Answer) -> Outcome + Send>;
 
 /// A request, and what its answer must be.
 pub struct Prepared {
-    pub kind: &'static str,
     pub outgoing: Outgoing,
     pub judge: Judge,
 }
@@ -153,7 +152,7 @@ impl Shared {
 async fn run(mut connection: Option<Connection>, shared: Arc<Shared>) -> Vec<Record> {
     let mut records = Vec::new();
     while let Some((index, due)) = shared.next().await {
-        let Prepared { kind, outgoing, judge } = shared.work.prepare(index);
+        let Prepared { outgoing, judge } = shared.work.prepare(index);
         let sent = Instant::now();
         let kept = connection.take().and_then(|mut kept| kept.is_open().then_some(kept));
         let exchange = async {
@@ -175,7 +174,7 @@ async fn run(mut connection: Option<Connection>, shared: Arc<Shared>) -> Vec<Rec
             Err(_) => Outcome::Lost("no answer at all".to_owned()),
         };
         let since = |moment: Instant| moment.saturating_duration_since(shared.origin);
-        records.push(Record { kind, due: since(due), sent: since(sent), done: since(done), outcome });
+        records.push(Record { due: since(due), sent: since(sent), done: since(done), outcome });
     }
     records
 }

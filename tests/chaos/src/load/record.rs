@@ -20,7 +20,6 @@ pub enum Outcome {
 /// One request. Times are counted from the start of the scenario.
 #[derive(Clone, Debug)]
 pub struct Record {
-    pub kind: &'static str,
     pub due: Duration,
     pub sent: Duration,
     pub done: Duration,
@@ -70,6 +69,14 @@ impl Summary {
         summary
     }
 
+    /// With the time from when a request was sent: what the other side alone is responsible for.
+    pub fn waits<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
+        let mut latencies: Vec<_> =
+            records.into_iter().map(|record| record.done.saturating_sub(record.sent)).collect();
+        latencies.sort_unstable();
+        Self { latencies, ..Self::default() }
+    }
+
     /// The latency that so many of a thousand stay at or below.
     pub fn percentile(&self, per_mille: usize) -> Duration {
         let rank = (self.latencies.len() * per_mille).div_ceil(1000).max(1);
@@ -102,7 +109,7 @@ mod tests {
 
     fn record(due: u64, done: u64, outcome: Outcome) -> Record {
         let [due, done] = [due, done].map(Duration::from_millis);
-        Record { kind: "Encrypt", due, sent: due, done, outcome }
+        Record { due, sent: due, done, outcome }
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Work for Xks {
         let path = format!("{}/{kind}", self.path).parse().unwrap();
         let mut outgoing = Outgoing::new(Method::POST, path, self.endpoint.host(), body.clone().into());
         self.signer.sign(&mut outgoing, unix_seconds()).unwrap();
-        Prepared { kind, outgoing, judge }
+        Prepared { outgoing, judge }
     }
 
     fn endpoint(&self) -> &Endpoint {
