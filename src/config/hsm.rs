@@ -83,6 +83,7 @@ pub(super) fn token(
             1..=QUEUE_LENGTH_MAX,
         ),
         cached_keys_max: review.within(table, "cached_keys_max", raw.cached_keys_max, 1..=CACHED_KEYS_MAX),
+        session_copies: raw.session_copies,
         iv_mode: raw.iv_mode.into(),
         health_key: raw.health_key,
         environment: raw.environment,

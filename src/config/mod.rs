@@ -279,6 +279,8 @@ pub struct Hsm {
     pub queue_length_max: usize,
     /// Unwrapped KMS keys that the HSM holds as session objects.
     pub cached_keys_max: usize,
+    /// Compute with copies of token keys that are session objects.
+    pub session_copies: bool,
     pub iv_mode: IvMode,
     /// Label of the key that health probes use; never one that backs a KMS key.
     pub health_key: String,

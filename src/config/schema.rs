@@ -78,6 +78,8 @@ pub(super) struct Hsm {
     #[serde(default = "default_cached_keys_max")]
     pub(super) cached_keys_max: usize,
     #[serde(default)]
+    pub(super) session_copies: bool,
+    #[serde(default)]
     pub(super) iv_mode: IvMode,
     #[serde(default = "default_health_key")]
     pub(super) health_key: String,
@@ -98,6 +100,7 @@ impl Hsm {
             sessions,
             queue_length_max,
             cached_keys_max: self.cached_keys_max,
+            session_copies: self.session_copies,
             iv_mode: self.iv_mode,
             health_key: self.health_key,
             environment: self.environment,
@@ -130,6 +133,8 @@ pub(super) struct Member {
     pub(super) queue_length_max: usize,
     #[serde(default = "default_cached_keys_max")]
     pub(super) cached_keys_max: usize,
+    #[serde(default)]
+    pub(super) session_copies: bool,
     #[serde(default)]
     pub(super) iv_mode: IvMode,
     #[serde(default = "default_health_key")]

@@ -220,6 +220,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         sessions: 1,
         queue_length_max: 1,
         cached_keys_max: 1,
+        session_copies: false,
         iv_mode: IvMode::Host,
         health_key: HEALTH_KEY.into(),
         environment: [folder.softhsm_variable()].into(),

@@ -96,6 +96,7 @@ mod quota;
 mod reload;
 mod robustness;
 mod secondary_authorization;
+mod session_copies;
 mod shutdown;
 mod sigv4;
 mod store_conformance;

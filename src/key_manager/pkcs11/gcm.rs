@@ -27,6 +27,7 @@ pub(super) struct Gcm<'a> {
 }
 
 impl<'a> Gcm<'a> {
+    /// With the token key itself.
     pub(super) fn new(
         functions: &'a Functions,
         ready: Ready<'a>,

@@ -21,6 +21,7 @@ mod inventory;
 mod job_queue;
 mod key_admin;
 mod key_cache;
+mod key_copies;
 mod key_form;
 mod making;
 mod module;

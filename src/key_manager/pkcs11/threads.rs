@@ -15,6 +15,7 @@ use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::engine::{Engine, Shared};
 use crate::key_manager::pkcs11::job_queue::NotTaken;
+use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
@@ -56,6 +57,7 @@ impl Threads {
         let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
         let (metrics, clock) = (Arc::clone(&shared.metrics), Arc::clone(&shared.clock));
         let vault = Arc::new(Vault::new(Arc::clone(&token), metrics, clock));
+        let copies = Arc::new(KeyCopies::new(Arc::clone(&token), Arc::clone(&shared.clock)));
         let epoch = shared.clock.instant();
         let workers: Vec<_> = (0..shared.config.sessions).map(|_| Arc::new(Busy::new(epoch))).collect();
         for (number, busy) in workers.iter().enumerate() {
@@ -64,6 +66,7 @@ impl Threads {
                 token: Arc::clone(&token),
                 session: ThreadSession::new(Arc::clone(&token), Some(shared.metrics.sessions.clone())),
                 vault: Arc::clone(&vault),
+                copies: Arc::clone(&copies),
                 health_object: Arc::clone(&health_object),
                 busy: Arc::clone(busy),
                 login: 0,
@@ -75,6 +78,7 @@ impl Threads {
             shared: Arc::clone(&shared),
             token: Arc::clone(&token),
             session: ThreadSession::new(Arc::clone(&token), None),
+            copies,
             health_object,
             commands: command_receiver,
             orders: order_receiver,

@@ -17,6 +17,7 @@ use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory::Inventory;
+use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
@@ -46,6 +47,7 @@ pub(super) struct Watcher {
     pub(super) shared: Arc<Shared>,
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
+    pub(super) copies: Arc<KeyCopies>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) commands: Receiver<Command>,
     pub(super) orders: Receiver<Order>,
@@ -280,6 +282,7 @@ impl Watcher {
         self.shared.metrics.keys.set(i64::try_from(inventory.len()).unwrap_or(i64::MAX));
         self.health_object.store(Some(health_object));
         self.shared.inventory.store(Arc::new(inventory));
+        self.copies.sweep(library);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::key_manager::pkcs11::failover::mixed_up;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory;
+use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
@@ -23,8 +24,8 @@ use crate::key_manager::signing_key::SigningKey;
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
 use crate::secret::SecretBytes;
 
-/// A lost login and a dead object handle, one after the other.
-const HEALINGS_MAX: usize = 2;
+/// A lost login, a dead copy and a dead object handle, one after the other.
+const HEALINGS_MAX: usize = 3;
 
 /// Work for a worker: plain data, that could as well go to another process.
 pub(super) struct Job {
@@ -137,6 +138,7 @@ pub(super) struct Worker {
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
     pub(super) vault: Arc<Vault>,
+    pub(super) copies: Arc<KeyCopies>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) busy: Arc<Busy>,
     /// The login of the last job; zero before the first.
@@ -209,7 +211,10 @@ impl Worker {
             self.shared.alarm.raise();
         }
         let token = &*self.token;
-        let gcm = |object| Gcm::new(&library.functions, ready, object, token.config.iv_mode);
+        let gcm = |object| {
+            let handle = self.copies.handle_of(object, ready, library)?;
+            Ok::<_, Fault>(Gcm::with_handle(&library.functions, ready.session, handle, token.config.iv_mode))
+        };
         match &job.task {
             Task::Encrypt { request, object } => {
                 let gcm = gcm(object)?;
@@ -238,7 +243,12 @@ impl Worker {
         }
         if fault.blame == Blame::Handle {
             match &job.task {
-                Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => object.forget_handle(),
+                Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => {
+                    // A copy may be gone while its original is where it was.
+                    if !object.forget_copy() {
+                        object.forget_handle();
+                    }
+                }
                 Task::Backing(task) => {
                     let means = Means { library, deadline: job.deadline };
                     self.vault.forget_handle(task.material(), means);
