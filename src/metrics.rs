@@ -50,6 +50,7 @@ pub struct Metrics {
     pub hsm_sessions_stuck: IntGaugeVec,
     pub hsm_state: IntGaugeVec,
     pub hsm_pin_rejected: IntGaugeVec,
+    pub hsm_pin_state: IntGaugeVec,
     pub hsm_faults_total: IntCounterVec,
     pub hsm_reinitializations_total: IntCounterVec,
     pub hsm_probe_timestamp_seconds: IntGaugeVec,
@@ -257,6 +258,11 @@ impl Metrics {
                 "1 for the state the HSM is in: ACTIVE, DEGRADED or UNAVAILABLE.",
                 &["hsm", "state"],
             )?,
+            hsm_pin_state: make.gauges(
+                "hsm_pin_state",
+                "1 for what the token says of the user PIN: fine, to_be_changed, count_low, final_try or locked",
+                &["hsm", "state"],
+            )?,
             hsm_pin_rejected: make.gauges(
                 "hsm_pin_rejected",
                 "1 after the HSM refused the PIN; it is not tried again until the PIN changes.",
@@ -381,6 +387,7 @@ impl Metrics {
             operations: self.hsm_operation_duration_seconds.clone(),
             faults: self.hsm_faults_total.clone(),
             state: self.hsm_state.clone(),
+            pin_state: self.hsm_pin_state.clone(),
             name: name.to_owned(),
         }
     }
@@ -428,6 +435,7 @@ pub struct HsmMetrics {
     operations: HistogramVec,
     faults: IntCounterVec,
     state: IntGaugeVec,
+    pin_state: IntGaugeVec,
     name: String,
 }
 
@@ -440,6 +448,13 @@ impl HsmMetrics {
     /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
     pub fn observe_operation(&self, operation: &'static str, seconds: f64) {
         self.operations.with_label_values(&[self.name.as_str(), operation]).observe(seconds);
+    }
+
+    /// What the token says of the user PIN.
+    pub fn set_pin_state(&self, current: &str, all: [&str; 5]) {
+        for state in all {
+            self.pin_state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
+        }
     }
 
     pub fn set_state(&self, current: &str, all: [&str; 3]) {

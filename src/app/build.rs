@@ -317,7 +317,8 @@ impl<'a> Starter<'a> {
         let module = match self.modules.iter().find(|module| module.is_at(&hsm.module)) {
             Some(module) => Arc::clone(module),
             None => {
-                let module = Arc::new(Module::load(&hsm.module).map_err(StartError)?);
+                let module = Module::load(&hsm.module).map_err(StartError)?;
+                let module = Arc::new(module.with_parameters(hsm.initialize_parameters.as_deref()));
                 // Without its HSM a library may not start; the probes go on trying.
                 if let Err(reason) = module.initialize() {
                     tracing::error!(hsm = %hsm.name, reason, "{reason}");

@@ -82,12 +82,13 @@ impl App {
     fn change_pins(&self, pins: Vec<(String, crate::secret::SecretBytes)>) {
         let mut known = self.pins.lock();
         for (name, pin) in pins {
-            if known.get(&name) != Some(&pin) {
-                if let Some(hsm) = self.hsms.get(&name) {
-                    hsm.set_pin(&pin);
-                }
-                known.insert(name, pin);
+            let is_new = known.get(&name) != Some(&pin);
+            if let Some(hsm) = self.hsms.get(&name)
+                && (is_new || hsm.is_pin_demanded())
+            {
+                hsm.set_pin(&pin);
             }
+            known.insert(name, pin);
         }
     }
 

@@ -272,6 +272,10 @@ pub struct Hsm {
     pub token_serial: Option<String>,
     /// Absent in a cluster: its PIN is the password of the key store.
     pub pin_file: Option<PathBuf>,
+    /// Where it is written down which version of that file the token refused; absent if nobody shall.
+    pub refused_pin_file: Option<PathBuf>,
+    /// For libraries that take them in `C_Initialize` (`pReserved`), as NSS does.
+    pub initialize_parameters: Option<String>,
     /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one
     /// that watches and one that keeps the login.
     pub sessions: usize,

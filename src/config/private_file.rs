@@ -66,6 +66,30 @@ impl PrivateFileError {
     }
 }
 
+/// Which file it is and when it was changed: another after every write, and after `touch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileVersion(String);
+
+impl FileVersion {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let file = std::fs::metadata(path)?;
+        let (device, inode, size) = (file.dev(), file.ino(), file.size());
+        let modified = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
+        let changed = format!("{}.{:09}", file.ctime(), file.ctime_nsec());
+        Ok(Self(format!("{device} {inode} {size} {modified} {changed}")))
+    }
+
+    pub fn parse(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl fmt::Display for FileVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The content of a regular file that only root and the user of this process can read or write.
 pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })

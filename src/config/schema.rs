@@ -71,6 +71,7 @@ pub(super) struct Hsm {
     pub(super) token_label: String,
     pub(super) token_serial: Option<String>,
     pub(super) pin_file: PathBuf,
+    pub(super) initialize_parameters: Option<String>,
     #[serde(default = "default_sessions")]
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]
@@ -104,6 +105,7 @@ impl Hsm {
             iv_mode: self.iv_mode,
             health_key: self.health_key,
             environment: self.environment,
+            initialize_parameters: self.initialize_parameters,
         }
     }
 }
@@ -127,6 +129,7 @@ pub(super) struct Member {
     pub(super) module: Option<PathBuf>,
     pub(super) token_label: String,
     pub(super) token_serial: Option<String>,
+    pub(super) initialize_parameters: Option<String>,
     #[serde(default = "default_sessions")]
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]

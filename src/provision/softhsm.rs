@@ -217,6 +217,8 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         token_label: TOKEN_LABEL.into(),
         token_serial: None,
         pin_file: Some(folder.pin()),
+        refused_pin_file: None,
+        initialize_parameters: None,
         sessions: 1,
         queue_length_max: 1,
         cached_keys_max: 1,

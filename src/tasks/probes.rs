@@ -8,7 +8,7 @@ use crate::key_manager::HealthState;
 use crate::key_manager::pkcs11::Hsm;
 
 /// While an HSM is down, so that it is back in service soon after it is back.
-const DOWN_INTERVAL: Duration = Duration::from_millis(500);
+const DOWN_INTERVAL: Duration = Duration::from_millis(200);
 /// Faults come in crowds; one probe answers for all of them.
 const ALARM_INTERVAL: Duration = Duration::from_millis(200);
 /// Keys that another tool made, changed or deleted are noticed at the latest after this.

@@ -128,6 +128,7 @@ impl<'a> Gcm<'a> {
             | Blame::Handle
             | Blame::ForeignKey
             | Blame::Length
+            | Blame::Library
             | Blame::Unsupported
             | Blame::Login
             | Blame::Material

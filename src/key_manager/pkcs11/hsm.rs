@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config;
+use crate::config::private_file::FileVersion;
 use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::engine::{Engine, Shared};
@@ -50,6 +51,8 @@ pub struct Hsm {
     engine: Box<dyn Engine>,
     health: ArcSwap<Health>,
     last_refresh: Mutex<Option<Refresh>>,
+    /// Of the PIN that was taken last.
+    pin_version: Mutex<Option<FileVersion>>,
 }
 
 /// A reading of the keys, under way or done: everybody who asked meanwhile waits for the same one.
@@ -75,6 +78,7 @@ impl Hsm {
             config,
             clock,
         });
+        let pin_version = pin_version(&shared.config);
         let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref())?;
         shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
         Ok(Arc::new(Self {
@@ -82,6 +86,7 @@ impl Hsm {
             engine: Box::new(engine),
             health: ArcSwap::from_pointee(Health::unknown()),
             last_refresh: Mutex::new(None),
+            pin_version: Mutex::new(pin_version),
         }))
     }
 
@@ -302,7 +307,13 @@ impl Hsm {
 
     /// Uses another PIN from the next probe on, which is now.
     pub fn set_pin(&self, pin: &SecretBytes) {
+        *self.pin_version.lock() = pin_version(&self.shared.config);
         self.offer_pin(pin, true);
+    }
+
+    /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that.
+    pub fn is_pin_demanded(&self) -> bool {
+        self.engine.is_pin_rejected() && *self.pin_version.lock() != pin_version(&self.shared.config)
     }
 
     /// The same; the library need not be initialized for it if another token did that already.
@@ -338,6 +349,10 @@ impl<T> Ordered<T> {
             Err(_) => Err(HsmError::DeadlineExceeded.into()),
         }
     }
+}
+
+fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
+    config.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
 }
 
 fn stopped() -> HsmError {

@@ -313,6 +313,7 @@ impl Worker {
             Blame::Missing if self.try_health_key(library).is_ok() => return self.tell_missing(fault, job),
             Blame::DataOrToken
             | Blame::Handle
+            | Blame::Library
             | Blame::Login
             | Blame::Missing
             | Blame::Pin
@@ -341,7 +342,15 @@ impl Worker {
         }
     }
 
+    /// The call that failed may have left its operation active, if it never reached the token: that is no fault of it.
     fn try_health_key(&mut self, library: &Library) -> Result<(), Fault> {
+        match self.try_health_key_once(library) {
+            Err(fault) if self.session.heal(&fault, library) => self.try_health_key_once(library),
+            result => result,
+        }
+    }
+
+    fn try_health_key_once(&mut self, library: &Library) -> Result<(), Fault> {
         let object = self.health_object.load_full();
         let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
         let ready = self.session.ready(library)?;
