@@ -62,7 +62,7 @@ enum Command {
         /// Of each
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Bounds as they stand; otherwise three times the undisturbed p99 of the same run is added to each
+        /// Bounds as they stand; otherwise three times what undisturbed requests of the same run take is added to each
         #[arg(long)]
         strict: bool,
         /// How often a scenario that failed is tried again

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 use crate::load::kms::{Kms, members};
-use crate::load::xks::{Cdiv, Xks};
+use crate::load::xks::{Cdiv, Control, Xks};
 use crate::member::Member;
 
 /// A key whose value is known outside too; text, because SoftHSM's tool reads a line.
@@ -145,12 +145,17 @@ impl Template {
 impl Site {
     /// Requests to a key store.
     pub fn xks(&self, key_store: &str, cdiv: Cdiv) -> Arc<Xks> {
-        let signer = Signer::new(
-            &self.environment["SIGV4_ACCESS_KEY_ID"],
-            &self.environment["SIGV4_SECRET_ACCESS_KEY"],
-            &self.environment["REGION"],
-        );
-        Arc::new(Xks::new(endpoint(self.port, &self.ca_pem), signer, key_store, cdiv))
+        Arc::new(Xks::new(endpoint(self.port, &self.ca_pem), self.signer(), key_store, cdiv))
+    }
+
+    /// Requests to the same port that no HSM is asked for.
+    pub fn control(&self, key_store: &str) -> Arc<Control> {
+        Arc::new(Control::new(endpoint(self.port, &self.ca_pem), self.signer(), key_store))
+    }
+
+    fn signer(&self) -> Signer {
+        let [id, secret, region] = ["SIGV4_ACCESS_KEY_ID", "SIGV4_SECRET_ACCESS_KEY", "REGION"];
+        Signer::new(&self.environment[id], &self.environment[secret], &self.environment[region])
     }
 
     pub fn kms(&self) -> Arc<Kms> {

@@ -67,7 +67,7 @@ pub fn soak(bench: &Bench, minutes: u64) -> Verdict {
     for trouble in TROUBLES.iter().cycle() {
         looks.push(site.daemon.resources());
         print_look(origin, looks.last().copied().unwrap_or_default());
-        if origin.elapsed() + ROUND > end {
+        if origin.elapsed() + ROUND > end + ROUND / 4 {
             break;
         }
         let next = origin.elapsed() + ROUND;

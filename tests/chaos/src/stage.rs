@@ -64,6 +64,11 @@ pub struct Stage<'a> {
 /// Threads of the load client that talk to the key store, and to the KMS API.
 pub const XKS_CONNECTIONS: usize = 128;
 pub const KMS_CONNECTIONS: usize = 32;
+/// Of requests that no HSM is asked for, a second.
+pub const CONTROL_RATE: u64 = 50;
+pub const CONTROL_CONNECTIONS: usize = 8;
+/// A bound that is not strict is farther by so many times what such requests take, or all take while all is right.
+pub const NOISE_FACTOR: u32 = 3;
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 pub const BACK_LIMIT: Duration = Duration::from_secs(10);
 /// A member's calls that can be under way when its library ends: those of its sessions.
@@ -99,9 +104,7 @@ impl Plan {
         };
         let site = bench.template.start(&setup);
         let (undisturbed, trouble, after) = phases(bench.seconds);
-        let warming = self.loads(bench, &site, Instant::now());
-        thread::sleep(undisturbed);
-        warming.into_iter().for_each(|load| drop(load.stop()));
+        warm_up(&site, undisturbed);
         let before = settled(&site.daemon);
         let origin = Instant::now();
         let running = self.loads(bench, &site, origin);
@@ -117,6 +120,7 @@ impl Plan {
             name: self.name,
             isolation: bench.isolation,
             xks: records.next().unwrap_or_default(),
+            control: records.next().unwrap_or_default(),
             kms: records.next().unwrap_or_default(),
             faults,
             healed,
@@ -128,7 +132,7 @@ impl Plan {
             failures: Vec::new(),
         };
         if !bench.is_strict {
-            evidence.noise = 3 * evidence.undisturbed_p99();
+            evidence.noise = NOISE_FACTOR * evidence.undisturbed_p99();
         }
         evidence.require_nothing_wrong_and_nothing_left();
         (self.judge)(&mut evidence);
@@ -142,12 +146,25 @@ impl Plan {
         let start = |work: Arc<dyn Work>, rate, connections| {
             Load::start(work, Pace::PerSecond(rate), connections, origin)
         };
-        let mut loads = vec![start(site.xks("one", self.cdiv), bench.xks_rate, XKS_CONNECTIONS)];
+        let mut loads = vec![
+            start(site.xks("one", self.cdiv), bench.xks_rate, XKS_CONNECTIONS),
+            start(site.control("one"), CONTROL_RATE, CONTROL_CONNECTIONS),
+        ];
         if self.with_kms {
             loads.push(start(site.kms(), bench.kms_rate, KMS_CONNECTIONS));
         }
         loads
     }
+}
+
+/// Has every connection at work at once: what that takes is no leak.
+fn warm_up(site: &Site, duration: Duration) {
+    let works: [(Arc<dyn Work>, _); 2] =
+        [(site.xks("one", Cdiv::Some), XKS_CONNECTIONS), (site.kms(), KMS_CONNECTIONS)];
+    let start = |(work, connections)| Load::start(work, Pace::Closed, connections, Instant::now());
+    let loads = works.map(start);
+    thread::sleep(duration);
+    loads.into_iter().for_each(|load| drop(load.stop()));
 }
 
 /// How long all is right, something is wrong, and all is right again.

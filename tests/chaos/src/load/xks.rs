@@ -56,6 +56,36 @@ pub struct Xks {
     cases: Vec<Case>,
 }
 
+/// Requests that no HSM is asked for: what they take, the machine takes.
+pub struct Control {
+    endpoint: Endpoint,
+    signer: Signer,
+    path: String,
+    body: Vec<u8>,
+}
+
+impl Control {
+    pub fn new(endpoint: Endpoint, signer: Signer, key_store: &str) -> Self {
+        let path = format!("/{key_store}/kms/xks/v1/keys/{KNOWN_KEY_LABEL}/metadata");
+        let body = serde_json::to_vec(&json!({"requestMetadata": metadata("DescribeKey")})).unwrap();
+        Self { endpoint, signer, path, body }
+    }
+}
+
+impl Work for Control {
+    fn prepare(&self, _index: u64) -> Prepared {
+        let path = self.path.parse().unwrap();
+        let mut outgoing = Outgoing::new(Method::POST, path, self.endpoint.host(), self.body.clone().into());
+        self.signer.sign(&mut outgoing, unix_seconds()).unwrap();
+        let judge = |answer: &Answer| members(answer).map_or_else(|outcome| outcome, |_| Outcome::Good);
+        Prepared { outgoing, judge: Box::new(judge) }
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
 struct Case {
     plaintext: Vec<u8>,
     aad: Vec<u8>,
