@@ -21,6 +21,7 @@ pub mod events;
 pub mod gate;
 pub mod http;
 pub mod identity;
+pub mod json;
 pub mod key_manager;
 pub mod kill_switch;
 pub mod kms;

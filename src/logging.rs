@@ -140,6 +140,11 @@ pub fn subscribe(sink: LogSink, filter: &str) -> Result<(), String> {
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())
 }
 
+/// As a log line has it.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// `2026-11-22T03:04:05.678Z` (RFC 3339).
 pub fn timestamp(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);

@@ -1,16 +1,18 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
 mod audit;
+mod hsm;
 
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 pub use audit::AuditMetrics;
+pub use hsm::{HsmMetrics, ResilienceMetrics};
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -50,6 +52,7 @@ pub struct Metrics {
     pub hsm_sessions_stuck: IntGaugeVec,
     pub hsm_state: IntGaugeVec,
     pub hsm_pin_rejected: IntGaugeVec,
+    pub hsm_pin_state: IntGaugeVec,
     pub hsm_faults_total: IntCounterVec,
     pub hsm_reinitializations_total: IntCounterVec,
     pub hsm_probe_timestamp_seconds: IntGaugeVec,
@@ -57,9 +60,7 @@ pub struct Metrics {
     pub hsm_keys: IntGaugeVec,
     pub hsm_cached_keys: IntGaugeVec,
     pub hsm_unwraps_total: IntCounterVec,
-    pub hsm_worker_process: IntGaugeVec,
-    pub hsm_worker_memory_bytes: IntGaugeVec,
-    pub hsm_worker_restarts_total: IntCounterVec,
+    worker_processes: hsm::WorkerMetrics,
     pub certificate_not_after_timestamp_seconds: IntGaugeVec,
     pub connections_open: IntGaugeVec,
     pub connections_total: IntCounterVec,
@@ -70,6 +71,7 @@ pub struct Metrics {
     pub log_lines_dropped_total: IntCounter,
     pub audit_records_of_strangers_dropped_total: IntCounter,
     pub audit: AuditMetrics,
+    pub resilience: ResilienceMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -260,6 +262,11 @@ impl Metrics {
                 "1 for the state the HSM is in: ACTIVE, DEGRADED or UNAVAILABLE.",
                 &["hsm", "state"],
             )?,
+            hsm_pin_state: make.gauges(
+                "hsm_pin_state",
+                "1 for what the token says of the user PIN: fine, to_be_changed, count_low, final_try or locked",
+                &["hsm", "state"],
+            )?,
             hsm_pin_rejected: make.gauges(
                 "hsm_pin_rejected",
                 "1 after the HSM refused the PIN; it is not tried again until the PIN changes.",
@@ -296,21 +303,7 @@ impl Metrics {
                 "KMS keys unwrapped because they were not in the HSM.",
                 &["hsm"],
             )?,
-            hsm_worker_process: make.gauges(
-                "hsm_worker_process",
-                "Process id of the worker process that has the PKCS#11 library; 0 without one.",
-                &["hsm"],
-            )?,
-            hsm_worker_memory_bytes: make.gauges(
-                "hsm_worker_memory_bytes",
-                "Resident memory of the worker process.",
-                &["hsm"],
-            )?,
-            hsm_worker_restarts_total: make.counters(
-                "hsm_worker_restarts_total",
-                "Worker processes that were replaced, by reason.",
-                &["hsm", "reason"],
-            )?,
+            worker_processes: hsm::WorkerMetrics::new(&mut make)?,
             certificate_not_after_timestamp_seconds: make.gauges(
                 "certificate_not_after_timestamp_seconds",
                 "When the server certificate of a listener expires.",
@@ -345,6 +338,7 @@ impl Metrics {
                 "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
             audit: AuditMetrics::new(&mut make)?,
+            resilience: ResilienceMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
         make.result?;
@@ -379,32 +373,6 @@ impl Metrics {
         forget(&self.kms_xks_proxy_credential_associated_timestamp_seconds, id);
         forget(&self.kms_external_key_store_throttled_total, id);
     }
-
-    pub fn hsm(&self, name: &str) -> HsmMetrics {
-        let hsm = [name];
-        HsmMetrics {
-            encrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "encrypt"]),
-            decrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "decrypt"]),
-            queue_wait: self.hsm_queue_wait_seconds.with_label_values(&hsm),
-            sessions: self.hsm_sessions.with_label_values(&hsm),
-            sessions_stuck: self.hsm_sessions_stuck.with_label_values(&hsm),
-            queue_length: self.hsm_queue_length.with_label_values(&hsm),
-            pin_rejected: self.hsm_pin_rejected.with_label_values(&hsm),
-            reinitializations: self.hsm_reinitializations_total.with_label_values(&hsm),
-            probe_timestamp: self.hsm_probe_timestamp_seconds.with_label_values(&hsm),
-            probe_duration: self.hsm_probe_duration_seconds.with_label_values(&hsm),
-            keys: self.hsm_keys.with_label_values(&hsm),
-            cached_keys: self.hsm_cached_keys.with_label_values(&hsm),
-            unwraps: self.hsm_unwraps_total.with_label_values(&hsm),
-            worker_process: self.hsm_worker_process.with_label_values(&hsm),
-            worker_memory: self.hsm_worker_memory_bytes.with_label_values(&hsm),
-            restarts: self.hsm_worker_restarts_total.clone(),
-            operations: self.hsm_operation_duration_seconds.clone(),
-            faults: self.hsm_faults_total.clone(),
-            state: self.hsm_state.clone(),
-            name: name.to_owned(),
-        }
-    }
 }
 
 /// What is measured of custom key stores without asking anybody.
@@ -428,81 +396,6 @@ impl KeyStoreMetrics {
 
     pub fn throttled(&self, custom_key_store_id: &str, kms_operation: &str, key_spec: &str) {
         self.throttled.with_label_values(&[custom_key_store_id, kms_operation, key_spec]).inc();
-    }
-}
-
-/// The metrics of one HSM, looked up once.
-pub struct HsmMetrics {
-    pub encrypt: Histogram,
-    pub decrypt: Histogram,
-    pub queue_wait: Histogram,
-    pub sessions: IntGauge,
-    pub sessions_stuck: IntGauge,
-    pub queue_length: IntGauge,
-    pub pin_rejected: IntGauge,
-    pub reinitializations: IntCounter,
-    pub probe_timestamp: IntGauge,
-    pub probe_duration: Histogram,
-    pub keys: IntGauge,
-    pub cached_keys: IntGauge,
-    pub unwraps: IntCounter,
-    pub worker_process: IntGauge,
-    pub worker_memory: IntGauge,
-    restarts: IntCounterVec,
-    operations: HistogramVec,
-    faults: IntCounterVec,
-    state: IntGaugeVec,
-    name: String,
-}
-
-impl HsmMetrics {
-    /// `code` is a PKCS#11 return code name or number, so the label stays bounded.
-    pub fn fault(&self, code: &str) {
-        self.faults.with_label_values(&[self.name.as_str(), code]).inc();
-    }
-
-    /// Faults that somebody else has counted.
-    pub fn add_faults(&self, code: &str, count: u64) {
-        if count > 0 {
-            self.faults.with_label_values(&[self.name.as_str(), code]).inc_by(count);
-        }
-    }
-
-    /// Every fault so far, by code.
-    pub fn fault_counts(&self) -> Vec<(String, u64)> {
-        let families = self.faults.collect();
-        let metrics = families.iter().flat_map(|family| family.get_metric());
-        let counts = metrics.filter_map(|metric| {
-            let label = |name: &str| {
-                metric.get_label().iter().find(|label| label.name() == name).map(|label| label.value())
-            };
-            let is_ours = label("hsm") == Some(self.name.as_str());
-            // A count of faults is a small whole number.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it was counted one by one"
-            )]
-            let count = metric.get_counter().get_value() as u64;
-            is_ours.then(|| Some((label("code")?.to_owned(), count))).flatten()
-        });
-        counts.collect()
-    }
-
-    /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
-    pub fn observe_operation(&self, operation: &'static str, seconds: f64) {
-        self.operations.with_label_values(&[self.name.as_str(), operation]).observe(seconds);
-    }
-
-    /// A worker process was replaced.
-    pub fn restart(&self, reason: &'static str) {
-        self.restarts.with_label_values(&[self.name.as_str(), reason]).inc();
-    }
-
-    pub fn set_state(&self, current: &str, all: [&str; 3]) {
-        for state in all {
-            self.state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
-        }
     }
 }
 

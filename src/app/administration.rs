@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::audit::{Act, AuditLog, Record};
 use crate::clock::Clock;
-use crate::cloudtrail::{
-    Event, EventType, Object, Origin, RecordError, Resources, UserIdentity, administration,
-};
+use crate::cloudtrail::{Event, EventType, Origin, RecordError, Resources, UserIdentity, administration};
 use crate::domain::kms::{AccountId, UnixMillis, Uuid};
+use crate::json::Object;
 
 /// Where records go, and what time it is.
 pub(super) type Trail<'a> = (&'a dyn AuditLog, &'a dyn Clock);

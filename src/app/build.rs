@@ -87,6 +87,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             request_log: server_parts.request_log.clone(),
             clusters: Arc::new(clusters),
+            hedging: config.hedging.clone(),
             output: sink,
         };
         let kms = match &config.kms {
@@ -127,7 +128,12 @@ impl App {
             let parts = StoreParts {
                 key_store: KeyStore {
                     name: store.name.clone(),
-                    key_manager: Arc::new(HsmGroup::new(members, Arc::clone(&self.clock))),
+                    key_manager: Arc::new(HsmGroup::new(
+                        &store.name,
+                        members,
+                        &config.hedging,
+                        Arc::clone(&self.clock),
+                    )),
                     keys: store.keys.clone(),
                     authorizer: authorizer(store)?,
                     kill_switch: Arc::clone(&self.kill_switch),
@@ -334,7 +340,8 @@ impl<'a> Starter<'a> {
         let module = match self.modules.iter().find(|module| module.is_at(&hsm.module)) {
             Some(module) => Arc::clone(module),
             None => {
-                let module = Arc::new(Module::load(&hsm.module).map_err(StartError)?);
+                let module = Module::load(&hsm.module).map_err(StartError)?;
+                let module = Arc::new(module.with_parameters(hsm.initialize_parameters.as_deref()));
                 // Without its HSM a library may not start; the probes go on trying.
                 if let Err(reason) = module.initialize() {
                     tracing::error!(hsm = %hsm.name, reason, "{reason}");
@@ -363,7 +370,7 @@ impl<'a> Starter<'a> {
 
     fn start_isolated(&mut self, hsm: &config::Hsm) -> Result<Arc<Hsm>, StartError> {
         // What the worker process would refuse later is an error now.
-        hsm.pin_version().map_err(start_error)?;
+        hsm.check_pin_file().map_err(start_error)?;
         let parts = IsolatedHsmParts {
             config: hsm.clone(),
             processes: Arc::clone(&self.processes),
@@ -400,6 +407,7 @@ impl<'a> Starter<'a> {
                 trust_anchor: cluster.trust_anchor.clone(),
                 crypto_user: cluster.crypto_user.clone(),
                 members: members?,
+                hedging: config.hedging.clone(),
                 clock: Arc::clone(self.clock),
             }));
         }
@@ -448,7 +456,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         attestation_roots(kms)?;
     }
     let check_pin = |hsm: &config::Hsm| match hsm.isolation {
-        Isolation::Process => hsm.pin_version().map(drop),
+        Isolation::Process => hsm.check_pin_file(),
         Isolation::Thread => hsm.read_pin().map(drop),
     };
     config.hsms.iter().try_for_each(check_pin).map_err(|error| error.to_string())

@@ -8,10 +8,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 
 use crate::app::administration::LocalChange;
-use crate::cloudtrail::{Object, push_array, push_text};
 use crate::config;
 use crate::config::{AddressRange, Network};
 use crate::identity::kms::{Declared, Directory, Networks};
+use crate::json::{Object, push_array, push_text};
 
 /// Files by their paths, with the SHA-256 of each that can be read.
 pub(super) type Digests = BTreeMap<PathBuf, Option<String>>;

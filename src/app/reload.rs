@@ -46,7 +46,7 @@ impl App {
         let mut pins = Vec::new();
         for hsm in &config.hsms {
             match hsm.isolation {
-                Isolation::Process => drop(hsm.pin_version().map_err(|error| error.to_string())?),
+                Isolation::Process => hsm.check_pin_file().map_err(|error| error.to_string())?,
                 Isolation::Thread => {
                     let pin = hsm.read_pin().map_err(|error| error.to_string())?;
                     pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
@@ -87,12 +87,13 @@ impl App {
     fn change_pins(&self, pins: Vec<(String, crate::secret::SecretBytes)>) {
         let mut known = self.pins.lock();
         for (name, pin) in pins {
-            if known.get(&name) != Some(&pin) {
-                if let Some(hsm) = self.hsms.get(&name) {
-                    hsm.set_pin(&pin);
-                }
-                known.insert(name, pin);
+            let is_new = known.get(&name) != Some(&pin);
+            if let Some(hsm) = self.hsms.get(&name)
+                && (is_new || hsm.is_pin_demanded())
+            {
+                hsm.set_pin(&pin);
             }
+            known.insert(name, pin);
         }
         // Worker processes read theirs.
         self.hsms.values().for_each(|hsm| hsm.pin_file_changed());

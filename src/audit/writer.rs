@@ -210,10 +210,9 @@ impl Writer {
     fn write_lines(&mut self) -> io::Result<()> {
         let result = self.shared.with_disk(|| self.state.live.write());
         // Before they are on the disk for sure, and are forgotten.
-        for line in self.state.live.show() {
-            if !self.sinks.is_empty() {
-                self.sinks.send(line);
-            }
+        let fresh = self.state.live.show();
+        if !self.sinks.is_empty() {
+            fresh.for_each(|line| self.sinks.send(line));
         }
         result
     }

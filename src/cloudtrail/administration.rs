@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::cloudtrail::json::{Object, push_array};
 use crate::domain::kms::AccountId;
 use crate::identity::kms::{AdminRequest, Holder, HolderKind};
+use crate::json::{Object, push_array};
 
 /// A change of identities, as IAM would record it.
 #[derive(Clone, Debug, PartialEq, Eq)]

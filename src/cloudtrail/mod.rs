@@ -2,7 +2,6 @@
 
 mod administration;
 mod date;
-mod json;
 mod record;
 mod tls;
 mod user_identity;
@@ -12,7 +11,6 @@ mod tests;
 
 pub use administration::{Administration, administration};
 pub use date::{date_text, push_date_text};
-pub use json::{Object, push_array, push_text};
 pub use record::{Event, EventType, FIELD_BYTES_MAX, Origin, RecordError, Resource, Resources};
 pub use tls::Tls;
 pub use user_identity::UserIdentity;

@@ -8,11 +8,11 @@ use http::{HeaderMap, Uri};
 use crate::audit::Record;
 use crate::authorizer::facts::RequestFacts;
 use crate::cloudtrail::date::push_event_time;
-use crate::cloudtrail::json::{Object, push_array, push_text};
 use crate::cloudtrail::tls::Tls;
 use crate::cloudtrail::user_identity::UserIdentity;
 use crate::domain::kms::{AccountId, UnixMillis, Uuid};
 use crate::http::TlsFacts;
+use crate::json::{Object, push_array, push_text};
 
 /// The first version with everything that is written here.
 const EVENT_VERSION: &str = "1.11";

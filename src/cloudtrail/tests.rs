@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use crate::cloudtrail::date::push_event_time;
 use crate::cloudtrail::{
-    Event, EventType, FIELD_BYTES_MAX, Object, Origin, RecordError, Resources, Tls, UserIdentity,
-    administration, date_text, push_text,
+    Event, EventType, FIELD_BYTES_MAX, Origin, RecordError, Resources, Tls, UserIdentity, administration,
+    date_text,
 };
 use crate::domain::kms::{UnixMillis, Uuid};
 use crate::identity::kms::{
     AdminRequest, Caller, Holder, HolderKind, Principal, ServiceCall, Session, TemporaryCredentials, Via,
 };
+use crate::json::{Object, push_text};
 
 const ACCOUNT: &str = "111122223333";
 

@@ -1,6 +1,6 @@
 //! `tlsDetails`: how a request was protected on its way, in the names of CloudTrail, which are those of OpenSSL.
 
-use crate::cloudtrail::json::Object;
+use crate::json::Object;
 
 /// What a client and we agreed on, in the IANA names.
 #[derive(Clone, Copy, Debug)]

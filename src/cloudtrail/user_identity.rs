@@ -1,9 +1,9 @@
 //! `userIdentity`: who did it.
 
 use crate::cloudtrail::date::push_event_time;
-use crate::cloudtrail::json::Object;
 use crate::domain::kms::{AccountId, UnixMillis};
 use crate::identity::kms::{Caller, Principal, Session, TemporaryCredentials};
+use crate::json::Object;
 
 #[derive(Clone, Copy, Debug)]
 pub enum UserIdentity<'a> {

@@ -38,17 +38,25 @@ impl From<schema::IvMode> for IvMode {
 pub(super) struct Declared {
     names: BTreeSet<String>,
     environment: BTreeMap<String, String>,
+    /// By library.
+    initialize_parameters: BTreeMap<PathBuf, Option<String>>,
 }
 
-pub(super) fn hsms(review: &mut Review<'_>, raw: Vec<schema::Hsm>, declared: &mut Declared) -> Vec<Hsm> {
+pub(super) fn hsms(
+    review: &mut Review<'_>,
+    raw: Vec<schema::Hsm>,
+    state_dir: &Path,
+    declared: &mut Declared,
+) -> Vec<Hsm> {
     review.require(!raw.is_empty(), "hsm", "there must be at least one");
     let mut checked: Vec<Hsm> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let table = review.named_table("hsm", index, &raw.name);
         let pin_file = review.path(&table, "pin_file", &raw.pin_file);
         let module = raw.module.clone();
-        let hsm =
-            Hsm { pin_file: Some(pin_file), ..token(review, &table, &module, raw.into_member(), declared) };
+        let refused_pin_file = Some(state_dir.join(format!("refused-pin-{}", raw.name)));
+        let token = token(review, &table, &module, raw.into_member(), declared);
+        let hsm = Hsm { pin_file: Some(pin_file), refused_pin_file, ..token };
         if let Some(twin) = checked.iter().find(|other| same_token(other, &hsm)) {
             review.refuse(&table, format_args!("this is the token of hsm `{}`", twin.name));
         }
@@ -74,13 +82,17 @@ pub(super) fn token(
     within("token_label", &raw.token_label, TOKEN_LABEL_BYTES_MAX);
     within("token_serial", raw.token_serial.as_deref().unwrap_or("-"), TOKEN_SERIAL_BYTES_MAX);
     within("health_key", &raw.health_key, 128);
+    let module = review.path(table, "module", raw.module.as_deref().unwrap_or(module));
+    check_parameters(review, table, declared, (&module, raw.initialize_parameters.as_deref()));
     let memory_mb = raw.worker_memory_max_mb.unwrap_or(MEMORY_MB_DEFAULT);
     Hsm {
         name: raw.name,
-        module: review.path(table, "module", raw.module.as_deref().unwrap_or(module)),
+        module,
         token_label: raw.token_label,
         token_serial: raw.token_serial,
         pin_file: None,
+        refused_pin_file: None,
+        initialize_parameters: raw.initialize_parameters,
         sessions: review.within(table, "sessions", raw.sessions, 1..=SESSIONS_MAX),
         queue_length_max: review.within(
             table,
@@ -89,7 +101,9 @@ pub(super) fn token(
             1..=QUEUE_LENGTH_MAX,
         ),
         cached_keys_max: review.within(table, "cached_keys_max", raw.cached_keys_max, 1..=CACHED_KEYS_MAX),
+        session_copies: raw.session_copies,
         iv_mode: raw.iv_mode.into(),
+        check_encryptions: raw.check_encryptions,
         health_key: raw.health_key,
         environment: raw.environment,
         isolation: raw.isolation,
@@ -97,6 +111,21 @@ pub(super) fn token(
             .within(table, "worker_memory_max_mb", memory_mb, MEMORY_MB)
             .saturating_mul(MEBIBYTE),
     }
+}
+
+/// A library is initialized once for all its tokens.
+fn check_parameters(
+    review: &mut Review<'_>,
+    table: &str,
+    declared: &mut Declared,
+    (module, parameters): (&Path, Option<&str>),
+) {
+    let is_text = parameters.is_none_or(|text| !text.is_empty() && !text.contains('\0'));
+    review.require(is_text, table, "`initialize_parameters` is empty or has a NUL in it");
+    let parameters = parameters.map(str::to_owned);
+    let first = declared.initialize_parameters.entry(real_path(module)).or_insert_with(|| parameters.clone());
+    let reason = "`initialize_parameters` has another value in another hsm of the same module";
+    review.require(*first == parameters, table, reason);
 }
 
 /// A process has one environment, so two HSMs in it cannot have different values for one variable.
@@ -113,7 +142,7 @@ fn check_environment(
             review.refuse(&table, "a name is empty or has `=` in it, or a name or value has a NUL in it");
             continue;
         }
-        if matches!(raw.isolation, Isolation::Process) {
+        if raw.isolation == Isolation::Process {
             continue;
         }
         let first = seen.entry(name.clone()).or_insert_with(|| value.clone());

@@ -7,6 +7,7 @@ pub mod environment;
 mod events;
 mod external_key_stores;
 mod files;
+mod hedging;
 mod hsm;
 pub mod identities;
 mod key_store;
@@ -40,13 +41,13 @@ pub use external_key_stores::ExternalKeyStores;
 pub use external_key_stores::LoadBalancer;
 pub use external_key_stores::ProxyTls;
 pub use external_key_stores::VpcEndpointService;
+pub use hedging::Hedging;
 pub use network::AddressRange;
 pub use network::Network;
 pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
-use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
 use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
@@ -77,6 +78,7 @@ pub struct Config {
     pub dev: Dev,
     pub limits: Limits,
     pub health: Health,
+    pub hedging: Hedging,
     pub log: Log,
 }
 
@@ -168,9 +170,9 @@ impl Hsm {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
     }
 
-    /// Which version of `pin_file` there is, without a look at the PIN; nothing if there is no such file.
-    pub fn pin_version(&self) -> Result<Option<FileVersion>, PrivateFileError> {
-        self.pin_file.as_deref().map(private_file::version).transpose()
+    /// Whether the PIN could be read, without a look at it.
+    pub fn check_pin_file(&self) -> Result<(), PrivateFileError> {
+        self.pin_file.as_deref().map_or(Ok(()), private_file::check)
     }
 }
 
@@ -284,6 +286,10 @@ pub struct Hsm {
     pub token_serial: Option<String>,
     /// Absent in a cluster: its PIN is the password of the key store.
     pub pin_file: Option<PathBuf>,
+    /// Where it is written down which version of that file the token refused; absent if nobody shall.
+    pub refused_pin_file: Option<PathBuf>,
+    /// For libraries that take them in `C_Initialize` (`pReserved`), as NSS does.
+    pub initialize_parameters: Option<String>,
     /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one
     /// that watches and one that keeps the login.
     pub sessions: usize,
@@ -291,7 +297,11 @@ pub struct Hsm {
     pub queue_length_max: usize,
     /// Unwrapped KMS keys that the HSM holds as session objects.
     pub cached_keys_max: usize,
+    /// Compute with copies of token keys that are session objects.
+    pub session_copies: bool,
     pub iv_mode: IvMode,
+    /// Whatever it encrypts is decrypted and compared before it leaves.
+    pub check_encryptions: bool,
     /// Label of the key that health probes use; never one that backs a KMS key.
     pub health_key: String,
     /// Environment variables that the PKCS#11 library reads, for example `SOFTHSM2_CONF`.

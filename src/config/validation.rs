@@ -18,6 +18,7 @@ use crate::config::Health;
 use crate::config::Limits;
 use crate::config::Log;
 use crate::config::cluster;
+use crate::config::hedging;
 use crate::config::hsm;
 use crate::config::hsm::Declared;
 use crate::config::key_store;
@@ -70,7 +71,7 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
     }
     let listeners = listener::listeners(&mut review, &file.listener, &mut sockets);
     let mut declared = Declared::default();
-    let hsms = hsm::hsms(&mut review, file.hsm, &mut declared);
+    let hsms = hsm::hsms(&mut review, file.hsm, &state_dir, &mut declared);
     let clusters = cluster::clusters(&mut review, file.cluster, &hsms, &mut declared);
     let key_stores = key_store::key_stores(&mut review, file.key_store, &hsms);
     let kms = file.kms.map(|raw| kms::kms(&mut review, raw, (&hsms, &state_dir), &mut sockets));
@@ -87,6 +88,7 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
         dev,
         limits: limits(&mut review, &file.limits),
         health: health(&mut review, &file.health),
+        hedging: hedging::hedging(&mut review, &file.hedging),
         log: log(&mut review, file.log, log_filter),
     };
     review.finish(config)

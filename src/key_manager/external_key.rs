@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::domain::{ExternalKeyId, KeyUsages, VersionMarker};
 
@@ -53,6 +53,21 @@ pub struct KeyObject {
     /// The login that `handle` belongs to; zero for none.
     handle_login: AtomicU64,
     handle: AtomicU64,
+    copy: SessionCopy,
+}
+
+/// A copy of the object in memory of the HSM, and what leads to one.
+#[derive(Default)]
+struct SessionCopy {
+    /// The login that `handle` belongs to; zero for none.
+    login: AtomicU64,
+    /// Invalid if the object cannot be copied in this login.
+    handle: AtomicU64,
+    /// When the original was looked at last, in milliseconds.
+    looked_ms: AtomicU64,
+    /// How often the object was used in the login `counted_login`, roughly.
+    uses: AtomicU32,
+    counted_login: AtomicU64,
 }
 
 /// Where an object is, as far as is known of the present login.
@@ -130,6 +145,7 @@ impl KeyObject {
             invocations: AtomicU64::new(0),
             handle_login: AtomicU64::new(0),
             handle: AtomicU64::new(INVALID_HANDLE),
+            copy: SessionCopy::default(),
         }
     }
 
@@ -166,7 +182,55 @@ impl KeyObject {
     }
 
     pub(super) fn forget_handle(&self) {
+        self.forget_copy();
         self.handle_login.store(0, Ordering::Release);
+    }
+
+    /// The handle of a copy that was made in this login.
+    pub(super) fn copy(&self, login: u64) -> Option<u64> {
+        let is_of_login = self.copy.login.load(Ordering::Acquire) == login;
+        let handle = self.copy.handle.load(Ordering::Relaxed);
+        (is_of_login && handle != INVALID_HANDLE).then_some(handle)
+    }
+
+    pub(super) fn remember_copy(&self, login: u64, handle: u64, now_ms: u64) {
+        self.copy.looked_ms.store(now_ms, Ordering::Relaxed);
+        self.copy.handle.store(handle, Ordering::Relaxed);
+        self.copy.login.store(login, Ordering::Release);
+    }
+
+    /// There will be none in this login.
+    pub(super) fn refuse_copy(&self, login: u64) {
+        self.remember_copy(login, INVALID_HANDLE, 0);
+    }
+
+    /// True if there was one.
+    pub(super) fn forget_copy(&self) -> bool {
+        self.copy.uses.store(0, Ordering::Relaxed);
+        self.copy.login.swap(0, Ordering::AcqRel) != 0
+            && self.copy.handle.load(Ordering::Relaxed) != INVALID_HANDLE
+    }
+
+    /// True for one of those who ask when the last look is longer ago than `age_max_ms`: it has to look now.
+    pub(super) fn take_look(&self, now_ms: u64, age_max_ms: u64) -> bool {
+        let looked_ms = self.copy.looked_ms.load(Ordering::Relaxed);
+        now_ms.saturating_sub(looked_ms) > age_max_ms
+            && self
+                .copy
+                .looked_ms
+                .compare_exchange(looked_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Uses without a copy in this login, this one included; none if there cannot be one.
+    pub(super) fn count_use(&self, login: u64) -> u32 {
+        if self.copy.login.load(Ordering::Acquire) == login {
+            return 0;
+        }
+        if self.copy.counted_login.swap(login, Ordering::Relaxed) != login {
+            self.copy.uses.store(0, Ordering::Relaxed);
+        }
+        self.copy.uses.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 }
 

@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use prometheus::{Histogram, IntCounter};
-use serde::Serialize;
 
 use crate::audit::Strangers;
 use crate::cloudtrail::RecordError;
 use crate::domain::kms::{CustomKeyStoreId, KeyPlace, XksKeyId};
 use crate::gate::kms::RequestId;
+use crate::json::Object;
 use crate::kms::audit::CallRecord;
 use crate::kms::error::Error;
 use crate::kms::operation::OperationName;
 use crate::kms::server::ServerParts;
-use crate::logging::timestamp;
+use crate::logging::{micros, timestamp};
 use crate::metrics::Metrics;
 
 /// The label of requests that name no operation.
@@ -145,38 +145,6 @@ impl<'a> Accounting<'a> {
     }
 }
 
-/// One line of the request log.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    timestamp: &'a str,
-    level: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    operation: &'static str,
-    outcome: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal_arn: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    custom_key_store_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    xks_key_id: Option<&'a str>,
-    duration_us: u128,
-    peer: SocketAddr,
-    listener: &'a str,
-}
-
 impl Drop for Accounting<'_> {
     fn drop(&mut self) {
         let Self { parts, arrival, record, ending, .. } = &*self;
@@ -205,31 +173,32 @@ impl Drop for Accounting<'_> {
         let Some(log) = &parts.request_log else { return };
         let signer = self.call.caller();
         let place = record.place.as_ref();
-        let request_id = arrival.id.uuid();
-        let line = Line {
-            timestamp: &timestamp(parts.clock.now()),
-            level: if status >= 500 { "WARN" } else { "INFO" },
-            message: "kms request",
-            request_id: request_id.as_str(),
-            operation: arrival.operation.map_or(UNKNOWN, OperationName::as_str),
-            outcome: error_name.unwrap_or("Success"),
-            reason,
-            status,
-            account: signer.map(|signer| signer.account.as_str()),
-            principal_arn: signer.map(|signer| &*signer.arn),
-            access_key_id: signer.map(|signer| &*signer.access_key_id),
-            region: signer.map(|signer| signer.region.as_str()),
-            key_id: record.key_id.as_deref(),
-            custom_key_store_id: place.and_then(KeyPlace::custom_key_store).map(CustomKeyStoreId::as_str),
-            xks_key_id: place.and_then(KeyPlace::xks_key_id).map(XksKeyId::as_str),
-            duration_us: duration.as_micros(),
-            peer: arrival.peer,
-            listener: arrival.listener,
-        };
         let mut text = Vec::with_capacity(LINE_BYTES_USUAL);
-        if serde_json::to_writer(&mut text, &line).is_err() {
-            return;
+        let mut line = Object::begin(&mut text);
+        line.text("timestamp", &timestamp(parts.clock.now()));
+        line.text("level", if status >= 500 { "WARN" } else { "INFO" });
+        line.text("message", "kms request");
+        line.text("requestId", arrival.id.uuid().as_str());
+        line.text("operation", arrival.operation.map_or(UNKNOWN, OperationName::as_str));
+        line.text("outcome", error_name.unwrap_or("Success"));
+        line.text_if("reason", reason.as_deref());
+        line.number("status", status.into());
+        if let Some(signer) = signer {
+            line.text("account", signer.account.as_str());
+            line.text("principalArn", &signer.arn);
+            line.text("accessKeyId", &signer.access_key_id);
+            line.text("region", signer.region.as_str());
         }
+        line.text_if("keyId", record.key_id.as_deref());
+        line.text_if(
+            "customKeyStoreId",
+            place.and_then(KeyPlace::custom_key_store).map(CustomKeyStoreId::as_str),
+        );
+        line.text_if("xksKeyId", place.and_then(KeyPlace::xks_key_id).map(XksKeyId::as_str));
+        line.number("durationUs", micros(duration));
+        line.display("peer", arrival.peer);
+        line.text("listener", arrival.listener);
+        line.end();
         text.push(b'\n');
         if signer.is_some() {
             log.write_line(&text);

@@ -138,6 +138,7 @@ module = {module}
 token_label = "{label}"
 pin_file = "pin"
 iv_mode = "host"
+session_copies = true
 health_key = "{health_key}"
 
 [hsm.environment]

@@ -7,12 +7,13 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::authorizer::assume_role::{Assumption, missing_permission};
 use crate::authorizer::facts::RequestFacts;
-use crate::cloudtrail::{Object, date_text};
+use crate::cloudtrail::date_text;
 use crate::domain::kms::UnixMillis;
 use crate::identity::kms::{
     Caller, Directory, NewSession, Role, SESSION_POLICY_CHARS_MAX, SessionCredentials, SessionTime,
     session_arn,
 };
+use crate::json::Object;
 use crate::sts::error::Error;
 use crate::sts::parameters::Parameters;
 use crate::sts::second_factor::SecondFactor;

@@ -1,11 +1,10 @@
 //! The records of a call to STS: in the trail of the caller's account, and of the account whose role was assumed.
 
 use crate::audit::Record;
-use crate::cloudtrail::{
-    Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity, push_array, push_text,
-};
+use crate::cloudtrail::{Event, EventType, Origin, RecordError, Resource, Resources, UserIdentity};
 use crate::domain::kms::{AccountId, Region, UnixMillis, Uuid};
 use crate::identity::kms::{Caller, Claim};
+use crate::json::{Object, push_array, push_text};
 use crate::sts::parameters::Parameters;
 
 const EVENT_SOURCE: &str = "sts.amazonaws.com";

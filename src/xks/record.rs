@@ -7,9 +7,10 @@ use std::time::Duration;
 use http::HeaderMap;
 use proxy_api::sigv4::{self, Authorization};
 use proxy_api::wire::RequestMetadata;
-use serde::Serialize;
 
+use crate::json::Object;
 use crate::key_manager::Done;
+use crate::logging::micros;
 
 /// Facts that the operations note. Never a plaintext, a key, a secret or a signature.
 #[derive(Debug, Default)]
@@ -78,81 +79,66 @@ pub(super) struct Outcome<'a> {
     pub(super) path: Option<&'a str>,
 }
 
-/// One line of the request log (XKS v1, Logging).
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    timestamp: &'a str,
-    level: &'static str,
-    message: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_metadata: Option<&'a RequestMetadata<'a>>,
-    key_store: &'a str,
-    operation: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    external_key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_version: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hsm: Option<&'a str>,
-    outcome: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy_statement: Option<&'a str>,
-    status: u16,
-    duration_us: u128,
-    queue_us: u128,
-    hsm_us: u128,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access_key_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed_headers: Option<&'a str>,
-    peer: SocketAddr,
-    listener: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-}
-
 const LINE_BYTES_USUAL: usize = 768;
 
 impl Record<'_> {
     /// The log line, with its newline.
     pub(super) fn line(&self, outcome: &Outcome<'_>) -> Vec<u8> {
         let refused = self.refused_signature.as_ref();
-        let line = Line {
-            timestamp: outcome.time,
-            level: if outcome.status >= 500 { "WARN" } else { "INFO" },
-            message: "xks request",
-            request_metadata: self.metadata.as_ref(),
-            key_store: outcome.key_store,
-            operation: outcome.operation,
-            external_key_id: self.external_key_id.as_deref(),
-            key_version: self.key_version,
-            hsm: self.hsm.as_deref(),
-            outcome: outcome.error_name.unwrap_or("Success"),
-            reason: outcome.reason.as_deref(),
-            policy_statement: self.policy_statement.as_deref(),
-            status: outcome.status,
-            duration_us: outcome.duration.as_micros(),
-            queue_us: self.queue_wait.as_micros(),
-            hsm_us: self.hsm_time.as_micros(),
-            access_key_id: self.access_key_id.as_deref(),
-            region: self.region.as_deref(),
-            host: refused.and_then(|refused| refused.host.as_deref()),
-            signed_headers: refused.and_then(|refused| refused.signed_headers.as_deref()),
-            peer: outcome.peer,
-            listener: outcome.listener,
-            path: outcome.path.map(clip),
-        };
         let mut text = Vec::with_capacity(LINE_BYTES_USUAL);
-        if serde_json::to_writer(&mut text, &line).is_ok() {
-            text.push(b'\n');
+        let mut line = Object::begin(&mut text);
+        line.text("timestamp", outcome.time);
+        line.text("level", if outcome.status >= 500 { "WARN" } else { "INFO" });
+        line.text("message", "xks request");
+        if let Some(metadata) = &self.metadata {
+            line.object("requestMetadata", |object| write_metadata(object, metadata));
         }
+        line.text("keyStore", outcome.key_store);
+        line.text("operation", outcome.operation);
+        line.text_if("externalKeyId", self.external_key_id.as_deref());
+        if let Some(version) = self.key_version {
+            line.number("keyVersion", version.into());
+        }
+        line.text_if("hsm", self.hsm.as_deref());
+        line.text("outcome", outcome.error_name.unwrap_or("Success"));
+        line.text_if("reason", outcome.reason.as_deref());
+        line.text_if("policyStatement", self.policy_statement.as_deref());
+        line.number("status", outcome.status.into());
+        line.number("durationUs", micros(outcome.duration));
+        line.number("queueUs", micros(self.queue_wait));
+        line.number("hsmUs", micros(self.hsm_time));
+        line.text_if("accessKeyId", self.access_key_id.as_deref());
+        line.text_if("region", self.region.as_deref());
+        line.text_if("host", refused.and_then(|refused| refused.host.as_deref()));
+        line.text_if("signedHeaders", refused.and_then(|refused| refused.signed_headers.as_deref()));
+        line.display("peer", outcome.peer);
+        line.text("listener", outcome.listener);
+        line.text_if("path", outcome.path.map(clip).as_deref());
+        line.end();
+        text.push(b'\n');
         text
+    }
+}
+
+fn write_metadata(object: &mut Object<'_>, metadata: &RequestMetadata<'_>) {
+    let RequestMetadata {
+        aws_principal_arn,
+        aws_source_vpc,
+        aws_source_vpce,
+        kms_key_arn,
+        kms_operation,
+        kms_request_id,
+        kms_via_service,
+    } = metadata;
+    for (name, value) in [
+        ("awsPrincipalArn", aws_principal_arn),
+        ("awsSourceVpc", aws_source_vpc),
+        ("awsSourceVpce", aws_source_vpce),
+        ("kmsKeyArn", kms_key_arn),
+        ("kmsOperation", kms_operation),
+        ("kmsRequestId", kms_request_id),
+        ("kmsViaService", kms_via_service),
+    ] {
+        object.text_if(name, value.as_deref());
     }
 }

@@ -24,9 +24,18 @@ impl Uuid {
     }
 
     pub fn of(bytes: &[u8; UUID_BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes.map(digits);
+        let dash = [b'-'];
+        let parts: [&[u8]; 20] =
+            [&a, &b, &c, &d, &dash, &e, &f, &dash, &g, &h, &dash, &i, &j, &dash, &k, &l, &m, &n, &o, &p];
         let mut text = [b'-'; UUID_CHARS];
-        let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-        places.zip(bytes.iter().copied().flat_map(digits)).for_each(|((_, place), digit)| *place = digit);
+        let mut rest = &mut text[..];
+        for part in parts {
+            if let Some((place, behind)) = std::mem::take(&mut rest).split_at_mut_checked(part.len()) {
+                place.copy_from_slice(part);
+                rest = behind;
+            }
+        }
         Self(text)
     }
 

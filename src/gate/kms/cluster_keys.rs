@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cloudtrail::Object;
 use crate::domain::kms::{Connection, CustomKeyStoreId, Key, KeyId, KeyPlace, KeyStoreBacking, Scope};
 use crate::gate::kms::key_store_refused::KeyStoreRefused;
 use crate::gate::kms::witness::backing_keys_text;
 use crate::gate::kms::{Kms, Refused};
+use crate::json::Object;
 use crate::key_manager::cluster::ClusterKey;
 
 /// How long a record of a deletion may wait for the names of key objects.

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::audit::Record;
-use crate::cloudtrail::{Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity};
+use crate::cloudtrail::{Event, EventType, Origin, RecordError, Resource, Resources, UserIdentity};
 use crate::domain::kms::{Key, RotationType, Uuid};
 use crate::gate::kms::material::random;
 use crate::gate::kms::witness::Announced;
 use crate::gate::kms::{Kms, Refused};
+use crate::json::Object;
 
 /// Things that no caller asks for, or not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

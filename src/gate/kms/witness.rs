@@ -6,7 +6,6 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::attestation::Attestation;
 use crate::audit::Record;
-use crate::cloudtrail::{Object, push_array};
 use crate::domain::kms::{
     AccountId, CustomKeyStoreId, GrantId, Key, KeyAction, KeyPlace, KeySpec, KeyUsage, Material, Origin,
     Region,
@@ -14,6 +13,7 @@ use crate::domain::kms::{
 use crate::gate::kms::key_cache::CachedKey;
 use crate::gate::kms::known_key_stores::KnownKeyStore;
 use crate::gate::kms::{Call, Refused};
+use crate::json::{Object, push_array};
 use crate::key_manager::cluster::ClusterKey;
 
 /// Who writes the record of a call.

@@ -1,5 +1,6 @@
 //! What makes the PKCS#11 calls of one HSM, and what the async side shares with it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,19 +11,30 @@ use crate::config;
 use crate::domain::kms::MaterialId;
 use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
+use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
+use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, JobQueue, NotTaken};
 use crate::key_manager::pkcs11::module::Module;
 use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::watcher::Command;
+use crate::key_manager::pkcs11::worker::{Job, Task};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
+
+/// Nobody waits for discarded keys to be destroyed.
+const HOUSEKEEPING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Not the name of a key store.
+const HOUSEKEEPING: &str = "";
 
 /// Both sides of one HSM have it.
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) config: config::Hsm,
+    /// What it has in hand, and how it has done.
+    pub(super) fitness: Arc<Fitness>,
     /// What waits for a session.
     pub(super) jobs: JobQueue,
     /// The keys as they were read last; the engine replaces it.
@@ -30,6 +42,37 @@ pub(super) struct Shared {
     pub(super) alarm: Alarm,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: config::Hsm,
+        (metrics, clock): (HsmMetrics, Arc<dyn Clock>),
+        invocations: HashMap<String, u64>,
+    ) -> Arc<Self> {
+        let (name, metrics) = (Arc::<str>::from(config.name.as_str()), Arc::new(metrics));
+        Arc::new(Self {
+            fitness: Arc::new(Fitness::new(Arc::clone(&name), Arc::clone(&metrics), Arc::clone(&clock))),
+            name,
+            jobs: JobQueue::new(config.queue_length_max),
+            inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
+            alarm: Alarm::default(),
+            metrics,
+            config,
+            clock,
+        })
+    }
+
+    /// Puts a task into the queue that nobody waits for.
+    pub(super) fn keep_house(&self, task: BackingTask) {
+        let task = Task::Backing(task);
+        let now = self.clock.instant();
+        let cost = self.fitness.cost(task.class());
+        let (reply, _) = JobReply::new(self.fitness.ticket(task.class(), now));
+        let job = Job { task, enqueued: now, deadline: now + HOUSEKEEPING_TIMEOUT, reply };
+        let sessions = self.config.sessions;
+        let _ = self.jobs.push(job, Arrival { flow: Flow::of(HOUSEKEEPING), now, cost, sessions });
+    }
 }
 
 /// Takes jobs out of the queue, and does what it is told. Nothing here waits for the HSM.

@@ -27,6 +27,7 @@ pub(super) struct Gcm<'a> {
 }
 
 impl<'a> Gcm<'a> {
+    /// With the token key itself.
     pub(super) fn new(
         functions: &'a Functions,
         ready: Ready<'a>,
@@ -127,6 +128,7 @@ impl<'a> Gcm<'a> {
             | Blame::Handle
             | Blame::ForeignKey
             | Blame::Length
+            | Blame::Library
             | Blame::Unsupported
             | Blame::Login
             | Blame::Material

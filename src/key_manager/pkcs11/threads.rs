@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Sender, TrySendError};
-use tokio::sync::oneshot;
 
 use crate::domain::kms::MaterialId;
 use crate::key_manager::backing_key::RootKeyId;
@@ -15,21 +14,20 @@ use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::job_queue::NotTaken;
+use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::Vault;
 use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
-use crate::key_manager::pkcs11::worker::{Busy, Job, JobSource, ReplyTo, Task, Worker};
+use crate::key_manager::pkcs11::worker::{Busy, JobSource, Worker};
 use crate::secret::SecretBytes;
 
 /// A watcher that hangs does not collect work for later.
 const COMMANDS_MAX: usize = 4;
 /// So much of the work of a cluster may wait for the watcher, and as many searches for a key.
 const ORDERS_MAX: usize = 16;
-/// Nobody waits for discarded keys to be destroyed.
-const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct Threads {
     shared: Arc<Shared>,
@@ -57,6 +55,7 @@ impl Threads {
         let health_object = Arc::new(ArcSwapOption::<KeyObject>::empty());
         let (metrics, clock) = (Arc::clone(&shared.metrics), Arc::clone(&shared.clock));
         let vault = Arc::new(Vault::new(Arc::clone(&token), metrics, clock));
+        let copies = Arc::new(KeyCopies::new(Arc::clone(&token), Arc::clone(&shared.clock)));
         let epoch = shared.clock.instant();
         let workers: Vec<_> = (0..shared.config.sessions).map(|_| Arc::new(Busy::new(epoch))).collect();
         for (number, busy) in workers.iter().enumerate() {
@@ -66,6 +65,7 @@ impl Threads {
                 token: Arc::clone(&token),
                 session: ThreadSession::new(Arc::clone(&token), Some(shared.metrics.sessions.clone())),
                 vault: Arc::clone(&vault),
+                copies: Arc::clone(&copies),
                 health_object: Arc::clone(&health_object),
                 busy: Arc::clone(busy),
                 login: 0,
@@ -77,6 +77,7 @@ impl Threads {
             shared: Arc::clone(&shared),
             token: Arc::clone(&token),
             session: ThreadSession::new(Arc::clone(&token), None),
+            copies,
             health_object,
             commands: command_receiver,
             orders: order_receiver,
@@ -181,11 +182,7 @@ impl Engine for Threads {
     /// Removes it from the token soon; if the queue is full, when another key is unwrapped.
     fn discard(&self, material: &MaterialId) {
         if self.vault.discard(material) {
-            let (reply, _) = oneshot::channel();
-            let enqueued = self.shared.clock.instant();
-            let task = Task::Backing(BackingTask::Sweep(None));
-            let reply = ReplyTo::Caller(reply);
-            let _ = self.shared.jobs.push(Job { task, enqueued, deadline: enqueued + SWEEP_TIMEOUT, reply });
+            self.shared.keep_house(BackingTask::Sweep(None));
         }
     }
 }

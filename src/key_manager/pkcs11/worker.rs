@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::oneshot;
 
 use crate::key_manager::backing_key::{DataKey, ImportedKey, KeyPair, MadeKey, RootKeyId, WrappingKey};
 use crate::key_manager::external_key::KeyObject;
@@ -15,8 +14,9 @@ use crate::key_manager::pkcs11::failover::mixed_up;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory;
+use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::Library;
-use crate::key_manager::pkcs11::process::SocketReply;
+use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
@@ -25,8 +25,8 @@ use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
 
-/// A lost login and a dead object handle, one after the other.
-const HEALINGS_MAX: usize = 2;
+/// A lost login, a dead copy and a dead object handle, one after the other.
+const HEALINGS_MAX: usize = 3;
 
 const ENCRYPT: &str = "encrypt";
 const DECRYPT: &str = "decrypt";
@@ -36,33 +36,7 @@ pub(super) struct Job {
     pub(super) task: Task,
     pub(super) enqueued: Instant,
     pub(super) deadline: Instant,
-    pub(super) reply: ReplyTo,
-}
-
-/// Who waits for the answer.
-pub(super) enum ReplyTo {
-    /// Somebody in this process.
-    Caller(oneshot::Sender<Completed>),
-    /// The process that this one works for.
-    Daemon(SocketReply),
-}
-
-impl ReplyTo {
-    /// Whether nobody waits any more.
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Caller(reply) => reply.is_closed(),
-            Self::Daemon(_) => false,
-        }
-    }
-
-    /// The receiver may have given up: then the result is wiped with the message.
-    pub(super) fn send(self, completed: Completed) {
-        match self {
-            Self::Caller(reply) => drop(reply.send(completed)),
-            Self::Daemon(reply) => reply.send(completed),
-        }
-    }
+    pub(super) reply: JobReply,
 }
 
 impl Job {
@@ -234,6 +208,7 @@ pub(super) struct Worker {
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
     pub(super) vault: Arc<Vault>,
+    pub(super) copies: Arc<KeyCopies>,
     pub(super) health_object: Arc<ArcSwapOption<KeyObject>>,
     pub(super) busy: Arc<Busy>,
     /// The login of the last job; zero before the first.
@@ -287,7 +262,10 @@ impl Worker {
             self.shared.alarm.raise();
         }
         let token = &*self.token;
-        let gcm = |object| Gcm::new(&library.functions, ready, object, token.config.iv_mode);
+        let gcm = |object| {
+            let handle = self.copies.handle_of(object, ready, library)?;
+            Ok::<_, Fault>(Gcm::with_handle(&library.functions, ready.session, handle, token.config.iv_mode))
+        };
         match &job.task {
             Task::Encrypt { request, object } => {
                 let gcm = gcm(object)?;
@@ -316,7 +294,12 @@ impl Worker {
         }
         if fault.blame == Blame::Handle {
             match &job.task {
-                Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => object.forget_handle(),
+                Task::Encrypt { object, .. } | Task::Decrypt { object, .. } => {
+                    // A copy may be gone while its original is where it was.
+                    if !object.forget_copy() {
+                        object.forget_handle();
+                    }
+                }
                 Task::Backing(task) => {
                     let means = Means { library, deadline: job.deadline };
                     self.vault.forget_handle(task.material(), means);
@@ -381,6 +364,7 @@ impl Worker {
             Blame::Missing if self.try_health_key(library).is_ok() => return self.tell_missing(fault, job),
             Blame::DataOrToken
             | Blame::Handle
+            | Blame::Library
             | Blame::Login
             | Blame::Missing
             | Blame::Pin
@@ -409,7 +393,15 @@ impl Worker {
         }
     }
 
+    /// The call that failed may have left its operation active, if it never reached the token: that is no fault of it.
     fn try_health_key(&mut self, library: &Library) -> Result<(), Fault> {
+        match self.try_health_key_once(library) {
+            Err(fault) if self.session.heal(&fault, library) => self.try_health_key_once(library),
+            result => result,
+        }
+    }
+
+    fn try_health_key_once(&mut self, library: &Library) -> Result<(), Fault> {
         let object = self.health_object.load_full();
         let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
         let ready = self.session.ready(library)?;

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proxy_api::sigv4::Request;
 
 use crate::audit::{AuditLog, Record, Strangers};
-use crate::cloudtrail::{
-    Event, EventType, Object, Origin, RecordError, Resource, Resources, UserIdentity, push_text,
-};
+use crate::cloudtrail::{Event, EventType, Origin, RecordError, Resource, Resources, UserIdentity};
 use crate::domain::kms::{AccountId, KeyPlace, Region, UnixMillis, Uuid};
 use crate::gate::kms::{
     RequestId, Things, Touched, TouchedKey, Witness, backing_key_text, backing_keys_text,
 };
 use crate::identity::kms::{Caller, Claim};
+use crate::json::{Object, push_text};
 use crate::kms::audit::call_record::second_half::Side;
 use crate::kms::audit::parameters::{Parameter, recorded};
 use crate::kms::audit::recipient::with_recipient;

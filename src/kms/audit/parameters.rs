@@ -1,7 +1,8 @@
 //! What of a request or an answer is recorded, and how: only what is named here, so that a secret is never among it.
 
-use crate::cloudtrail::{Object, push_array, push_date_text, push_text};
+use crate::cloudtrail::push_date_text;
 use crate::domain::kms::UnixMillis;
+use crate::json::{Object, push_array, push_text};
 use crate::kms::model::{Document, Text, Value};
 
 /// One member that is recorded.

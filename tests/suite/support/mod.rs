@@ -26,6 +26,7 @@ pub mod rogue_proxy;
 pub mod second_hsm;
 pub mod site;
 pub mod tls;
+pub mod token_sites;
 pub mod tokens;
 pub mod tools;
 pub mod traffic;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::key_manager::HsmError;
-use crate::key_manager::pkcs11::worker::{Busy, Completed, ReplyTo};
+use crate::key_manager::pkcs11::reply::JobReply;
+use crate::key_manager::pkcs11::worker::{Busy, Completed};
 
 /// Places are told apart by the low bits of an id; the others say which job had the place.
 const PLACES_MAX: u64 = 1 << 16;
@@ -32,7 +33,7 @@ struct Free {
 /// Who waits for an answer, and what is known of the job.
 pub(super) struct Waiting {
     pub(super) id: u64,
-    pub(super) reply: ReplyTo,
+    pub(super) reply: JobReply,
     pub(super) enqueued: Instant,
     /// Its name in metrics.
     pub(super) operation: Option<&'static str>,
@@ -138,6 +139,6 @@ impl Waiting {
     }
 }
 
-pub(super) fn fail(reply: ReplyTo, error: HsmError) {
+pub(super) fn fail(reply: JobReply, error: HsmError) {
     reply.send(Completed { result: Err(error), queue_wait: Duration::ZERO, hsm_time: Duration::ZERO });
 }

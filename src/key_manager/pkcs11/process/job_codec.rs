@@ -230,4 +230,5 @@ wire_enum!(HsmError {
     7 => Unavailable(reason),
     8 => Unsupported(reason),
     9 => UsageRefused,
+    10 => Corrupted(reason),
 });

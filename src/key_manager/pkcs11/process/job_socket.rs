@@ -16,8 +16,9 @@ use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::process::codec::{Malformed, Reader, Wire, Writer};
 use crate::key_manager::pkcs11::process::job_codec::{Asked, put_task};
 use crate::key_manager::pkcs11::process::message::{Moment, Moments};
+use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::vault::Vault;
-use crate::key_manager::pkcs11::worker::{Completed, Job, JobSource, Lane, Output, ReplyTo, Task};
+use crate::key_manager::pkcs11::worker::{Completed, Job, JobSource, Lane, Output, Task};
 
 /// Longer than any request or answer of either API.
 pub(super) const MESSAGE_BYTES_MAX: usize = 160 * 1024;
@@ -227,7 +228,7 @@ impl Lane for SocketLane {
 }
 
 fn job(task: Task, enqueued: Instant, deadline: Instant, reply: SocketReply) -> Job {
-    Job { task, enqueued, deadline, reply: ReplyTo::Daemon(reply) }
+    Job { task, enqueued, deadline, reply: JobReply::Daemon(reply) }
 }
 
 /// The daemon knew it from a worker process that was there before.

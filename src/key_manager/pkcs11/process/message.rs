@@ -7,7 +7,6 @@ use cryptoki::error::{Rv, RvError};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::Clock;
-use crate::config::private_file::FileVersion;
 use crate::config::{self, Isolation, IvMode};
 use crate::domain::kms::KeySpec;
 use crate::domain::{ExternalKeyId, KeyUsages};
@@ -32,9 +31,8 @@ pub(super) struct Start {
     pub(super) daemon_pid: u32,
     /// Of the member of a cluster whose key store is connected.
     pub(super) pin: Option<SecretBytes>,
-    /// The PIN that an earlier worker process had was refused; that of a file, in this version of it.
+    /// That PIN was refused in an earlier worker process. Of a file's PIN it is written down.
     pub(super) is_pin_rejected: bool,
-    pub(super) rejected_version: Option<FileVersion>,
     pub(super) root_key: Option<RootKeyId>,
 }
 
@@ -124,14 +122,14 @@ pub(super) struct FoundLabel {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Status {
     pub(super) is_pin_rejected: bool,
-    /// The version of the file that the refused PIN is from.
-    pub(super) rejected_version: Option<FileVersion>,
     pub(super) open_root_key: Option<RootKeyId>,
     pub(super) capabilities: Option<CapabilityFacts>,
     pub(super) sessions: i64,
     pub(super) keys: i64,
     pub(super) cached_keys: i64,
     pub(super) shows_pin_rejected: bool,
+    /// The place of what the token says of the PIN among all that it can say.
+    pub(super) pin_state: Option<usize>,
     pub(super) reinitializations: u64,
     pub(super) unwraps: u64,
     pub(super) faults: Vec<(String, u64)>,
@@ -236,6 +234,7 @@ wire_enum!(Blame {
     12 => ForeignKey,
     13 => Unsupported,
     14 => DataOrToken,
+    15 => Library,
 });
 
 wire_struct!(config::Hsm {
@@ -244,17 +243,20 @@ wire_struct!(config::Hsm {
     token_label,
     token_serial,
     pin_file,
+    refused_pin_file,
+    initialize_parameters,
     sessions,
     queue_length_max,
     cached_keys_max,
+    session_copies,
     iv_mode,
+    check_encryptions,
     health_key,
     environment,
     isolation,
     worker_memory_max_bytes,
 });
-wire_struct!(FileVersion { device, inode, bytes, modified, changed });
-wire_struct!(Start { config, log_filter, daemon_pid, pin, is_pin_rejected, rejected_version, root_key });
+wire_struct!(Start { config, log_filter, daemon_pid, pin, is_pin_rejected, root_key });
 wire_struct!(Fault { blame, what, code, return_code });
 wire_struct!(Vitals { product, duration });
 wire_struct!(Product { vendor, model });
@@ -266,13 +268,13 @@ wire_struct!(KeysMessage { is_whole, is_last, keys });
 wire_struct!(CapabilityFacts { mechanisms, refused });
 wire_struct!(Status {
     is_pin_rejected,
-    rejected_version,
     open_root_key,
     capabilities,
     sessions,
     keys,
     cached_keys,
     shows_pin_rejected,
+    pin_state,
     reinitializations,
     unwraps,
     faults,

@@ -13,6 +13,7 @@ use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::capabilities::{Capabilities, CapabilityFacts};
 use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::inventory::KeyChanges;
+use crate::key_manager::pkcs11::pin_state::PinState;
 use crate::key_manager::pkcs11::process::message::{KeysMessage, Status};
 use crate::key_manager::pkcs11::worker::Job;
 use crate::secret::SecretBytes;
@@ -43,7 +44,6 @@ pub(super) struct Mirror {
 struct Pin {
     /// Of the member of a cluster, while its key store is connected: nobody else knows it then.
     given: Option<SecretBytes>,
-    rejected_version: Option<FileVersion>,
     /// The version of the PIN file when it was looked at last.
     seen_version: Option<FileVersion>,
 }
@@ -57,7 +57,6 @@ struct Known {
 pub(super) struct PinFacts {
     pub(super) pin: Option<SecretBytes>,
     pub(super) is_rejected: bool,
-    pub(super) rejected_version: Option<FileVersion>,
 }
 
 impl Mirror {
@@ -115,7 +114,9 @@ impl Mirror {
     }
 
     /// Whether the PIN file is another than when this was asked last.
-    pub(super) fn see_pin_file(&self, version: Option<FileVersion>) -> bool {
+    pub(super) fn see_pin_file(&self) -> bool {
+        let file = self.shared.config.pin_file.as_deref();
+        let version = file.and_then(|file| FileVersion::of(file).ok());
         let mut pin = self.pin.lock();
         let is_other = pin.seen_version != version;
         pin.seen_version = version;
@@ -127,11 +128,7 @@ impl Mirror {
 
     pub(super) fn pin_facts(&self) -> PinFacts {
         let pin = self.pin.lock();
-        PinFacts {
-            pin: pin.given.clone(),
-            is_rejected: self.is_pin_rejected(),
-            rejected_version: pin.rejected_version,
-        }
+        PinFacts { pin: pin.given.clone(), is_rejected: self.is_pin_rejected() }
     }
 
     pub(super) fn want_root(&self, id: RootKeyId) {
@@ -159,9 +156,6 @@ impl Mirror {
     pub(super) fn take_up(&self, status: &Status, before: &Status) {
         let metrics = &self.shared.metrics;
         self.is_pin_rejected.store(status.is_pin_rejected, Ordering::Release);
-        if status.rejected_version.is_some() {
-            self.pin.lock().rejected_version = status.rejected_version;
-        }
         self.open_root.store(status.open_root_key.map(Arc::new));
         if let Some(facts) = &status.capabilities {
             self.learn(facts);
@@ -170,6 +164,9 @@ impl Mirror {
         metrics.keys.set(status.keys);
         metrics.cached_keys.set(status.cached_keys);
         metrics.pin_rejected.set(i64::from(status.shows_pin_rejected));
+        if let Some(state) = status.pin_state.and_then(|place| PinState::ALL.get(place)) {
+            metrics.set_pin_state(state, PinState::ALL);
+        }
         metrics.reinitializations.inc_by(status.reinitializations.saturating_sub(before.reinitializations));
         metrics.unwraps.inc_by(status.unwraps.saturating_sub(before.unwraps));
         for (code, count) in status.faults.iter().take(FAULT_CODES_MAX) {

@@ -18,6 +18,6 @@ mod supervisor;
 mod worker_process;
 
 pub(in crate::key_manager::pkcs11) use job_socket::SocketReply;
-pub use processes::{COMMAND, LogLine, Processes};
+pub use processes::{LogLine, Processes};
 pub use serving::{LineWriter, WorkerSide};
 pub(in crate::key_manager::pkcs11) use worker_process::WorkerProcess;

@@ -19,7 +19,7 @@ use crate::config::{self, environment};
 use crate::key_manager::pkcs11::process::job_socket::pair;
 
 /// The command of this program that a worker process runs; `holdfast --help` does not show it.
-pub const COMMAND: &str = "hsm-worker";
+const COMMAND: &str = "hsm-worker";
 /// This program, also after another one was installed in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// What libraries and the C library may want, besides what the configuration gives them.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
-use crate::config::private_file::FileVersion;
 use crate::key_manager::pkcs11::engine::{Engine, Shared};
 use crate::key_manager::pkcs11::inventory::Inventory;
+use crate::key_manager::pkcs11::pin_state::PinState;
 use crate::key_manager::pkcs11::process::codec::Writer;
 use crate::key_manager::pkcs11::process::message::{FoundLabel, FromWorker, KeysMessage, Status};
 use crate::key_manager::pkcs11::threads::Threads;
@@ -22,10 +21,8 @@ pub(super) struct Reporter {
     shared: Arc<Shared>,
     engine: Arc<Threads>,
     messages: mpsc::Sender<Writer>,
-    /// The version of the PIN file that the present PIN is from.
-    pin_version: Mutex<Option<FileVersion>>,
     /// Held while something is told, so that the daemon hears it in order.
-    told: tokio::sync::Mutex<Told>,
+    told: Mutex<Told>,
 }
 
 struct Told {
@@ -37,17 +34,12 @@ struct Told {
 impl Reporter {
     pub(super) fn new(shared: Arc<Shared>, engine: Arc<Threads>, messages: mpsc::Sender<Writer>) -> Self {
         let told = Told { inventory: None, status: Status::default(), at: shared.clock.instant() };
-        let (pin_version, told) = (Mutex::default(), tokio::sync::Mutex::new(told));
-        Self { shared, engine, messages, pin_version, told }
+        Self { shared, engine, messages, told: Mutex::new(told) }
     }
 
     pub(super) async fn send(&self, message: &FromWorker) {
         // Without a daemon this process is about to end.
         let _ = self.messages.send(Writer::of(message)).await;
-    }
-
-    pub(super) fn set_pin_version(&self, version: Option<FileVersion>) {
-        *self.pin_version.lock() = version;
     }
 
     /// What has changed, and then the message, which may be about it.
@@ -92,16 +84,15 @@ impl Reporter {
 
     fn status(&self) -> Status {
         let (metrics, engine) = (&self.shared.metrics, &self.engine);
-        let is_pin_rejected = engine.is_pin_rejected();
         Status {
-            is_pin_rejected,
-            rejected_version: is_pin_rejected.then(|| *self.pin_version.lock()).flatten(),
+            is_pin_rejected: engine.is_pin_rejected(),
             open_root_key: engine.open_root_key(),
             capabilities: engine.known_capabilities().map(|capabilities| capabilities.facts()),
             sessions: metrics.sessions.get(),
             keys: metrics.keys.get(),
             cached_keys: metrics.cached_keys.get(),
             shows_pin_rejected: metrics.pin_rejected.get() != 0,
+            pin_state: metrics.shown_pin_state(PinState::ALL),
             reinitializations: metrics.reinitializations.get(),
             unwraps: metrics.unwraps.get(),
             faults: metrics.fault_counts(),

@@ -8,18 +8,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock::Clock;
-use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::engine::{Engine, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
-use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::JobQueue;
 use crate::key_manager::pkcs11::module::Module;
 use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::process::codec::Writer;
@@ -143,20 +139,13 @@ impl Service {
         messages: mpsc::Sender<Writer>,
         (metrics, clock): (&Metrics, Arc<dyn Clock>),
     ) -> Result<Self, String> {
-        let Start { config, pin, is_pin_rejected, rejected_version, root_key, .. } = start;
-        let version = config.pin_version().map_err(|error| error.to_string())?;
+        let Start { config, pin, is_pin_rejected, root_key, .. } = start;
         let file_pin = config.read_pin().map_err(|error| error.to_string())?;
-        let module = Arc::new(Module::load(&config.module)?);
+        let module = Module::load(&config.module)?.with_parameters(config.initialize_parameters.as_deref());
+        let module = Arc::new(module);
         let moments = Moments::new(&*clock);
-        let shared = Arc::new(Shared {
-            name: Arc::from(config.name.as_str()),
-            jobs: JobQueue::new(config.queue_length_max),
-            inventory: ArcSwap::from_pointee(Inventory::default()),
-            alarm: Alarm::default(),
-            metrics: Arc::new(metrics.hsm(&config.name)),
-            config,
-            clock,
-        });
+        let metrics = metrics.hsm(&config.name);
+        let shared = Shared::new(config, (metrics, clock), HashMap::new());
         // Without its HSM a library may not start; the probes go on trying.
         if let Err(reason) = module.initialize() {
             tracing::error!(hsm = %shared.name, reason, "{reason}");
@@ -165,20 +154,13 @@ impl Service {
         let pin = file_pin.as_ref().or(pin.as_ref());
         let engine = Threads::start(Arc::clone(&shared), Arc::clone(&module), pin, &source);
         let engine = Arc::new(engine.map_err(|error| error.to_string())?);
-        // A file's PIN is another when the file is; the one that was given is not.
-        let is_refused_before = if file_pin.is_some() {
-            rejected_version.is_some() && rejected_version == version
-        } else {
-            is_pin_rejected
-        };
-        if is_refused_before {
+        if is_pin_rejected && file_pin.is_none() {
             engine.reject_pin();
         }
         if let Some(id) = root_key {
             engine.want_root_key(id);
         }
         let reporter = Arc::new(Reporter::new(Arc::clone(&shared), Arc::clone(&engine), messages));
-        reporter.set_pin_version(version);
         let file_pin = parking_lot::Mutex::new(file_pin);
         Ok(Self { shared, module, engine, reporter, moments, file_pin })
     }
@@ -248,21 +230,19 @@ impl Service {
 
     fn read_pin_again(&self) {
         let config = &self.shared.config;
-        // In this order: what is written in between has another version than the one that is remembered.
-        let version = config.pin_version();
-        match (version, config.read_pin()) {
-            (Ok(version), Ok(Some(pin))) => {
-                self.reporter.set_pin_version(version);
+        match config.read_pin() {
+            Ok(Some(pin)) => {
                 let former = self.file_pin.lock().replace(pin.clone());
-                if former.as_ref() != Some(&pin) {
+                // Whoever touches the file wants a PIN that was refused to be tried once more.
+                if former.as_ref() != Some(&pin) || self.engine.is_pin_rejected() {
                     self.engine.offer_pin(&pin, true);
                 }
             }
-            (Err(error), _) | (_, Err(error)) => {
+            Err(error) => {
                 let (hsm, reason) = (&self.shared.name, error.to_string());
                 tracing::error!(%hsm, reason, "the PIN of HSM {hsm} stays as it is: {reason}");
             }
-            (Ok(_), Ok(None)) => {}
+            Ok(None) => {}
         }
     }
 

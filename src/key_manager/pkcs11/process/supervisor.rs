@@ -167,7 +167,7 @@ impl Post {
         let config = &self.mirror.shared.config;
         let Started { child, control, jobs } =
             self.processes.start(config).await.map_err(|error| error.to_string())?;
-        let start = self.start_message().map_err(|error| error.to_string())?;
+        let start = self.start_message();
         let mirror = Arc::clone(&self.mirror);
         let log = Arc::clone(&self.processes.log);
         let created = Live::new(mirror, (control, jobs), child.id(), log, &start);
@@ -191,19 +191,18 @@ impl Post {
         Err(reason)
     }
 
-    fn start_message(&self) -> Result<Start, crate::config::private_file::PrivateFileError> {
+    fn start_message(&self) -> Start {
         let config = &self.mirror.shared.config;
-        self.mirror.see_pin_file(config.pin_version()?);
-        let PinFacts { pin, is_rejected, rejected_version } = self.mirror.pin_facts();
-        Ok(Start {
+        self.mirror.see_pin_file();
+        let PinFacts { pin, is_rejected } = self.mirror.pin_facts();
+        Start {
             config: config.clone(),
             log_filter: self.processes.log_filter.clone(),
             daemon_pid: std::process::id(),
             pin,
             is_pin_rejected: is_rejected,
-            rejected_version,
             root_key: self.mirror.wanted_root(),
-        })
+        }
     }
 
     /// Serves with this process, and with what takes its place without a gap, until one ends.
@@ -212,7 +211,7 @@ impl Post {
         let mut replaced = None;
         let mut stop = self.stop.subscribe();
         let mut is_taken_up = false;
-        metrics.worker_process.set(worker.live.pid.into());
+        metrics.set_worker(Some(worker.live.pid), 0);
         loop {
             let mut stage = worker.live.stage();
             tokio::select! {
@@ -249,8 +248,7 @@ impl Post {
         self.set_vacant(&format!("its worker process has ended: {reason}"));
         self.live.store(None);
         self.mirror.forget_process();
-        self.mirror.shared.metrics.worker_process.set(0);
-        self.mirror.shared.metrics.worker_memory.set(0);
+        self.mirror.shared.metrics.set_worker(None, 0);
         self.mirror.shared.metrics.restart(label);
         self.mirror.shared.alarm.raise();
         tracing::error!(%hsm, pid, reason, "worker process {pid} of HSM {hsm} has ended, and another takes its place: {reason}");
@@ -258,8 +256,7 @@ impl Post {
 
     fn is_too_big(&self, live: &Live, replaced: Option<Instant>) -> bool {
         let Some(bytes) = memory::resident_bytes(live.pid) else { return false };
-        let shown = i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.mirror.shared.metrics.worker_memory.set(shown);
+        self.mirror.shared.metrics.set_worker(Some(live.pid), bytes);
         let is_due = replaced
             .is_none_or(|replaced| self.now().saturating_duration_since(replaced) >= REPLACEMENT_INTERVAL);
         is_due && bytes > self.mirror.shared.config.worker_memory_max_bytes
@@ -283,7 +280,6 @@ impl Post {
             return;
         }
         self.mirror.shared.metrics.restart("memory");
-        self.mirror.shared.metrics.worker_process.set(next.live.pid.into());
         let former = std::mem::replace(worker, next);
         former.live.retire();
         self.live.store(Some(Arc::clone(&worker.live)));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::domain::kms::MaterialId;
 use crate::key_manager::backing_key::RootKeyId;
@@ -23,13 +23,10 @@ use crate::key_manager::pkcs11::process::mirror::Mirror;
 use crate::key_manager::pkcs11::process::processes::Processes;
 use crate::key_manager::pkcs11::process::supervisor::{Post, Vacancy};
 use crate::key_manager::pkcs11::watcher::Command;
-use crate::key_manager::pkcs11::worker::{Job, ReplyTo, Task};
 use crate::secret::SecretBytes;
 
 /// How long the start of the daemon waits for the library to be loaded.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Nobody waits for discarded keys to be destroyed.
-const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(in crate::key_manager::pkcs11) struct WorkerProcess {
     post: Arc<Post>,
@@ -180,19 +177,12 @@ impl Engine for WorkerProcess {
 
     /// With the next job that comes to it.
     fn discard(&self, material: &MaterialId) {
-        let shared = &self.mirror().shared;
-        let (reply, _) = oneshot::channel();
-        let enqueued = shared.clock.instant();
-        let task = Task::Backing(BackingTask::Sweep(Some(*material)));
-        let deadline = enqueued + SWEEP_TIMEOUT;
-        if shared.jobs.push(Job { task, enqueued, deadline, reply: ReplyTo::Caller(reply) }).is_ok() {
-            self.job_arrived();
-        }
+        self.mirror().shared.keep_house(BackingTask::Sweep(Some(*material)));
+        self.job_arrived();
     }
 
     fn pin_file_changed(&self) {
-        let version = self.mirror().shared.config.pin_version().ok().flatten();
-        if self.mirror().see_pin_file(version) {
+        if self.mirror().see_pin_file() {
             self.tell(&ToWorker::PinFileChanged);
             self.mirror().shared.alarm.raise();
         }

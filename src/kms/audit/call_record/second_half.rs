@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::audit::Record;
-use crate::cloudtrail::{Event, EventType, Object, Resource, Resources, UserIdentity};
+use crate::cloudtrail::{Event, EventType, Resource, Resources, UserIdentity};
 use crate::gate::kms::SecondHalf;
 use crate::identity::kms::{Caller, Via};
+use crate::json::Object;
 use crate::kms::audit::call_record::{CallRecord, EVENT_SOURCE, KEY, object};
 use crate::kms::audit::parameters::recorded;
 use crate::kms::audit::table::{CREATED_REPLICA, REPLICA_PARAMETERS};

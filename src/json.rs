@@ -1,5 +1,8 @@
 //! Writes JSON into bytes, member after member: no tree, and no allocation but that of the bytes.
 
+use std::fmt;
+use std::io::Write;
+
 /// An object that is being written.
 pub struct Object<'o> {
     out: &'o mut Vec<u8>,
@@ -52,6 +55,17 @@ impl<'o> Object<'o> {
         self.member(name).extend_from_slice(value);
     }
 
+    pub fn number(&mut self, name: &'static str, number: u64) {
+        push_number(self.member(name), number);
+    }
+
+    /// A value by the text that it displays as, which needs no escapes.
+    pub fn display(&mut self, name: &'static str, value: impl fmt::Display) {
+        let out = self.member(name);
+        // Nothing that is written to memory fails.
+        let _ = write!(out, "\"{value}\"");
+    }
+
     pub fn boolean(&mut self, name: &'static str, value: bool) {
         self.json(name, if value { b"true" } else { b"false" });
     }
@@ -75,6 +89,26 @@ pub fn push_array<T>(out: &mut Vec<u8>, of: impl IntoIterator<Item = T>, write: 
     out.push(b']');
 }
 
+/// In decimal digits.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    /// Of the largest.
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [b'0'; DIGITS_MAX];
+    let mut start = DIGITS_MAX;
+    for (at, place) in digits.iter_mut().enumerate().rev() {
+        *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        start = at;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+/// So many bytes are looked at at once.
+const CHUNK_BYTES: usize = 32;
+
 /// A string with its quotation marks.
 pub fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -89,28 +123,28 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// How many bytes at the start are written as they are. Eight are looked at at once.
+/// How many bytes at the start are written as they are.
 fn plain_bytes(bytes: &[u8]) -> usize {
-    let (eights, _) = bytes.as_chunks();
-    let plain = 8 * eights.iter().take_while(|eight| !may_need_escape(u64::from_le_bytes(**eight))).count();
+    let (chunks, _) = bytes.as_chunks();
+    let plain = CHUNK_BYTES * chunks.iter().take_while(|chunk| is_plain(chunk)).count();
     let rest = bytes.get(plain..).unwrap_or_default();
+    let mut filled_up = [b' '; CHUNK_BYTES];
+    if let Some(place) = filled_up.get_mut(..rest.len()) {
+        place.copy_from_slice(rest);
+        if is_plain(&filled_up) {
+            return bytes.len();
+        }
+    }
     plain + rest.iter().position(|&byte| needs_escape(byte)).unwrap_or(rest.len())
 }
 
-/// Whether one of eight bytes needs it: a subtraction borrows from the highest bit of each that is too small.
-const fn may_need_escape(eight: u64) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGHEST: u64 = ONES << 7;
-    let quote = eight ^ (ONES * b'"' as u64);
-    let backslash = eight ^ (ONES * b'\\' as u64);
-    let borrowed = (quote.wrapping_sub(ONES) & !quote)
-        | (backslash.wrapping_sub(ONES) & !backslash)
-        | (eight.wrapping_sub(ONES * 0x20) & !eight);
-    borrowed & HIGHEST != 0
+/// No branch for a byte, and nothing wider than one, so that the compiler looks at all of them at once.
+fn is_plain(chunk: &[u8; CHUNK_BYTES]) -> bool {
+    chunk.iter().fold(0, |found, &byte| found | u8::from(needs_escape(byte))) == 0
 }
 
 const fn needs_escape(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | 0..0x20)
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
 fn push_escaped(out: &mut Vec<u8>, byte: u8) {
