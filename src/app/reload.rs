@@ -84,7 +84,7 @@ impl App {
         for (name, pin) in pins {
             let is_new = known.get(&name) != Some(&pin);
             if let Some(hsm) = self.hsms.get(&name)
-                && (is_new || hsm.is_pin_demanded())
+                && (is_new || hsm.take_pin_demand())
             {
                 hsm.set_pin(&pin);
             }

@@ -46,6 +46,7 @@ pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
+use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
 use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
@@ -159,6 +160,11 @@ impl Hsm {
     /// The PIN, as it is now in `pin_file`, without the end of its line; nothing if there is no such file.
     pub fn read_pin(&self) -> Result<Option<SecretBytes>, PrivateFileError> {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
+    }
+
+    /// Which version of `pin_file` there is, without a look at the PIN; nothing if there is no such file.
+    pub fn pin_version(&self) -> Result<Option<FileVersion>, PrivateFileError> {
+        self.pin_file.as_deref().map(private_file::version).transpose()
     }
 }
 

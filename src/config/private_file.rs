@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::fs::Metadata;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -66,30 +67,6 @@ impl PrivateFileError {
     }
 }
 
-/// Which file it is and when it was changed: another after every write, and after `touch`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileVersion(String);
-
-impl FileVersion {
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let file = std::fs::metadata(path)?;
-        let (device, inode, size) = (file.dev(), file.ino(), file.size());
-        let modified = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
-        let changed = format!("{}.{:09}", file.ctime(), file.ctime_nsec());
-        Ok(Self(format!("{device} {inode} {size} {modified} {changed}")))
-    }
-
-    pub fn parse(text: &str) -> Self {
-        Self(text.trim().to_owned())
-    }
-}
-
-impl fmt::Display for FileVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The content of a regular file that only root and the user of this process can read or write.
 pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
@@ -103,7 +80,33 @@ pub fn read_line(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     Ok(SecretBytes::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
-fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
+/// Tells one content of a file from the next without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    pub device: u64,
+    pub inode: u64,
+    pub bytes: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub modified: i128,
+    /// The same, of content or attributes: nobody can set it.
+    pub changed: i128,
+}
+
+/// The version of a file that [`read`] would take.
+pub fn version(path: &Path) -> Result<FileVersion, PrivateFileError> {
+    let (_, metadata) =
+        open_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })?;
+    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    Ok(FileVersion {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+fn open_checked(path: &Path) -> Result<(File, Metadata), Cause> {
     // What was opened is what is checked. Without NONBLOCK a named pipe would hang the open.
     let no_wait = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(no_wait).open(path).map_err(Cause::Io)?;
@@ -118,6 +121,11 @@ fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
     if mode & PERMISSIONS_OF_OTHERS != 0 {
         return Err(Cause::Exposed { mode });
     }
+    Ok((file, metadata))
+}
+
+fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
+    let (file, metadata) = open_checked(path)?;
     let size = usize::try_from(metadata.len().min(FILE_BYTES_MAX)).unwrap_or_default();
     // Room for the whole file and one more byte: a vector that grows leaves copies behind.
     let mut content = Vec::with_capacity(size.saturating_add(1));
