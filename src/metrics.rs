@@ -1,16 +1,18 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
 mod audit;
+mod hsm;
 
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 pub use audit::AuditMetrics;
+pub use hsm::{HsmMetrics, ResilienceMetrics};
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -68,6 +70,7 @@ pub struct Metrics {
     pub log_lines_dropped_total: IntCounter,
     pub audit_records_of_strangers_dropped_total: IntCounter,
     pub audit: AuditMetrics,
+    pub resilience: ResilienceMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -333,6 +336,7 @@ impl Metrics {
                 "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
             audit: AuditMetrics::new(&mut make)?,
+            resilience: ResilienceMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
         make.result?;
@@ -367,30 +371,6 @@ impl Metrics {
         forget(&self.kms_xks_proxy_credential_associated_timestamp_seconds, id);
         forget(&self.kms_external_key_store_throttled_total, id);
     }
-
-    pub fn hsm(&self, name: &str) -> HsmMetrics {
-        let hsm = [name];
-        HsmMetrics {
-            encrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "encrypt"]),
-            decrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "decrypt"]),
-            queue_wait: self.hsm_queue_wait_seconds.with_label_values(&hsm),
-            sessions: self.hsm_sessions.with_label_values(&hsm),
-            sessions_stuck: self.hsm_sessions_stuck.with_label_values(&hsm),
-            queue_length: self.hsm_queue_length.with_label_values(&hsm),
-            pin_rejected: self.hsm_pin_rejected.with_label_values(&hsm),
-            reinitializations: self.hsm_reinitializations_total.with_label_values(&hsm),
-            probe_timestamp: self.hsm_probe_timestamp_seconds.with_label_values(&hsm),
-            probe_duration: self.hsm_probe_duration_seconds.with_label_values(&hsm),
-            keys: self.hsm_keys.with_label_values(&hsm),
-            cached_keys: self.hsm_cached_keys.with_label_values(&hsm),
-            unwraps: self.hsm_unwraps_total.with_label_values(&hsm),
-            operations: self.hsm_operation_duration_seconds.clone(),
-            faults: self.hsm_faults_total.clone(),
-            state: self.hsm_state.clone(),
-            pin_state: self.hsm_pin_state.clone(),
-            name: name.to_owned(),
-        }
-    }
 }
 
 /// What is measured of custom key stores without asking anybody.
@@ -414,53 +394,6 @@ impl KeyStoreMetrics {
 
     pub fn throttled(&self, custom_key_store_id: &str, kms_operation: &str, key_spec: &str) {
         self.throttled.with_label_values(&[custom_key_store_id, kms_operation, key_spec]).inc();
-    }
-}
-
-/// The metrics of one HSM, looked up once.
-pub struct HsmMetrics {
-    pub encrypt: Histogram,
-    pub decrypt: Histogram,
-    pub queue_wait: Histogram,
-    pub sessions: IntGauge,
-    pub sessions_stuck: IntGauge,
-    pub queue_length: IntGauge,
-    pub pin_rejected: IntGauge,
-    pub reinitializations: IntCounter,
-    pub probe_timestamp: IntGauge,
-    pub probe_duration: Histogram,
-    pub keys: IntGauge,
-    pub cached_keys: IntGauge,
-    pub unwraps: IntCounter,
-    operations: HistogramVec,
-    faults: IntCounterVec,
-    state: IntGaugeVec,
-    pin_state: IntGaugeVec,
-    name: String,
-}
-
-impl HsmMetrics {
-    /// `code` is a PKCS#11 return code name or number, so the label stays bounded.
-    pub fn fault(&self, code: &str) {
-        self.faults.with_label_values(&[self.name.as_str(), code]).inc();
-    }
-
-    /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
-    pub fn observe_operation(&self, operation: &'static str, seconds: f64) {
-        self.operations.with_label_values(&[self.name.as_str(), operation]).observe(seconds);
-    }
-
-    /// What the token says of the user PIN.
-    pub fn set_pin_state(&self, current: &str, all: [&str; 5]) {
-        for state in all {
-            self.pin_state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
-        }
-    }
-
-    pub fn set_state(&self, current: &str, all: [&str; 3]) {
-        for state in all {
-            self.state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
-        }
     }
 }
 

@@ -82,6 +82,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             request_log: server_parts.request_log.clone(),
             clusters: Arc::new(clusters),
+            hedging: config.hedging.clone(),
             output: sink,
         };
         let kms = match &config.kms {
@@ -122,7 +123,12 @@ impl App {
             let parts = StoreParts {
                 key_store: KeyStore {
                     name: store.name.clone(),
-                    key_manager: Arc::new(HsmGroup::new(members, Arc::clone(&self.clock))),
+                    key_manager: Arc::new(HsmGroup::new(
+                        &store.name,
+                        members,
+                        &config.hedging,
+                        Arc::clone(&self.clock),
+                    )),
                     keys: store.keys.clone(),
                     authorizer: authorizer(store)?,
                     kill_switch: Arc::clone(&self.kill_switch),
@@ -364,6 +370,7 @@ impl<'a> Starter<'a> {
                 trust_anchor: cluster.trust_anchor.clone(),
                 crypto_user: cluster.crypto_user.clone(),
                 members: members?,
+                hedging: config.hedging.clone(),
                 clock: Arc::clone(self.clock),
             }));
         }

@@ -77,6 +77,7 @@ pub(super) struct Surroundings {
     pub(super) metrics: Arc<Metrics>,
     pub(super) request_log: Option<LogSink>,
     pub(super) clusters: Arc<dyn Clusters>,
+    pub(super) hedging: config::Hedging,
     /// Standard output.
     pub(super) output: LogSink,
 }
@@ -96,7 +97,7 @@ impl Foundation {
         surroundings: &Surroundings,
     ) -> Result<Self, StartError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
-        let group = WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock))
+        let group = WrappedKeyGroup::new(members, &surroundings.hedging, Arc::clone(&surroundings.clock))
             .with_software(&settings.software_key_specs);
         let group = Arc::new(group);
         let parts = AuditParts {
@@ -120,7 +121,7 @@ impl KmsFace {
     ) -> Result<Self, StartError> {
         let Foundation { store, backing_keys, audit } =
             Foundation::open(&config.state_dir, settings, members, &surroundings).await?;
-        let Surroundings { clock, metrics, request_log, clusters, output: _ } = surroundings;
+        let Surroundings { clock, metrics, request_log, clusters, hedging: _, output: _ } = surroundings;
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
         let trust = xks::Trust::load(&settings.external_key_stores.tls).map_err(StartError)?;
         let xks_proxies = Arc::new(xks::Proxies::new(trust, Arc::clone(&clock), Arc::clone(&metrics)));
@@ -344,7 +345,7 @@ pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartErro
         for member in &members {
             member.probe(ROOT_KEY_TIMEOUT).await;
         }
-        let group = WrappedKeyGroup::new(members, Arc::clone(&parts.clock));
+        let group = WrappedKeyGroup::new(members, &config.hedging, Arc::clone(&parts.clock));
         let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
         group.open_root_key(Some(id), deadline).await.result.map(drop).map_err(start_error)
     })

@@ -97,6 +97,7 @@ pub(super) fn token(
         cached_keys_max: review.within(table, "cached_keys_max", raw.cached_keys_max, 1..=CACHED_KEYS_MAX),
         session_copies: raw.session_copies,
         iv_mode: raw.iv_mode.into(),
+        check_encryptions: raw.check_encryptions,
         health_key: raw.health_key,
         environment: raw.environment,
     }

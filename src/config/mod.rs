@@ -7,6 +7,7 @@ pub mod environment;
 mod events;
 mod external_key_stores;
 mod files;
+mod hedging;
 mod hsm;
 pub mod identities;
 mod key_store;
@@ -40,6 +41,7 @@ pub use external_key_stores::ExternalKeyStores;
 pub use external_key_stores::LoadBalancer;
 pub use external_key_stores::ProxyTls;
 pub use external_key_stores::VpcEndpointService;
+pub use hedging::Hedging;
 pub use network::AddressRange;
 pub use network::Network;
 pub use network::VpcEndpoint;
@@ -77,6 +79,7 @@ pub struct Config {
     pub dev: Dev,
     pub limits: Limits,
     pub health: Health,
+    pub hedging: Hedging,
     pub log: Log,
 }
 
@@ -292,6 +295,8 @@ pub struct Hsm {
     /// Compute with copies of token keys that are session objects.
     pub session_copies: bool,
     pub iv_mode: IvMode,
+    /// Whatever it encrypts is decrypted and compared before it leaves.
+    pub check_encryptions: bool,
     /// Label of the key that health probes use; never one that backs a KMS key.
     pub health_key: String,
     /// Environment variables that the PKCS#11 library reads, for example `SOFTHSM2_CONF`.

@@ -1,11 +1,18 @@
 //! The configuration file as TOML: which members exist, and the default of each that may be absent.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::config::hedging;
 use crate::domain::kms::KeySpec;
+
+pub(super) use limits::Health;
+pub(super) use limits::Limits;
+pub(super) use limits::Log;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +35,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) health: Health,
+    #[serde(default)]
+    pub(super) hedging: hedging::Raw,
     #[serde(default)]
     pub(super) log: Log,
 }
@@ -82,6 +91,8 @@ pub(super) struct Hsm {
     pub(super) session_copies: bool,
     #[serde(default)]
     pub(super) iv_mode: IvMode,
+    #[serde(default)]
+    pub(super) check_encryptions: bool,
     #[serde(default = "default_health_key")]
     pub(super) health_key: String,
     #[serde(default)]
@@ -103,6 +114,7 @@ impl Hsm {
             cached_keys_max: self.cached_keys_max,
             session_copies: self.session_copies,
             iv_mode: self.iv_mode,
+            check_encryptions: self.check_encryptions,
             health_key: self.health_key,
             environment: self.environment,
             initialize_parameters: self.initialize_parameters,
@@ -140,6 +152,8 @@ pub(super) struct Member {
     pub(super) session_copies: bool,
     #[serde(default)]
     pub(super) iv_mode: IvMode,
+    #[serde(default)]
+    pub(super) check_encryptions: bool,
     #[serde(default = "default_health_key")]
     pub(super) health_key: String,
     #[serde(default)]
@@ -438,61 +452,4 @@ fn default_facility() -> String {
 pub(super) struct Dev {
     pub(super) clock_control: bool,
     pub(super) with_any_module: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Limits {
-    pub(super) request_deadline_ms: u64,
-    pub(super) plaintext_bytes_max: usize,
-    pub(super) aad_bytes_max: usize,
-    pub(super) connections_max: usize,
-    pub(super) tls_handshake_timeout_seconds: u64,
-    pub(super) header_read_timeout_seconds: u64,
-    pub(super) body_read_timeout_seconds: u64,
-    pub(super) idle_timeout_seconds: u64,
-    pub(super) shutdown_timeout_seconds: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request_deadline_ms: 230,
-            plaintext_bytes_max: 8192,
-            aad_bytes_max: 16384,
-            connections_max: 4096,
-            tls_handshake_timeout_seconds: 10,
-            header_read_timeout_seconds: 10,
-            body_read_timeout_seconds: 10,
-            idle_timeout_seconds: 600,
-            shutdown_timeout_seconds: 10,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Health {
-    pub(super) probe_interval_seconds: u64,
-    pub(super) probe_timeout_ms: u64,
-    pub(super) fleet_size: u32,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { probe_interval_seconds: 10, probe_timeout_ms: 2000, fleet_size: 1 }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Log {
-    pub(super) filter: String,
-    pub(super) requests: bool,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { filter: "info".into(), requests: true }
-    }
 }

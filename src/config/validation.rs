@@ -18,6 +18,7 @@ use crate::config::Health;
 use crate::config::Limits;
 use crate::config::Log;
 use crate::config::cluster;
+use crate::config::hedging;
 use crate::config::hsm;
 use crate::config::hsm::Declared;
 use crate::config::key_store;
@@ -87,6 +88,7 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
         dev,
         limits: limits(&mut review, &file.limits),
         health: health(&mut review, &file.health),
+        hedging: hedging::hedging(&mut review, &file.hedging),
         log: log(&mut review, file.log, log_filter),
     };
     review.finish(config)

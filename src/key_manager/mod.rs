@@ -133,8 +133,10 @@ pub enum HsmError {
     BadCiphertext,
     /// What was to be imported is not key material of the kind wanted.
     BadKeyMaterial,
-    /// All sessions are busy and the queue is full.
+    /// All sessions are busy, and what waits for them is too much.
     Busy,
+    /// The HSM returned something wrong, which nobody has seen; says what.
+    Corrupted(String),
     /// No answer in time; the HSM may still be working on it.
     DeadlineExceeded,
     /// The HSM or its library failed; names the PKCS#11 call and return code.
@@ -158,9 +160,10 @@ impl fmt::Display for HsmError {
             Self::BadKeyMaterial => f.write_str("it is no key material of the kind wanted"),
             Self::Busy => f.write_str("all sessions are busy"),
             Self::DeadlineExceeded => f.write_str("no answer in time"),
-            Self::Device(reason) | Self::Unavailable(reason) | Self::Unsupported(reason) => {
-                f.write_str(reason)
-            }
+            Self::Corrupted(reason)
+            | Self::Device(reason)
+            | Self::Unavailable(reason)
+            | Self::Unsupported(reason) => f.write_str(reason),
             Self::KeyMissing => f.write_str("the key is not in the HSM"),
             Self::TooLong => f.write_str("longer than the HSM takes in one call"),
             Self::UsageRefused => f.write_str("the HSM does not permit this use of the key"),

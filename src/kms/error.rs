@@ -348,7 +348,8 @@ impl From<HsmError> for Error {
             HsmError::DeadlineExceeded => Self::TimedOut,
             HsmError::Unsupported(reason) => Self::UnsupportedOperation(reason),
             HsmError::TooLong => Self::validation("longer than the HSM takes in one call"),
-            HsmError::Device(_)
+            HsmError::Corrupted(_)
+            | HsmError::Device(_)
             | HsmError::KeyMissing
             | HsmError::Unavailable(_)
             | HsmError::UsageRefused => Self::Internal(error.to_string()),

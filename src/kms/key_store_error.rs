@@ -304,6 +304,7 @@ fn cluster(refused: ClusterRefused) -> Error {
             HsmError::KeyMissing => Error::InvalidState(CLUSTER_KEY_MISSING.to_owned()),
             HsmError::TooLong => Error::validation("longer than the HSM takes in one call"),
             HsmError::BadKeyMaterial
+            | HsmError::Corrupted(_)
             | HsmError::DeadlineExceeded
             | HsmError::Device(_)
             | HsmError::Unavailable(_)

@@ -224,6 +224,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         cached_keys_max: 1,
         session_copies: false,
         iv_mode: IvMode::Host,
+        check_encryptions: false,
         health_key: HEALTH_KEY.into(),
         environment: [folder.softhsm_variable()].into(),
     }

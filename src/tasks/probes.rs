@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Health;
-use crate::key_manager::HealthState;
 use crate::key_manager::pkcs11::Hsm;
 
 /// While an HSM is down, so that it is back in service soon after it is back.
@@ -18,12 +17,16 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 pub async fn run(hsm: Arc<Hsm>, settings: Health) {
     let mut refresh_due = tokio::time::Instant::now() + REFRESH_INTERVAL;
     loop {
-        let down = hsm.is_connected() && hsm.health().state == HealthState::Unavailable;
         let interval =
-            if down { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
+            if hsm.is_down() { DOWN_INTERVAL.min(settings.probe_interval) } else { settings.probe_interval };
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
-            () = hsm.alarmed() => tokio::time::sleep(ALARM_INTERVAL).await,
+            () = hsm.alarmed() => {
+                // Requests wait for an HSM that hangs, and for no other.
+                if !hsm.is_suspect() {
+                    tokio::time::sleep(ALARM_INTERVAL).await;
+                }
+            }
         }
         if tokio::time::Instant::now() >= refresh_due {
             // A failure raises an alarm of its own.

@@ -72,7 +72,9 @@ impl Error {
             Self::Internal(reason)
             | Self::Refused(
                 Refused::Forbidden(reason)
-                | Refused::KeyManager(HsmError::Device(reason) | HsmError::Unavailable(reason)),
+                | Refused::KeyManager(
+                    HsmError::Corrupted(reason) | HsmError::Device(reason) | HsmError::Unavailable(reason),
+                ),
             ) => reason.clone(),
             Self::BodyTimedOut
             | Self::BodyTooLarge
@@ -138,7 +140,7 @@ const fn hsm_wire(error: &HsmError) -> (ErrorName, &'static str) {
         }
         HsmError::Busy => (ErrorName::Throttling, "all HSM sessions are busy"),
         HsmError::DeadlineExceeded => (ErrorName::DependencyTimeout, "the HSM did not answer in time"),
-        HsmError::Device(_) => (ErrorName::Internal, "the HSM failed"),
+        HsmError::Corrupted(_) | HsmError::Device(_) => (ErrorName::Internal, "the HSM failed"),
         HsmError::KeyMissing => (ErrorName::KeyNotFound, "the external key is no longer in the HSM"),
         HsmError::TooLong => (ErrorName::UnsupportedOperation, "longer than the HSM takes in one call"),
         HsmError::Unavailable(_) => (ErrorName::Internal, "the HSM is not available"),

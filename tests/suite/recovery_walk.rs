@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdfast::clock::SystemClock;
-use holdfast::config::Config;
+use holdfast::config::{Config, Hedging};
 use holdfast::domain::kms::{KeySpec, KeyUsage};
 use holdfast::key_manager::backing_key::{BackingKey, BackingKeys, Computation};
 use holdfast::key_manager::pkcs11::HsmGroup;
@@ -73,7 +73,12 @@ struct Requests<'a> {
 impl<'a> Requests<'a> {
     fn new(keys: &'a Keys) -> Self {
         keys.opened();
-        let group = HsmGroup::new(keys.hsms.clone(), Arc::new(SystemClock));
+        let group = HsmGroup::new(
+            "walk",
+            keys.hsms.clone(),
+            &Hedging { share_max_percent: 5 },
+            Arc::new(SystemClock),
+        );
         let wrapped = keys.key(1);
         let signer = keys.key_of(kind(KeySpec::Hmac256, KeyUsage::GenerateVerifyMac));
         let encrypted =

@@ -342,6 +342,7 @@ const fn cluster_code(error: &ClusterError) -> ConnectionErrorCode {
             HsmError::BadCiphertext
             | HsmError::BadKeyMaterial
             | HsmError::Busy
+            | HsmError::Corrupted(_)
             | HsmError::KeyMissing
             | HsmError::TooLong
             | HsmError::Unsupported(_)

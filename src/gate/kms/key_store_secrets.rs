@@ -65,6 +65,7 @@ impl Kms {
             HsmError::BadCiphertext => Refused::KeyManager(damaged(of)),
             HsmError::BadKeyMaterial
             | HsmError::Busy
+            | HsmError::Corrupted(_)
             | HsmError::DeadlineExceeded
             | HsmError::Device(_)
             | HsmError::KeyMissing

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
+use crate::config::Hedging;
 use crate::key_manager::backing_key::DataKey;
 use crate::key_manager::cluster::{Cluster, ClusterError, ClusterKey, ClusterSealed, Clusters, Managed};
 use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX};
+use crate::key_manager::pkcs11::class::Class;
 use crate::key_manager::pkcs11::cluster_keys;
-use crate::key_manager::pkcs11::failover::{self, Patience, refused};
+use crate::key_manager::pkcs11::failover::{Candidate, refused};
 use crate::key_manager::pkcs11::group::HsmGroup;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::orders::Order;
@@ -47,6 +49,7 @@ pub struct ClusterParts {
     pub crypto_user: Option<String>,
     /// At least two, started without a PIN.
     pub members: Vec<Arc<Hsm>>,
+    pub hedging: Hedging,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -91,8 +94,8 @@ impl Clusters for HsmClusters {
 
 impl HsmCluster {
     pub fn new(parts: ClusterParts) -> Self {
-        let ClusterParts { id, trust_anchor, crypto_user, members, clock } = parts;
-        let group = HsmGroup::of_cluster(members.clone(), Arc::clone(&clock));
+        let ClusterParts { id, trust_anchor, crypto_user, members, hedging, clock } = parts;
+        let group = HsmGroup::of_cluster(&id, members.clone(), &hedging, Arc::clone(&clock));
         let searches = Searches::new(Arc::clone(&clock));
         Self {
             id,
@@ -122,7 +125,8 @@ impl HsmCluster {
         let is_well =
             |member: &&Arc<Hsm>| member.is_connected() && member.health().state != HealthState::Unavailable;
         let mut members: Vec<_> = self.members.iter().filter(is_well).collect();
-        members.sort_by_cached_key(|member| failover::rank(member));
+        let now = self.clock.instant();
+        members.sort_by_cached_key(|member| member.standing(Class::Other, now));
         members
     }
 
@@ -276,12 +280,9 @@ impl HsmCluster {
             return refused(HsmError::TooLong);
         }
         let task = || Task::Backing(BackingTask::Random(bytes));
-        let mut candidates: Vec<_> = self.members.iter().map(|member| (member, task())).collect();
-        failover::sort(&mut candidates);
+        let candidates = self.members.iter().map(|member| Candidate::new(member, task())).collect();
         let none = HsmError::Unavailable("the cluster has no HSM".to_owned());
-        let clock = &*self.clock;
-        let drawn = failover::run_with(Patience::HangLimit, candidates, none, clock, deadline).await;
-        drawn.and_then(Output::random)
+        self.group.failover().run(candidates, none, deadline).await.and_then(Output::random)
     }
 
     async fn seal(

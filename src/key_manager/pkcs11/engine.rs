@@ -11,6 +11,7 @@ use crate::domain::kms::MaterialId;
 use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
+use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
 use crate::key_manager::pkcs11::module::Module;
@@ -23,6 +24,8 @@ use crate::secret::SecretBytes;
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) config: config::Hsm,
+    /// What it has in hand, and how it has done.
+    pub(super) fitness: Arc<Fitness>,
     /// What waits for a session.
     pub(super) jobs: JobQueue,
     /// The keys as they were read last; the engine replaces it.

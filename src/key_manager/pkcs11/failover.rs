@@ -1,20 +1,45 @@
-//! A request goes to one HSM after another until one has answered it.
+//! Which of several HSMs a request goes to, and in which order others follow.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::key_manager::pkcs11::breaker::Admission;
+use crate::key_manager::pkcs11::dispatch::Dispatch;
+use crate::key_manager::pkcs11::hedging::HedgeBudget;
 use crate::key_manager::pkcs11::hsm::Hsm;
-use crate::key_manager::pkcs11::module::HANG_LIMIT;
+use crate::key_manager::pkcs11::job_queue::Flow;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{Done, HsmError};
 
+/// HSMs of which one is done sooner by less than this take turns.
+const TIE_PERCENT: u32 = 150;
+
 /// An HSM that can do the task.
-pub(super) type Candidate<'a> = (&'a Arc<Hsm>, Task);
+pub(super) struct Candidate<'a> {
+    pub(super) member: &'a Arc<Hsm>,
+    pub(super) task: Task,
+    /// Whether it goes behind all that are not.
+    is_behind: bool,
+    /// As it was when the request came.
+    pub(super) admission: Admission,
+    load: Duration,
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(member: &'a Arc<Hsm>, task: Task) -> Self {
+        Self { member, task, is_behind: false, admission: Admission::Freely, load: Duration::ZERO }
+    }
+
+    /// Asked after all others if there is something wrong with it.
+    pub(super) fn behind(self, is_behind: bool) -> Self {
+        Self { is_behind, ..self }
+    }
+}
 
 /// How long each HSM may take.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
     /// All the time there is, which is not much: AWS KMS gives up after 250 ms.
     Deadline,
@@ -22,68 +47,61 @@ pub(super) enum Patience {
     HangLimit,
 }
 
-/// The healthiest and least loaded first.
-pub(super) fn sort(candidates: &mut [Candidate<'_>]) {
-    if candidates.len() > 1 {
-        candidates.sort_by_cached_key(|(member, _)| rank(member));
-    }
+/// What the requests of one asker have in common.
+pub(super) struct Failover {
+    pub(super) flow: Flow,
+    pub(super) patience: Patience,
+    pub(super) budget: HedgeBudget,
+    pub(super) clock: Arc<dyn Clock>,
+    turn: AtomicUsize,
 }
 
-pub(super) fn rank(member: &Hsm) -> impl Ord + use<> {
-    (Reverse(member.health().state), member.queue_length())
+impl Failover {
+    /// `name` is that of the asker, for fairness between them.
+    pub(super) fn new(name: &str, share_max_percent: u8, clock: Arc<dyn Clock>) -> Self {
+        let (flow, budget) = (Flow::of(name), HedgeBudget::new(share_max_percent));
+        Self { flow, patience: Patience::Deadline, budget, clock, turn: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Does the task in one of them; a fault of one member, not of the request, moves on to the next, and so does
+    /// slowness. `none` is the answer if there is no candidate.
+    pub(super) async fn run(
+        &self,
+        mut candidates: Vec<Candidate<'_>>,
+        none: HsmError,
+        deadline: Instant,
+    ) -> Done<Output> {
+        self.sort(&mut candidates);
+        Dispatch::new(self, candidates, deadline).run(none).await
+    }
+
+    /// The healthiest and least loaded first.
+    pub(super) fn sort(&self, candidates: &mut [Candidate<'_>]) {
+        if candidates.len() < 2 {
+            return;
+        }
+        let now = self.clock.instant();
+        for candidate in candidates.iter_mut() {
+            (candidate.admission, candidate.load) = candidate.member.standing(candidate.task.class(), now);
+        }
+        let best = candidates.iter().map(|candidate| (candidate.admission, candidate.load)).min();
+        let tie = best.map_or(Duration::ZERO, |(_, load)| load * TIE_PERCENT / 100);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % candidates.len();
+        candidates.rotate_left(turn);
+        // A stable order, so that who is as good as the best has its turn.
+        candidates.sort_by_key(|candidate| {
+            (candidate.is_behind, candidate.admission, candidate.load.saturating_sub(tie))
+        });
+    }
 }
 
 /// An answer that no HSM was asked for.
 pub(super) fn refused<T>(error: HsmError) -> Done<T> {
     Done { result: Err(error), hsm: None, queue_wait: Duration::ZERO, hsm_time: Duration::ZERO }
-}
-
-/// Tries the candidates in turn for as long as the deadline allows; a fault of one member, not of the
-/// request, moves on to the next. `none` is the answer if there is no candidate.
-pub(super) async fn run(
-    candidates: Vec<Candidate<'_>>,
-    none: HsmError,
-    clock: &dyn Clock,
-    deadline: Instant,
-) -> Done<Output> {
-    run_with(Patience::Deadline, candidates, none, clock, deadline).await
-}
-
-/// The same; when the patience with a member is at its end, it is the turn of the next one.
-pub(super) async fn run_with(
-    patience: Patience,
-    candidates: Vec<Candidate<'_>>,
-    none: HsmError,
-    clock: &dyn Clock,
-    deadline: Instant,
-) -> Done<Output> {
-    let limit = match patience {
-        Patience::Deadline => None,
-        Patience::HangLimit if candidates.len() > 1 => Some(HANG_LIMIT),
-        Patience::HangLimit => Some(2 * HANG_LIMIT),
-    };
-    let mut done = refused(none);
-    for (member, task) in candidates {
-        let by = limit.map_or(deadline, |limit| deadline.min(clock.instant() + limit));
-        let outcome = member.run(task, by).await;
-        let (Ok((_, queue_wait, hsm_time)) | Err((_, queue_wait, hsm_time))) = &outcome;
-        done.queue_wait += *queue_wait;
-        done.hsm_time += *hsm_time;
-        done.hsm = Some(Arc::clone(member.name()));
-        done.result = outcome.map(|(output, ..)| output).map_err(|(error, ..)| error);
-        match &done.result {
-            Err(
-                HsmError::Busy
-                | HsmError::Device(_)
-                | HsmError::KeyMissing
-                | HsmError::Unavailable(_)
-                | HsmError::Unsupported(_),
-            ) if clock.instant() < deadline => {}
-            Err(HsmError::DeadlineExceeded) if limit.is_some() && clock.instant() < deadline => {}
-            _ => break,
-        }
-    }
-    done
 }
 
 impl<T> Done<T> {

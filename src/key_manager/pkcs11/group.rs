@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::Clock;
+use crate::config::Hedging;
 use crate::domain::VersionMarker;
 use crate::key_manager::external_key::{ExternalKey, KeyObject};
-use crate::key_manager::pkcs11::failover::{self, Candidate, Patience};
+use crate::key_manager::pkcs11::at_once::gather;
+use crate::key_manager::pkcs11::failover::{Candidate, Failover, Patience};
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{
@@ -20,18 +22,29 @@ use crate::secret::SecretBytes;
 /// The HSMs of a key store, at least one.
 pub struct HsmGroup {
     members: Vec<Arc<Hsm>>,
-    patience: Patience,
-    clock: Arc<dyn Clock>,
+    failover: Failover,
 }
 
 impl HsmGroup {
-    pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
-        Self { members, patience: Patience::Deadline, clock }
+    /// Those of the key store of this name.
+    pub fn new(key_store: &str, members: Vec<Arc<Hsm>>, hedging: &Hedging, clock: Arc<dyn Clock>) -> Self {
+        let failover = Failover::new(&format!("xks/{key_store}"), hedging.share_max_percent, clock);
+        Self { members, failover }
     }
 
     /// Those of a cluster, whose callers have more time than an HSM may take.
-    pub(super) fn of_cluster(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
-        Self { members, patience: Patience::HangLimit, clock }
+    pub(super) fn of_cluster(
+        id: &str,
+        members: Vec<Arc<Hsm>>,
+        hedging: &Hedging,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let failover = Failover::new(&format!("cluster/{id}"), hedging.share_max_percent, clock);
+        Self { members, failover: failover.with_patience(Patience::HangLimit) }
+    }
+
+    pub(super) fn failover(&self) -> &Failover {
+        &self.failover
     }
 
     /// Members that hold this version of the key.
@@ -49,9 +62,8 @@ impl HsmGroup {
         })
     }
 
-    async fn run(&self, mut candidates: Vec<Candidate<'_>>, deadline: Instant) -> Done<Output> {
-        failover::sort(&mut candidates);
-        failover::run_with(self.patience, candidates, HsmError::KeyMissing, &*self.clock, deadline).await
+    async fn run(&self, candidates: Vec<Candidate<'_>>, deadline: Instant) -> Done<Output> {
+        self.failover.run(candidates, HsmError::KeyMissing, deadline).await
     }
 }
 
@@ -88,18 +100,17 @@ impl KeyManager for HsmGroup {
         deadline: Instant,
     ) -> Pin<Box<dyn Future<Output = Result<Lookup, HsmError>> + Send + 'a>> {
         Box::pin(async move {
-            let searches: Vec<_> = self.members.iter().map(|member| member.refresh_for_miss()).collect();
-            // One member that looked is enough, since all hold the same keys.
-            let mut looked = Err(HsmError::KeyMissing);
-            for search in searches {
-                let result = match search {
-                    Ok(search) => tokio::time::timeout_at(deadline.into(), search.wait())
-                        .await
-                        .unwrap_or(Err(HsmError::DeadlineExceeded)),
-                    Err(error) => Err(error),
-                };
-                looked = looked.or(result);
-            }
+            // One member that looked is enough, since all hold the same keys; one that found it is enough at once,
+            // however long another one takes.
+            let searches = self.members.iter().map(|member| async {
+                let search = tokio::time::timeout_at(deadline.into(), member.refresh_for_miss()?.wait());
+                search.await.unwrap_or(Err(HsmError::DeadlineExceeded))
+            });
+            let is_found = |looked: &Result<(), HsmError>| {
+                looked.is_ok() && matches!(self.find(external_key_id), Lookup::Found(_))
+            };
+            let searches = gather(searches, is_found).await;
+            let looked = searches.into_iter().fold(Err(HsmError::KeyMissing), Result::or);
             match (self.find(external_key_id), looked) {
                 (Lookup::Missing, Err(error)) => Err(error),
                 (found, _) => Ok(found),
@@ -124,7 +135,7 @@ impl KeyManager for HsmGroup {
             let request = Arc::new(request);
             let task = |object| Task::Encrypt { request: Arc::clone(&request), object };
             let holders = self.holders(&key, key.newest().and_then(|version| version.marker));
-            let candidates = holders.map(|(member, object)| (member, task(object))).collect();
+            let candidates = holders.map(|(member, object)| Candidate::new(member, task(object))).collect();
             self.run(candidates, deadline).await.and_then(Output::encrypted)
         })
     }
@@ -136,7 +147,7 @@ impl KeyManager for HsmGroup {
             let request = Arc::new(request);
             let task = |object| Task::Decrypt { request: Arc::clone(&request), object };
             let holders = self.holders(&key, marker);
-            let candidates = holders.map(|(member, object)| (member, task(object))).collect();
+            let candidates = holders.map(|(member, object)| Candidate::new(member, task(object))).collect();
             self.run(candidates, deadline).await.and_then(Output::decrypted)
         })
     }

@@ -70,10 +70,19 @@ impl Health {
         Self { is_disconnected: true, ..failed }
     }
 
+    /// The same without stuck sessions, and without saying why.
+    pub(super) fn state_at(&self, now: Instant) -> HealthState {
+        if self.is_stale(now) { HealthState::Unavailable } else { self.state }
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        let is_old = |probed| now.saturating_duration_since(probed) > HEALTH_AGE_MAX;
+        !self.is_disconnected && self.probed.is_some_and(is_old)
+    }
+
     /// The state now, and why it is not ACTIVE.
     pub(super) fn at(&self, now: Instant, stuck: Stuck) -> (HealthState, Option<String>) {
-        let is_stale = |probed| now.saturating_duration_since(probed) > HEALTH_AGE_MAX;
-        if !self.is_disconnected && self.probed.is_some_and(is_stale) {
+        if self.is_stale(now) {
             return (HealthState::Unavailable, Some("no probe result within the last minute".to_owned()));
         }
         match stuck.workers {

@@ -2,28 +2,35 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{oneshot, watch};
+use tokio::time::error::Elapsed;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::config::private_file::FileVersion;
 use crate::key_manager::cluster::ClusterError;
 use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::breaker::{Admission, BreakerState};
+use crate::key_manager::pkcs11::class::Class;
 use crate::key_manager::pkcs11::engine::{Engine, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
+use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
-use crate::key_manager::pkcs11::module::Module;
+use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, JobQueue, NotQueued, NotTaken};
+use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::{Order, Reply};
+use crate::key_manager::pkcs11::reply::{JobReply, quarantined};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
-use crate::key_manager::pkcs11::watcher::Command;
-use crate::key_manager::pkcs11::worker::{Completed, Job, Output, Task};
+use crate::key_manager::pkcs11::watcher::{Command, Vitals};
+use crate::key_manager::pkcs11::worker::{Completed, Job, Task};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -32,6 +39,8 @@ use crate::secret::SecretBytes;
 pub(super) const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
+/// For the probe of an HSM that answers nothing else: requests wait for what comes of it.
+const SUSPECT_PROBE_LIMIT: Duration = Duration::from_millis(100);
 
 /// What is needed to start an HSM.
 pub struct HsmParts {
@@ -53,6 +62,8 @@ pub struct Hsm {
     last_refresh: Mutex<Option<Refresh>>,
     /// Of the PIN that was taken last.
     pin_version: Mutex<Option<FileVersion>>,
+    /// Somebody waits for it, so that the next probe has little time.
+    is_suspect: AtomicBool,
 }
 
 /// A reading of the keys, under way or done: everybody who asked meanwhile waits for the same one.
@@ -69,25 +80,32 @@ impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
+        let (name, metrics) = (Arc::<str>::from(config.name.as_str()), Arc::new(metrics));
         let shared = Arc::new(Shared {
-            name: Arc::from(config.name.as_str()),
+            fitness: Arc::new(Fitness::new(Arc::clone(&name), Arc::clone(&metrics), Arc::clone(&clock))),
+            name,
             jobs: JobQueue::new(config.queue_length_max),
             inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
             alarm: Alarm::default(),
-            metrics: Arc::new(metrics),
+            metrics,
             config,
             clock,
         });
-        let pin_version = pin_version(&shared.config);
         let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref())?;
+        Ok(Self::over(shared, Box::new(engine)))
+    }
+
+    pub(super) fn over(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Arc<Self> {
         shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
-        Ok(Arc::new(Self {
+        let pin_version = pin_version(&shared.config);
+        Arc::new(Self {
             shared,
-            engine: Box::new(engine),
+            engine,
             health: ArcSwap::from_pointee(Health::unknown()),
             last_refresh: Mutex::new(None),
             pin_version: Mutex::new(pin_version),
-        }))
+            is_suspect: AtomicBool::new(false),
+        })
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -130,40 +148,97 @@ impl Hsm {
         self.shared.jobs.len()
     }
 
-    /// Completes when somebody saw a fault since the last call.
+    /// Completes when somebody saw a fault since the last call, or it is taken out.
     pub async fn alarmed(&self) {
-        self.shared.alarm.raised().await;
+        tokio::select! {
+            () = self.shared.alarm.raised() => {}
+            () = self.fitness().taken_out() => {}
+        }
     }
 
-    /// Puts a job into the queue and waits for its answer, at most until the deadline. A hung library costs
-    /// the caller no more than that, and nothing once all sessions hang.
-    pub(super) async fn run(
+    pub(super) fn fitness(&self) -> &Arc<Fitness> {
+        &self.shared.fitness
+    }
+
+    /// Which requests it gets, and how long a session of it would be busy if it got one more of this class.
+    pub(super) fn standing(&self, class: Class, now: Instant) -> (Admission, Duration) {
+        let (fitness, stuck) = (self.fitness(), self.sessions_stuck(now));
+        let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
+        let admission = match self.health.load().state_at(now) {
+            HealthState::Active if stuck == 0 => fitness.admission(),
+            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::OnTrial),
+            HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
+        };
+        let admission = if free == 0 { admission.max(Admission::LastResort) } else { admission };
+        (admission, fitness.work_with(class) / free.max(1))
+    }
+
+    /// An HSM without work cannot hang in it.
+    fn sessions_stuck(&self, now: Instant) -> usize {
+        if self.fitness().jobs() == 0 { 0 } else { self.engine.sessions_stuck(now) }
+    }
+
+    /// Puts a job into the queue. A hung library costs the caller nothing once all sessions hang.
+    pub(super) fn submit(
         &self,
         task: Task,
-        deadline: Instant,
-    ) -> Result<(Output, Duration, Duration), (HsmError, Duration, Duration)> {
-        let none = (Duration::ZERO, Duration::ZERO);
-        let now = self.shared.clock.instant();
-        if self.engine.sessions_stuck(now) == self.sessions() {
-            return Err((HsmError::DeadlineExceeded, none.0, none.1));
+        flow: Flow,
+        (now, deadline): (Instant, Instant),
+    ) -> Result<oneshot::Receiver<Completed>, HsmError> {
+        let fitness = self.fitness();
+        if fitness.admission() == Admission::Never {
+            return Err(self.refuse("quarantined", quarantined()));
         }
-        let (reply, answer) = oneshot::channel();
-        let job = Job { task, enqueued: now, deadline, reply };
-        match self.shared.jobs.push(job) {
-            Ok(()) => self.engine.job_arrived(),
-            Err(NotTaken::Full) => return Err((HsmError::Busy, none.0, none.1)),
-            Err(NotTaken::Closed) => return Err((stopped(), none.0, none.1)),
+        let sessions = self.sessions().saturating_sub(self.sessions_stuck(now));
+        if sessions == 0 {
+            return Err(self.refuse("all_sessions_hang", HsmError::DeadlineExceeded));
         }
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(Completed { result: Ok(output), queue_wait, hsm_time })) => {
-                Ok((output, queue_wait, hsm_time))
+        let class = task.class();
+        let arrival = Arrival { flow, now, cost: fitness.cost(class), sessions };
+        let (reply, answer) = JobReply::new(fitness.ticket(class, now));
+        match self.shared.jobs.push(Job { task, enqueued: now, deadline, reply }, arrival) {
+            Ok(()) => {
+                self.engine.job_arrived();
+                Ok(answer)
             }
-            Ok(Ok(Completed { result: Err(error), queue_wait, hsm_time })) => {
-                Err((error, queue_wait, hsm_time))
-            }
-            // Dropped unanswered: the worker found it past its deadline.
-            Ok(Err(_)) | Err(_) => Err((HsmError::DeadlineExceeded, none.0, none.1)),
+            Err(NotQueued::CannotFinish) => Err(self.refuse("cannot_finish", HsmError::Busy)),
+            Err(NotQueued::Full) => Err(self.refuse("queue_full", HsmError::Busy)),
+            Err(NotQueued::Closed) => Err(stopped()),
         }
+    }
+
+    fn refuse(&self, reason: &'static str, error: HsmError) -> HsmError {
+        self.shared.metrics.refusal(reason);
+        error
+    }
+
+    /// What became of asking another HSM because this one took long.
+    pub(super) fn count_hedge(&self, outcome: &'static str) {
+        self.shared.metrics.hedge(outcome);
+    }
+
+    /// A request went on to another HSM because this one was taken out.
+    pub(super) fn count_eviction(&self) {
+        self.shared.metrics.evictions.inc();
+    }
+
+    /// It may hang: a probe will tell, at once.
+    pub(super) fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Release);
+        self.shared.alarm.raise();
+    }
+
+    pub fn is_suspect(&self) -> bool {
+        self.is_suspect.load(Ordering::Acquire)
+    }
+
+    /// Whether it is probed often, to be back in service soon.
+    pub fn is_down(&self) -> bool {
+        let is_taken_out = match self.fitness().breaker().0 {
+            BreakerState::Open | BreakerState::Quarantined => true,
+            BreakerState::Closed | BreakerState::HalfOpen => false,
+        };
+        self.is_connected() && (is_taken_out || self.health().state == HealthState::Unavailable)
     }
 
     /// Probes the HSM and takes up the result. A probe that does not return in time makes it UNAVAILABLE.
@@ -176,7 +251,7 @@ impl Hsm {
         let (reply, answer) = oneshot::channel();
         let outcome = match self.engine.command(Command::Probe(reply)) {
             // Full: earlier probes have not returned either.
-            Ok(()) | Err(NotTaken::Full) => tokio::time::timeout(timeout, answer).await,
+            Ok(()) | Err(NotTaken::Full) => self.wait_for_probe(answer, timeout).await,
             Err(NotTaken::Closed) => return,
         };
         let (before, now) = (self.health.load(), self.shared.clock.instant());
@@ -184,6 +259,7 @@ impl Hsm {
             // What else was found out does not count any more.
             _ if !self.engine.is_connected() => before.disconnected(now),
             Ok(Ok(Ok(vitals))) => {
+                self.fitness().probe_passed();
                 self.shared.metrics.probe_duration.observe(vitals.duration.as_secs_f64());
                 self.shared
                     .metrics
@@ -191,10 +267,33 @@ impl Hsm {
                     .set(i64::try_from(self.shared.clock.unix_seconds()).unwrap_or(i64::MAX));
                 Health::passed(vitals, now)
             }
-            Ok(Ok(Err(fault))) => before.failed(fault.what, now),
-            Ok(Err(_)) => before.failed("earlier probes have not returned".to_owned(), now),
-            Err(_) => before.failed(format!("no answer to a probe within {} ms", timeout.as_millis()), now),
+            Ok(Ok(Err(fault))) => self.probe_failed(fault.what, now),
+            Ok(Err(_)) => self.probe_failed("earlier probes have not returned".to_owned(), now),
+            Err(_) => self.probe_failed(no_answer(timeout), now),
         });
+    }
+
+    fn probe_failed(&self, reason: String, now: Instant) -> Health {
+        self.fitness().probe_failed(&reason);
+        self.health.load().failed(reason, now)
+    }
+
+    /// Requests do not wait for what the probe comes to if the HSM answers nothing else either.
+    async fn wait_for_probe(
+        &self,
+        mut answer: oneshot::Receiver<Result<Vitals, Fault>>,
+        timeout: Duration,
+    ) -> Result<Result<Result<Vitals, Fault>, RecvError>, Elapsed> {
+        let is_suspect = self.is_suspect.swap(false, Ordering::AcqRel);
+        let brief = timeout.min(if is_suspect { SUSPECT_PROBE_LIMIT } else { HANG_LIMIT });
+        let started = self.shared.clock.instant();
+        if let Ok(outcome) = tokio::time::timeout(brief, &mut answer).await {
+            return Ok(outcome);
+        }
+        if self.is_connected() && self.fitness().is_silent_since(started) {
+            self.fitness().probe_failed(&no_answer(brief));
+        }
+        tokio::time::timeout(timeout - brief, answer).await
     }
 
     /// A change of state is logged with the HSM's name (XKS v1, Logging).
@@ -240,7 +339,13 @@ impl Hsm {
     /// The state now, and why it is not ACTIVE.
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
-        self.health.load().at(now, stuck)
+        let (state, reason) = self.health.load().at(now, stuck);
+        let limit = match self.fitness().admission() {
+            Admission::Never => HealthState::Unavailable,
+            Admission::LastResort => HealthState::Degraded,
+            Admission::Freely | Admission::OnTrial => return (state, reason),
+        };
+        if state <= limit { (state, reason) } else { (limit, Some(self.fitness().breaker().1)) }
     }
 
     /// Has the watcher do something.
@@ -355,6 +460,10 @@ impl<T> Ordered<T> {
 
 fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
     config.pin_version().ok().flatten()
+}
+
+fn no_answer(within: Duration) -> String {
+    format!("no answer to a probe within {} ms", within.as_millis())
 }
 
 fn stopped() -> HsmError {

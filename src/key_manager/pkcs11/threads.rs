@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Sender, TrySendError};
-use tokio::sync::oneshot;
 
 use crate::domain::kms::MaterialId;
 use crate::key_manager::backing_key::RootKeyId;
@@ -14,10 +13,11 @@ use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::engine::{Engine, Shared};
-use crate::key_manager::pkcs11::job_queue::NotTaken;
+use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, NotTaken};
 use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::Vault;
@@ -31,6 +31,8 @@ const COMMANDS_MAX: usize = 4;
 const ORDERS_MAX: usize = 16;
 /// Nobody waits for discarded keys to be destroyed.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Not the name of a key store.
+const HOUSEKEEPING: &str = "";
 
 pub(super) struct Threads {
     shared: Arc<Shared>,
@@ -154,10 +156,13 @@ impl Engine for Threads {
     /// Removes it from the token soon; if the queue is full, when another key is unwrapped.
     fn discard(&self, material: &MaterialId) {
         if self.vault.discard(material) {
-            let (reply, _) = oneshot::channel();
-            let enqueued = self.shared.clock.instant();
             let task = Task::Backing(BackingTask::Sweep);
-            let _ = self.shared.jobs.push(Job { task, enqueued, deadline: enqueued + SWEEP_TIMEOUT, reply });
+            let (now, fitness) = (self.shared.clock.instant(), &self.shared.fitness);
+            let cost = fitness.cost(task.class());
+            let (reply, _) = JobReply::new(fitness.ticket(task.class(), now));
+            let job = Job { task, enqueued: now, deadline: now + SWEEP_TIMEOUT, reply };
+            let sessions = self.shared.config.sessions;
+            let _ = self.shared.jobs.push(job, Arrival { flow: Flow::of(HOUSEKEEPING), now, cost, sessions });
         }
     }
 }

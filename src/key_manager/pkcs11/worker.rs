@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::oneshot;
 
 use crate::key_manager::backing_key::{DataKey, ImportedKey, KeyPair, MadeKey, RootKeyId, WrappingKey};
 use crate::key_manager::external_key::KeyObject;
@@ -17,6 +16,7 @@ use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::Library;
+use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
@@ -32,7 +32,7 @@ pub(super) struct Job {
     pub(super) task: Task,
     pub(super) enqueued: Instant,
     pub(super) deadline: Instant,
-    pub(super) reply: oneshot::Sender<Completed>,
+    pub(super) reply: JobReply,
 }
 
 #[derive(Clone)]
@@ -164,8 +164,7 @@ impl Worker {
             let hsm_time = self.shared.clock.instant().saturating_duration_since(started);
             let queue_wait = started.saturating_duration_since(job.enqueued);
             self.observe(&job.task, queue_wait, hsm_time);
-            // The receiver may have given up: then the result is wiped with the message.
-            let _ = job.reply.send(Completed { result, queue_wait, hsm_time });
+            job.reply.send(Completed { result, queue_wait, hsm_time });
         }
     }
 

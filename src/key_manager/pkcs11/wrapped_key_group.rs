@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
+use crate::config::Hedging;
 use crate::domain::kms::{KeptKey, KeyKind, KeySpec, MaterialId, WrappingKeySpec};
 use crate::key_manager::backing_key::{
     BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
     KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
 };
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
-use crate::key_manager::pkcs11::failover::{self, Candidate, refused};
+use crate::key_manager::pkcs11::failover::{Candidate, Failover, refused};
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::key_form::KeyForm;
 use crate::key_manager::pkcs11::worker::{Output, Task};
@@ -21,6 +22,9 @@ use crate::key_manager::software;
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
 
+/// The name by which these requests take turns with those of key stores.
+const FLOW: &str = "kms";
+
 /// The HSMs behind the KMS API, at least one.
 pub struct WrappedKeyGroup {
     members: Vec<Arc<Hsm>>,
@@ -28,13 +32,14 @@ pub struct WrappedKeyGroup {
     in_software: Vec<KeySpec>,
     /// RSA key pairs take long to make: they leave a session to other requests.
     lengthy: Semaphore,
-    clock: Arc<dyn Clock>,
+    failover: Failover,
 }
 
 impl WrappedKeyGroup {
-    pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(members: Vec<Arc<Hsm>>, hedging: &Hedging, clock: Arc<dyn Clock>) -> Self {
         let sessions: usize = members.iter().map(|member| member.sessions().saturating_sub(1)).sum();
-        Self { members, in_software: Vec::new(), lengthy: Semaphore::new(sessions.max(1)), clock }
+        let failover = Failover::new(FLOW, hedging.share_max_percent, clock);
+        Self { members, in_software: Vec::new(), lengthy: Semaphore::new(sessions.max(1)), failover }
     }
 
     /// Keys of these specs are made by the software provider, sealed by the HSM.
@@ -51,12 +56,13 @@ impl WrappedKeyGroup {
     /// Puts a task to the members that shall serve the root key.
     async fn run(&self, task: BackingTask, deadline: Instant) -> Done<Output> {
         let members = self.members.iter().filter(|member| member.engine().is_root_key_wanted());
-        let mut candidates: Vec<_> = members.map(|member| (member, Task::Backing(task.clone()))).collect();
-        failover::sort(&mut candidates);
-        // An HSM that lacks the root key has nothing else to do, and would be asked first.
-        candidates.sort_by_key(|(member, _)| !member.engine().is_root_key_open());
+        let candidates = members.map(|member| {
+            // An HSM that lacks the root key has nothing else to do, and would be asked first.
+            let is_behind = !member.engine().is_root_key_open();
+            Candidate::new(member, Task::Backing(task.clone())).behind(is_behind)
+        });
         let none = HsmError::Unavailable("the root key has not been opened".to_owned());
-        failover::run(candidates, none, &*self.clock, deadline).await
+        self.failover.run(candidates.collect(), none, deadline).await
     }
 
     /// What keeps the members from making keys of this form; nothing if one of them can.
@@ -82,10 +88,17 @@ impl WrappedKeyGroup {
 
     /// Every member, the healthiest first.
     fn candidates(&self, task: &BackingTask) -> Vec<Candidate<'_>> {
+        let members = self.members.iter();
         let mut candidates: Vec<_> =
-            self.members.iter().map(|member| (member, Task::Backing(task.clone()))).collect();
-        failover::sort(&mut candidates);
+            members.map(|member| Candidate::new(member, Task::Backing(task.clone()))).collect();
+        self.failover.sort(&mut candidates);
         candidates
+    }
+
+    /// Puts a task to this one and to no other.
+    async fn run_at(&self, member: &Arc<Hsm>, task: BackingTask, deadline: Instant) -> Done<Output> {
+        let candidates = vec![Candidate::new(member, Task::Backing(task))];
+        self.failover.run(candidates, HsmError::KeyMissing, deadline).await
     }
 
     async fn create_root_key(&self, deadline: Instant) -> Done<Output> {
@@ -95,8 +108,7 @@ impl WrappedKeyGroup {
                     .to_owned(),
             ));
         };
-        let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(None)))];
-        let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+        let done = self.run_at(member, BackingTask::OpenRootKey(None), deadline).await;
         if let Ok(Output::RootKey(id)) = &done.result {
             member.engine().want_root_key(*id);
         }
@@ -108,8 +120,7 @@ impl WrappedKeyGroup {
         self.members.iter().for_each(|member| member.engine().want_root_key(id));
         let mut answer = refused(HsmError::KeyMissing);
         for member in &self.members {
-            let candidates = vec![(member, Task::Backing(BackingTask::OpenRootKey(Some(id))))];
-            let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+            let done = self.run_at(member, BackingTask::OpenRootKey(Some(id)), deadline).await;
             if let Err(error) = &done.result {
                 tracing::warn!(hsm = %member.name(), reason = %error, "the root key is not open: {error}");
             }
@@ -193,8 +204,7 @@ impl BackingKeys for WrappedKeyGroup {
             }
             let mut answer = refused(HsmError::Unavailable("the root key has not been opened".to_owned()));
             for member in self.members.iter().filter(|member| member.engine().is_root_key_wanted()) {
-                let candidates = vec![(member, Task::Backing(BackingTask::Destroy(key.id)))];
-                let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+                let done = self.run_at(member, BackingTask::Destroy(key.id), deadline).await;
                 answer = done.and_then(Output::destroyed);
                 if answer.result.is_err() {
                     break;
@@ -273,7 +283,7 @@ impl SigningKeys for WrappedKeyGroup {
         Box::pin(async move {
             let mut candidates = self.candidates(&BackingTask::MakeSigningKey);
             candidates.truncate(1);
-            let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+            let done = self.failover.run(candidates, HsmError::KeyMissing, deadline).await;
             done.and_then(Output::signing_key)
         })
     }
@@ -281,7 +291,7 @@ impl SigningKeys for WrappedKeyGroup {
     fn sign(&self, request: SignDigest, deadline: Instant) -> Answer<'_, Vec<u8>> {
         Box::pin(async move {
             let candidates = self.candidates(&BackingTask::Sign(Arc::new(request)));
-            let done = failover::run(candidates, HsmError::KeyMissing, &*self.clock, deadline).await;
+            let done = self.failover.run(candidates, HsmError::KeyMissing, deadline).await;
             done.and_then(Output::signature)
         })
     }

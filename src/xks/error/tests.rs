@@ -60,7 +60,8 @@ fn next_of_hsm(error: &HsmError) -> Option<HsmError> {
     Some(match error {
         HsmError::BadCiphertext => HsmError::BadKeyMaterial,
         HsmError::BadKeyMaterial => HsmError::Busy,
-        HsmError::Busy => HsmError::DeadlineExceeded,
+        HsmError::Busy => HsmError::Corrupted(SECRET.to_owned()),
+        HsmError::Corrupted(_) => HsmError::DeadlineExceeded,
         HsmError::DeadlineExceeded => HsmError::Device(SECRET.to_owned()),
         HsmError::Device(_) => HsmError::KeyMissing,
         HsmError::KeyMissing => HsmError::TooLong,

@@ -163,6 +163,7 @@ impl Members {
             trust_anchor: settings.trust_anchor.clone(),
             crypto_user: settings.crypto_user.clone(),
             members: hsms.clone(),
+            hedging: config.hedging.clone(),
             clock,
         });
         let members = Self { folder, modules, runtime, hsms, cluster };

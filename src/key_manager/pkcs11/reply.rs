@@ -1,0 +1,39 @@
+//! Where the answer of a job goes; whoever has it has the job in hand.
+
+use tokio::sync::oneshot;
+
+use crate::key_manager::HsmError;
+use crate::key_manager::pkcs11::fitness::Ticket;
+use crate::key_manager::pkcs11::worker::Completed;
+
+pub(super) struct JobReply {
+    sender: oneshot::Sender<Completed>,
+    ticket: Ticket,
+}
+
+impl JobReply {
+    pub(super) fn new(ticket: Ticket) -> (Self, oneshot::Receiver<Completed>) {
+        let (sender, answer) = oneshot::channel();
+        (Self { sender, ticket }, answer)
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// The receiver may have given up: then the result is wiped with the message.
+    pub(super) fn send(self, completed: Completed) {
+        let Self { sender, ticket } = self;
+        let Completed { result, queue_wait, hsm_time } = completed;
+        let is_quarantined = ticket.is_quarantined();
+        ticket.answered(result.as_ref().err(), queue_wait, hsm_time);
+        let result = result.and_then(|output| if is_quarantined { Err(quarantined()) } else { Ok(output) });
+        let _ = sender.send(Completed { result, queue_wait, hsm_time });
+    }
+}
+
+/// Why an HSM that returned something wrong is not asked.
+pub(super) fn quarantined() -> HsmError {
+    HsmError::Unavailable("the HSM is quarantined: it returned something wrong".to_owned())
+}
