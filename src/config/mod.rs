@@ -48,6 +48,7 @@ pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
+use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
 use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
@@ -170,9 +171,9 @@ impl Hsm {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
     }
 
-    /// Whether the PIN could be read, without a look at it.
-    pub fn check_pin_file(&self) -> Result<(), PrivateFileError> {
-        self.pin_file.as_deref().map_or(Ok(()), private_file::check)
+    /// Which version of `pin_file` there is, without a look at the PIN; nothing if there is no such file.
+    pub fn pin_version(&self) -> Result<Option<FileVersion>, PrivateFileError> {
+        self.pin_file.as_deref().map(private_file::version).transpose()
     }
 }
 

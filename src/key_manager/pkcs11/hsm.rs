@@ -432,9 +432,11 @@ impl Hsm {
         self.offer_pin(pin, true);
     }
 
-    /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that.
-    pub fn is_pin_demanded(&self) -> bool {
-        self.engine.is_pin_rejected() && *self.pin_version.lock() != pin_version(&self.shared.config)
+    /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that. Says so once.
+    pub fn take_pin_demand(&self) -> bool {
+        let version = pin_version(&self.shared.config);
+        let former = std::mem::replace(&mut *self.pin_version.lock(), version);
+        self.engine.is_pin_rejected() && former != version
     }
 
     /// The same for an HSM that reads its PIN file itself.
@@ -488,7 +490,7 @@ impl<T> Ordered<T> {
 }
 
 fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
-    config.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
+    config.pin_version().ok().flatten()
 }
 
 fn no_answer(within: Duration) -> String {

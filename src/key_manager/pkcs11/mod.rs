@@ -49,6 +49,7 @@ mod software_keys;
 mod thread_session;
 mod threads;
 mod token;
+mod token_info;
 mod token_object;
 mod vault;
 mod watcher;
