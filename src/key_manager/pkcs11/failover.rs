@@ -24,12 +24,21 @@ pub(super) struct Candidate<'a> {
     is_behind: bool,
     /// As it was when the request came.
     pub(super) admission: Admission,
+    /// Whether a request shall find out if it is well again.
+    is_trial: bool,
     load: Duration,
 }
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(member: &'a Arc<Hsm>, task: Task) -> Self {
-        Self { member, task, is_behind: false, admission: Admission::Freely, load: Duration::ZERO }
+        Self {
+            member,
+            task,
+            is_behind: false,
+            admission: Admission::Freely,
+            is_trial: false,
+            load: Duration::ZERO,
+        }
     }
 
     /// Asked after all others if there is something wrong with it.
@@ -87,14 +96,17 @@ impl Failover {
         let now = self.clock.instant();
         for candidate in candidates.iter_mut() {
             (candidate.admission, candidate.load) = candidate.member.standing(candidate.task.class(), now);
+            candidate.is_trial = candidate.member.is_on_trial();
         }
         let best = candidates.iter().map(|candidate| (candidate.admission, candidate.load)).min();
         let tie = best.map_or(Duration::ZERO, |(_, load)| load * TIE_PERCENT / 100);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % candidates.len();
         candidates.rotate_left(turn);
-        // A stable order, so that who is as good as the best has its turn.
+        // A stable order, so that who is as good as the best has its turn. An HSM on trial goes first: behind others
+        // that are well it would never have one. What it fails, another one does.
         candidates.sort_by_key(|candidate| {
-            (candidate.is_behind, candidate.admission, candidate.load.saturating_sub(tie))
+            let load = candidate.load.saturating_sub(tie);
+            (candidate.is_behind, !candidate.is_trial, candidate.admission, load)
         });
     }
 }

@@ -181,6 +181,13 @@ impl Hsm {
         (admission, fitness.work_with(class) / free.max(1))
     }
 
+    /// Whether probes say that it is well, and a request is still to prove it.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.fitness().admission() == Admission::OnTrial
+            && self.health.load().state == HealthState::Active
+            && self.fitness().jobs() == 0
+    }
+
     /// An HSM without work cannot hang in it.
     fn sessions_stuck(&self, now: Instant) -> usize {
         if self.fitness().jobs() == 0 { 0 } else { self.engine.sessions_stuck(now) }
