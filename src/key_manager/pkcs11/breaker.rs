@@ -322,9 +322,10 @@ mod tests {
     #[test]
     fn a_relapse_waits_and_an_hsm_that_was_calm_does_not() {
         let (mut breaker, now) = opened();
-        for (calm, state) in [(MS, BreakerState::Open), (CALM, BreakerState::HalfOpen)] {
-            breaker.probe_passed(now + Duration::from_secs(5));
-            let closed = now + Duration::from_secs(5);
+        let trials = [(5, MS, BreakerState::Open), (10, CALM, BreakerState::HalfOpen)];
+        for (after, calm, state) in trials {
+            let closed = now + Duration::from_secs(after);
+            breaker.probe_passed(closed);
             breaker.succeeded(closed, closed);
             assert_eq!(breaker.state(), BreakerState::Closed);
             breaker.probe_failed("gone", closed + calm);

@@ -314,3 +314,6 @@ fn weight(error: &HsmError) -> u8 {
         | HsmError::UsageRefused => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

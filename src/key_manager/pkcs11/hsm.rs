@@ -165,7 +165,7 @@ impl Hsm {
             HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
         };
         let admission = if free == 0 { admission.max(Admission::LastResort) } else { admission };
-        (admission, fitness.work_with(class) / free.max(1))
+        (admission, fitness.work_with(class, now) / free.max(1))
     }
 
     /// An HSM without work cannot hang in it.

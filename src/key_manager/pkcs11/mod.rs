@@ -11,6 +11,7 @@ mod cluster_keys;
 mod computing;
 mod data_key_pair;
 mod dispatch;
+mod encryption_check;
 mod engine;
 mod failover;
 mod fault;
@@ -37,6 +38,8 @@ mod orders;
 mod proof;
 mod reply;
 mod root_key;
+#[cfg(test)]
+mod scripted;
 mod searches;
 mod signing_key;
 mod software_keys;
