@@ -46,11 +46,14 @@ impl BreakerState {
     }
 }
 
-/// Which requests an HSM gets, the best first.
+/// Which requests an HSM gets, the first first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Admission {
-    Freely,
+    /// A few at a time, before all others: else an HSM that is not needed would never prove itself.
     OnTrial,
+    Freely,
+    /// It is slow, or some of its sessions hang.
+    Behind,
     /// If no other HSM can be asked.
     LastResort,
     Never,

@@ -229,7 +229,7 @@ impl<'a> Dispatch<'a> {
     fn is_next_well(&self) -> bool {
         self.untried.last().is_some_and(|next| {
             let (admission, _) = next.member.standing(next.task.class(), self.now());
-            admission <= Admission::OnTrial
+            admission <= Admission::Behind
         })
     }
 

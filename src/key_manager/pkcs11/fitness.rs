@@ -84,10 +84,12 @@ impl Fitness {
         self.jobs.load(Ordering::Relaxed)
     }
 
-    /// When it would be done with another job of this class, if it had one session. That it has been silent for
-    /// unusually long counts as much: what hangs in it might be a single job, which looks like little work.
-    pub(super) fn work_with(&self, class: Class, now: Instant) -> Duration {
-        let work = Duration::from_micros(self.work_us.load(Ordering::Relaxed)) + self.cost(class);
+    /// When it would be done with another job of this class, with so many sessions. That it has been silent for
+    /// unusually long counts as much: what hangs in it might be a single job, which looks like little work. Of a class
+    /// of which nothing is known the best is hoped, or it would never be known.
+    pub(super) fn expected_with(&self, class: Class, sessions: u32, now: Instant) -> Duration {
+        let work = Duration::from_micros(self.work_us.load(Ordering::Relaxed));
+        let work = (work + self.latencies.known(class).unwrap_or_default()) / sessions.max(1);
         if self.jobs() == 0 {
             return work;
         }
@@ -118,7 +120,7 @@ impl Fitness {
 
     /// What a job of this class is expected to take.
     pub(super) fn cost(&self, class: Class) -> Duration {
-        self.latencies.service(class)
+        self.latencies.known(class).unwrap_or_else(|| class.usual())
     }
 
     pub(super) fn ticket(self: &Arc<Self>, class: Class, asked: Instant) -> Ticket {
@@ -186,7 +188,7 @@ impl Fitness {
             return;
         }
         let admission = match breaker.admission() {
-            Admission::Freely => 0,
+            Admission::Freely | Admission::Behind => 0,
             Admission::OnTrial => 1,
             Admission::LastResort => 2,
             Admission::Never => 3,

@@ -57,12 +57,10 @@ impl Latencies {
         }
     }
 
-    /// What is expected of the next one, inside the library.
-    pub(super) fn service(&self, class: Class) -> Duration {
-        match self.0.get(class.index()).map_or(0, |latency| latency.mean_ns.load(Ordering::Relaxed)) {
-            0 => class.usual(),
-            mean_ns => Duration::from_nanos(mean_ns),
-        }
+    /// What is expected of the next one, inside the library, if there ever was one.
+    pub(super) fn known(&self, class: Class) -> Option<Duration> {
+        let mean_ns = self.0.get(class.index())?.mean_ns.load(Ordering::Relaxed);
+        (mean_ns > 0).then(|| Duration::from_nanos(mean_ns))
     }
 
     /// Who has waited for so long asks another HSM.
@@ -182,17 +180,17 @@ mod tests {
         assert!(latencies.hedge_point(CLASS) >= 30_000 * US);
         learn(&latencies, 8 * 1024, 100 * US);
         assert_eq!(latencies.hedge_point(CLASS), POINT_MIN);
-        assert!(latencies.service(CLASS) <= 110 * US);
+        assert!(latencies.known(CLASS).unwrap() <= 110 * US);
     }
 
     #[test]
     fn one_call_that_hung_does_not_make_the_next_ones_look_slow_and_a_slower_hsm_is_noticed_soon() {
         let latencies = Latencies::new();
-        assert_eq!(latencies.service(CLASS), CLASS.usual());
+        assert_eq!(latencies.known(CLASS), None);
         learn(&latencies, 100, 50 * US);
         learn(&latencies, 1, Duration::from_secs(60));
-        assert!(latencies.service(CLASS) < 200 * US, "{:?}", latencies.service(CLASS));
+        assert!(latencies.known(CLASS).unwrap() < 200 * US, "{:?}", latencies.known(CLASS).unwrap());
         learn(&latencies, 30, 100_000 * US);
-        assert!(latencies.service(CLASS) > 50_000 * US, "{:?}", latencies.service(CLASS));
+        assert!(latencies.known(CLASS).unwrap() > 50_000 * US, "{:?}", latencies.known(CLASS).unwrap());
     }
 }

@@ -88,7 +88,7 @@ async fn members_that_are_equal_take_turns() {
     for _ in 0..30 {
         assert_eq!(group.ask().await, (Ok(()), MS));
     }
-    assert_eq!(group.given(), [10, 10, 10]);
+    assert!(group.given().iter().all(|given| (8..=12).contains(given)), "{:?}", group.given());
 }
 
 #[tokio::test(start_paused = true)]
