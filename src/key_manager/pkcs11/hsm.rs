@@ -173,19 +173,12 @@ impl Hsm {
         let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
         let admission = match self.health.load().state_at(now) {
             HealthState::Active if stuck == 0 => fitness.admission(),
-            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::OnTrial),
+            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::Behind),
             HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
         };
         let is_vacant = self.engine.interruption(now).is_some();
         let admission = if free == 0 || is_vacant { admission.max(Admission::LastResort) } else { admission };
-        (admission, fitness.work_with(class) / free.max(1))
-    }
-
-    /// Whether probes say that it is well, and a request is still to prove it.
-    pub(super) fn is_on_trial(&self) -> bool {
-        self.fitness().admission() == Admission::OnTrial
-            && self.health.load().state == HealthState::Active
-            && self.fitness().jobs() == 0
+        (admission, fitness.expected_with(class, free, now))
     }
 
     /// An HSM without work cannot hang in it.
@@ -363,12 +356,13 @@ impl Hsm {
         }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         let (state, reason) = self.health.load().at(now, stuck);
-        let limit = match self.fitness().admission() {
-            Admission::Never => HealthState::Unavailable,
-            Admission::LastResort => HealthState::Degraded,
-            Admission::Freely | Admission::OnTrial => return (state, reason),
+        let (breaker, why) = self.fitness().breaker();
+        let limit = match breaker {
+            BreakerState::Closed | BreakerState::HalfOpen => return (state, reason),
+            BreakerState::Open => HealthState::Degraded,
+            BreakerState::Quarantined => HealthState::Unavailable,
         };
-        if state <= limit { (state, reason) } else { (limit, Some(self.fitness().breaker().1)) }
+        if state <= limit { (state, reason) } else { (limit, Some(why)) }
     }
 
     /// Has the watcher do something.
