@@ -235,7 +235,8 @@ fn agrees(site: &Site, id: &str) {
 fn encapsulates(site: &Site, id: &str) {
     let of = json!({"KeyId": id, "EncapsulationAlgorithm": "ML_KEM"});
     let made = site.kms("Encapsulate", &of);
-    let request = merged(of, json!({"CiphertextBlob": made.text("CiphertextBlob")}));
+    let blob = made.text("SharedSecretCiphertextBlob");
+    let request = merged(of, json!({"SharedSecretCiphertextBlob": blob}));
     assert_eq!(site.kms("Decapsulate", &request).text("SharedSecret"), made.text("SharedSecret"));
 }
 
