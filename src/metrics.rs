@@ -60,6 +60,7 @@ pub struct Metrics {
     pub hsm_keys: IntGaugeVec,
     pub hsm_cached_keys: IntGaugeVec,
     pub hsm_unwraps_total: IntCounterVec,
+    worker_processes: hsm::WorkerMetrics,
     pub certificate_not_after_timestamp_seconds: IntGaugeVec,
     pub connections_open: IntGaugeVec,
     pub connections_total: IntCounterVec,
@@ -302,6 +303,7 @@ impl Metrics {
                 "KMS keys unwrapped because they were not in the HSM.",
                 &["hsm"],
             )?,
+            worker_processes: hsm::WorkerMetrics::new(&mut make)?,
             certificate_not_after_timestamp_seconds: make.gauges(
                 "certificate_not_after_timestamp_seconds",
                 "When the server certificate of a listener expires.",

@@ -337,10 +337,11 @@ pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartErro
     let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
     let id = RootKeyId(id.try_into().map_err(|_| start_error("the backup has no valid root key id"))?);
     let parts = Parts::new()?;
-    let mut starter = Starter::new(config, &parts.clock, &parts.metrics)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
+    let _entered = runtime.enter();
+    let mut starter = Starter::new(config, (&parts.clock, &parts.metrics), Arc::new(|_| {}))?;
     let (hsms, _pins) = starter.start_hsms(config)?;
     let members: Vec<_> = settings.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
     runtime.block_on(async {
         for member in &members {
             member.probe(ROOT_KEY_TIMEOUT).await;

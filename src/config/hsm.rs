@@ -6,6 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::Hsm;
+use crate::config::Isolation;
 use crate::config::IvMode;
 use crate::config::review::Review;
 use crate::config::schema;
@@ -17,6 +18,10 @@ const TOKEN_SERIAL_BYTES_MAX: usize = 16;
 const SESSIONS_MAX: usize = 1024;
 const QUEUE_LENGTH_MAX: usize = 65536;
 const CACHED_KEYS_MAX: usize = 1_000_000;
+const MEBIBYTE: u64 = 1 << 20;
+/// A worker process without any key takes a tenth of the least.
+const MEMORY_MB: std::ops::RangeInclusive<u64> = 64..=1 << 20;
+const MEMORY_MB_DEFAULT: u64 = 2048;
 
 impl From<schema::IvMode> for IvMode {
     fn from(raw: schema::IvMode) -> Self {
@@ -69,7 +74,7 @@ pub(super) fn token(
     declared: &mut Declared,
 ) -> Hsm {
     review.unique(table, "name", &mut declared.names, raw.name.clone());
-    check_environment(review, table, &mut declared.environment, &raw.environment);
+    check_environment(review, table, &mut declared.environment, &raw);
     let mut within = |member, text: &str, max| {
         let reason = format_args!("`{member}` must be 1 to {max} bytes long");
         review.require((1..=max).contains(&text.len()), table, reason);
@@ -79,6 +84,7 @@ pub(super) fn token(
     within("health_key", &raw.health_key, 128);
     let module = review.path(table, "module", raw.module.as_deref().unwrap_or(module));
     check_parameters(review, table, declared, (&module, raw.initialize_parameters.as_deref()));
+    let memory_mb = raw.worker_memory_max_mb.unwrap_or(MEMORY_MB_DEFAULT);
     Hsm {
         name: raw.name,
         module,
@@ -100,6 +106,10 @@ pub(super) fn token(
         check_encryptions: raw.check_encryptions,
         health_key: raw.health_key,
         environment: raw.environment,
+        isolation: raw.isolation,
+        worker_memory_max_bytes: review
+            .within(table, "worker_memory_max_mb", memory_mb, MEMORY_MB)
+            .saturating_mul(MEBIBYTE),
     }
 }
 
@@ -118,18 +128,21 @@ fn check_parameters(
     review.require(*first == parameters, table, reason);
 }
 
-/// A process has one environment, so two HSMs cannot have different values for one variable.
+/// A process has one environment, so two HSMs in it cannot have different values for one variable.
 fn check_environment(
     review: &mut Review<'_>,
     table: &str,
     seen: &mut BTreeMap<String, String>,
-    environment: &BTreeMap<String, String>,
+    raw: &schema::Member,
 ) {
     let table = format!("{table} environment");
-    for (name, value) in environment {
+    for (name, value) in &raw.environment {
         let is_legal = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
         if !is_legal {
             review.refuse(&table, "a name is empty or has `=` in it, or a name or value has a NUL in it");
+            continue;
+        }
+        if raw.isolation == Isolation::Process {
             continue;
         }
         let first = seen.entry(name.clone()).or_insert_with(|| value.clone());

@@ -48,7 +48,6 @@ pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
-use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
 use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
@@ -132,10 +131,16 @@ impl Config {
         self.tls_listeners().count() + http
     }
 
-    /// The environment that the PKCS#11 libraries need; HSMs that disagree were refused.
+    /// The environment that the PKCS#11 libraries in this process need; HSMs that disagree were refused.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
-        self.hsms.iter().chain(members).flat_map(|hsm| hsm.environment.clone()).collect()
+        let hsms = self.hsms.iter().chain(members).filter(|hsm| hsm.isolation == Isolation::Thread);
+        hsms.flat_map(|hsm| hsm.environment.clone()).collect()
+    }
+
+    /// The same for a command that uses the library of this HSM.
+    pub fn environment_of(&self, hsm: &Hsm) -> BTreeMap<String, String> {
+        self.environment().into_iter().chain(hsm.environment.clone()).collect()
     }
 
     /// What is allowed and probably not meant, one line each.
@@ -165,9 +170,9 @@ impl Hsm {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
     }
 
-    /// Which version of `pin_file` there is, without a look at the PIN; nothing if there is no such file.
-    pub fn pin_version(&self) -> Result<Option<FileVersion>, PrivateFileError> {
-        self.pin_file.as_deref().map(private_file::version).transpose()
+    /// Whether the PIN could be read, without a look at it.
+    pub fn check_pin_file(&self) -> Result<(), PrivateFileError> {
+        self.pin_file.as_deref().map_or(Ok(()), private_file::check)
     }
 }
 
@@ -301,6 +306,20 @@ pub struct Hsm {
     pub health_key: String,
     /// Environment variables that the PKCS#11 library reads, for example `SOFTHSM2_CONF`.
     pub environment: BTreeMap<String, String>,
+    pub isolation: Isolation,
+    /// A worker process that takes more memory is replaced.
+    pub worker_memory_max_bytes: u64,
+}
+
+/// Where the PKCS#11 library is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// `process`: in a worker process of this HSM alone.
+    Process,
+    /// `thread`: in the daemon, whatever becomes of it.
+    #[default]
+    Thread,
 }
 
 /// Who makes the GCM IV, and how it comes back.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::config::Isolation;
 use crate::config::hedging;
 use crate::domain::kms::KeySpec;
 
@@ -97,6 +98,9 @@ pub(super) struct Hsm {
     pub(super) health_key: String,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
+    pub(super) worker_memory_max_mb: Option<u64>,
 }
 
 impl Hsm {
@@ -117,6 +121,8 @@ impl Hsm {
             check_encryptions: self.check_encryptions,
             health_key: self.health_key,
             environment: self.environment,
+            isolation: self.isolation,
+            worker_memory_max_mb: self.worker_memory_max_mb,
             initialize_parameters: self.initialize_parameters,
         }
     }
@@ -158,6 +164,9 @@ pub(super) struct Member {
     pub(super) health_key: String,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
+    pub(super) worker_memory_max_mb: Option<u64>,
 }
 
 fn default_sessions() -> usize {

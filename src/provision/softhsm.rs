@@ -13,6 +13,7 @@ use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 
 use crate::config::Hsm;
+use crate::config::Isolation;
 use crate::config::IvMode;
 use crate::config::credentials::random_base32;
 use crate::config::private_file;
@@ -227,5 +228,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         check_encryptions: false,
         health_key: HEALTH_KEY.into(),
         environment: [folder.softhsm_variable()].into(),
+        isolation: Isolation::Thread,
+        worker_memory_max_bytes: u64::MAX,
     }
 }

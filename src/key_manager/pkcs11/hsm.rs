@@ -15,17 +15,17 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::private_file::FileVersion;
 use crate::key_manager::cluster::ClusterError;
-use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::breaker::{Admission, BreakerState};
 use crate::key_manager::pkcs11::class::Class;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, JobQueue, NotQueued, NotTaken};
+use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, NotQueued, NotTaken};
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::{Order, Reply};
+use crate::key_manager::pkcs11::process::{Processes, WorkerProcess};
 use crate::key_manager::pkcs11::reply::{JobReply, quarantined};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
@@ -51,6 +51,15 @@ pub struct HsmParts {
     pub metrics: HsmMetrics,
     pub clock: Arc<dyn Clock>,
     /// Encryptions counted in earlier runs, by ledger name.
+    pub invocations: HashMap<String, u64>,
+}
+
+/// The same, if the library is in a worker process.
+pub struct IsolatedHsmParts {
+    pub config: config::Hsm,
+    pub processes: Arc<Processes>,
+    pub metrics: HsmMetrics,
+    pub clock: Arc<dyn Clock>,
     pub invocations: HashMap<String, u64>,
 }
 
@@ -80,18 +89,16 @@ impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
-        let (name, metrics) = (Arc::<str>::from(config.name.as_str()), Arc::new(metrics));
-        let shared = Arc::new(Shared {
-            fitness: Arc::new(Fitness::new(Arc::clone(&name), Arc::clone(&metrics), Arc::clone(&clock))),
-            name,
-            jobs: JobQueue::new(config.queue_length_max),
-            inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
-            alarm: Alarm::default(),
-            metrics,
-            config,
-            clock,
-        });
-        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref())?;
+        let shared = Shared::new(config, (metrics, clock), invocations);
+        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref(), &shared)?;
+        Ok(Self::over(shared, Box::new(engine)))
+    }
+
+    /// Starts the worker process.
+    pub fn start_isolated(parts: IsolatedHsmParts) -> std::io::Result<Arc<Self>> {
+        let IsolatedHsmParts { config, processes, metrics, clock, invocations } = parts;
+        let shared = Shared::new(config, (metrics, clock), invocations);
+        let engine = WorkerProcess::start(Arc::clone(&shared), processes)?;
         Ok(Self::over(shared, Box::new(engine)))
     }
 
@@ -169,7 +176,8 @@ impl Hsm {
             HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::OnTrial),
             HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
         };
-        let admission = if free == 0 { admission.max(Admission::LastResort) } else { admission };
+        let is_vacant = self.engine.interruption(now).is_some();
+        let admission = if free == 0 || is_vacant { admission.max(Admission::LastResort) } else { admission };
         (admission, fitness.work_with(class) / free.max(1))
     }
 
@@ -188,6 +196,9 @@ impl Hsm {
         let fitness = self.fitness();
         if fitness.admission() == Admission::Never {
             return Err(self.refuse("quarantined", quarantined()));
+        }
+        if let Some(Interruption { reason, is_brief: false }) = self.engine.interruption(now) {
+            return Err(self.refuse("no_worker", HsmError::Unavailable(reason)));
         }
         let sessions = self.sessions().saturating_sub(self.sessions_stuck(now));
         if sessions == 0 {
@@ -338,6 +349,11 @@ impl Hsm {
 
     /// The state now, and why it is not ACTIVE.
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
+        if self.engine.is_connected()
+            && let Some(Interruption { reason, .. }) = self.engine.interruption(now)
+        {
+            return (HealthState::Unavailable, Some(reason));
+        }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         let (state, reason) = self.health.load().at(now, stuck);
         let limit = match self.fitness().admission() {
@@ -419,8 +435,23 @@ impl Hsm {
     /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that. Says so once.
     pub fn take_pin_demand(&self) -> bool {
         let version = pin_version(&self.shared.config);
-        let former = std::mem::replace(&mut *self.pin_version.lock(), version);
+        let former = std::mem::replace(&mut *self.pin_version.lock(), version.clone());
         self.engine.is_pin_rejected() && former != version
+    }
+
+    /// The same for an HSM that reads its PIN file itself.
+    pub fn pin_file_changed(&self) {
+        self.engine.pin_file_changed();
+    }
+
+    /// Whether its library is in a worker process.
+    pub fn is_isolated(&self) -> bool {
+        self.engine.library().is_none()
+    }
+
+    /// Ends its worker process, if it has one; whether that was done within this time.
+    pub fn stop(&self, patience: Duration) -> bool {
+        self.engine.stop(patience)
     }
 
     /// The same; the library need not be initialized for it if another token did that already.
@@ -459,7 +490,7 @@ impl<T> Ordered<T> {
 }
 
 fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
-    config.pin_version().ok().flatten()
+    config.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
 }
 
 fn no_answer(within: Duration) -> String {

@@ -137,6 +137,16 @@ impl JobQueue {
         }
     }
 
+    /// The next job, if one waits.
+    pub(super) fn try_pop(&self) -> Option<Job> {
+        let mut state = self.state.lock();
+        let job = state.pop();
+        if !state.is_closed {
+            self.length.store(state.length, Ordering::Relaxed);
+        }
+        job
+    }
+
     pub(super) fn len(&self) -> usize {
         self.length.load(Ordering::Relaxed)
     }

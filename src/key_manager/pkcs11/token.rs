@@ -150,6 +150,11 @@ impl Token {
         may_be_tried
     }
 
+    /// The PIN that is there now was refused before: it is not tried.
+    pub(super) fn reject_pin(&self) {
+        self.pin_rejected.store(true, Ordering::Release);
+    }
+
     /// Nothing is held against the PIN that is there now, if any.
     fn accept_pin(&self) {
         self.pin_rejected.store(false, Ordering::Release);

@@ -100,6 +100,23 @@ impl Vault {
         *self.missed.lock() = None;
     }
 
+    /// The same, if it was another so far.
+    pub(super) fn ensure_wanted(&self, id: RootKeyId) {
+        if self.wanted.load().as_deref() != Some(&id) {
+            self.want(id);
+        }
+    }
+
+    /// The root key that serves, if it is open.
+    pub(super) fn open_id(&self) -> Option<RootKeyId> {
+        self.root().map(|root| root.id)
+    }
+
+    /// What is known of the token's capabilities, if anything.
+    pub(super) fn known_capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.capabilities.load_full()
+    }
+
     /// Makes a root key, which serves as soon as it is wanted: if its id is lost on the way, nothing may be wrapped
     /// by it.
     pub(super) fn create_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<RootKeyId, Fault> {
