@@ -184,7 +184,7 @@ fn neither_library_nor_its_environment_is_in_the_daemon() {
         (file(&daemon, "environ").unwrap(), file(&pid.to_string(), "environ").unwrap());
     assert!(!has(&of_daemon, "SOFTHSM2_CONF") && has(&of_worker, "SOFTHSM2_CONF"));
     let arguments = file(&pid.to_string(), "cmdline").unwrap();
-    assert_eq!(arguments, b"holdfast\0hsm-worker\0softhsm\0");
+    assert_eq!(arguments, b"holdfast\0hsm-worker\0--\0softhsm\0");
 }
 
 #[test]

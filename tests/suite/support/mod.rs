@@ -25,6 +25,7 @@ pub mod requests;
 pub mod rogue_proxy;
 pub mod second_hsm;
 pub mod site;
+pub mod starter;
 pub mod tls;
 pub mod token_sites;
 pub mod tokens;
