@@ -149,7 +149,7 @@ impl Members {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut starter = Starter::new(&runtime, &metrics, &clock);
-        let hsms: Vec<_> = settings.members.iter().map(|member| starter.start(member)).collect();
+        let hsms: Vec<_> = settings.members.iter().map(|member| starter.start(&config, member)).collect();
         let modules = starter.modules;
         let cluster = HsmCluster::new(ClusterParts {
             id: settings.id.clone(),

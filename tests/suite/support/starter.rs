@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdfast::clock::Clock;
-use holdfast::config::{self, Isolation};
+use holdfast::config::{self, Config, Isolation};
 use holdfast::key_manager::pkcs11::{Hsm, HsmParts, IsolatedHsmParts, Module, Processes};
 use holdfast::metrics::Metrics;
 use tokio::runtime::Runtime;
@@ -25,8 +25,9 @@ impl Starter {
         Self { metrics: Arc::clone(metrics), clock: Arc::clone(clock), processes, modules: Vec::new() }
     }
 
-    pub fn start(&mut self, hsm: &config::Hsm) -> Arc<Hsm> {
-        let (config, metrics, clock) = (hsm.clone(), self.metrics.hsm(&hsm.name), Arc::clone(&self.clock));
+    pub fn start(&mut self, all: &Config, hsm: &config::Hsm) -> Arc<Hsm> {
+        let config = config::Hsm { environment: all.environment_of(hsm), ..hsm.clone() };
+        let (metrics, clock) = (self.metrics.hsm(&hsm.name), Arc::clone(&self.clock));
         let invocations = HashMap::new();
         match hsm.isolation {
             Isolation::Process => {

@@ -88,7 +88,7 @@ impl Keys {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut starter = Starter::new(&runtime, &metrics, &clock);
-        let hsms: Vec<_> = config.hsms.iter().map(|hsm| starter.start(hsm)).collect();
+        let hsms: Vec<_> = config.hsms.iter().map(|hsm| starter.start(&config, hsm)).collect();
         let modules = starter.modules;
         let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), &Hedging { share_max_percent: 5 }, clock));
         let keys = Self { folder, modules, runtime, hsms, group, metrics };
