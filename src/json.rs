@@ -106,6 +106,9 @@ pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
+/// So many bytes are looked at at once.
+const CHUNK_BYTES: usize = 32;
+
 /// A string with its quotation marks.
 pub fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -122,12 +125,22 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
 
 /// How many bytes at the start are written as they are.
 fn plain_bytes(bytes: &[u8]) -> usize {
-    // Without a branch for each byte, so that the compiler looks at all of them at once.
-    let (chunks, _) = bytes.as_chunks::<16>();
-    let is_plain = |chunk: &&[u8; 16]| !chunk.iter().fold(false, |found, &byte| found | needs_escape(byte));
-    let plain = 16 * chunks.iter().take_while(is_plain).count();
+    let (chunks, _) = bytes.as_chunks();
+    let plain = CHUNK_BYTES * chunks.iter().take_while(|chunk| is_plain(chunk)).count();
     let rest = bytes.get(plain..).unwrap_or_default();
+    let mut filled_up = [b' '; CHUNK_BYTES];
+    if let Some(place) = filled_up.get_mut(..rest.len()) {
+        place.copy_from_slice(rest);
+        if is_plain(&filled_up) {
+            return bytes.len();
+        }
+    }
     plain + rest.iter().position(|&byte| needs_escape(byte)).unwrap_or(rest.len())
+}
+
+/// No branch for a byte, and nothing wider than one, so that the compiler looks at all of them at once.
+fn is_plain(chunk: &[u8; CHUNK_BYTES]) -> bool {
+    chunk.iter().fold(0, |found, &byte| found | u8::from(needs_escape(byte))) == 0
 }
 
 const fn needs_escape(byte: u8) -> bool {

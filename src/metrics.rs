@@ -52,6 +52,7 @@ pub struct Metrics {
     pub hsm_sessions_stuck: IntGaugeVec,
     pub hsm_state: IntGaugeVec,
     pub hsm_pin_rejected: IntGaugeVec,
+    pub hsm_pin_state: IntGaugeVec,
     pub hsm_faults_total: IntCounterVec,
     pub hsm_reinitializations_total: IntCounterVec,
     pub hsm_probe_timestamp_seconds: IntGaugeVec,
@@ -59,6 +60,7 @@ pub struct Metrics {
     pub hsm_keys: IntGaugeVec,
     pub hsm_cached_keys: IntGaugeVec,
     pub hsm_unwraps_total: IntCounterVec,
+    worker_processes: hsm::WorkerMetrics,
     pub certificate_not_after_timestamp_seconds: IntGaugeVec,
     pub connections_open: IntGaugeVec,
     pub connections_total: IntCounterVec,
@@ -260,6 +262,11 @@ impl Metrics {
                 "1 for the state the HSM is in: ACTIVE, DEGRADED or UNAVAILABLE.",
                 &["hsm", "state"],
             )?,
+            hsm_pin_state: make.gauges(
+                "hsm_pin_state",
+                "1 for what the token says of the user PIN: fine, to_be_changed, count_low, final_try or locked",
+                &["hsm", "state"],
+            )?,
             hsm_pin_rejected: make.gauges(
                 "hsm_pin_rejected",
                 "1 after the HSM refused the PIN; it is not tried again until the PIN changes.",
@@ -296,6 +303,7 @@ impl Metrics {
                 "KMS keys unwrapped because they were not in the HSM.",
                 &["hsm"],
             )?,
+            worker_processes: hsm::WorkerMetrics::new(&mut make)?,
             certificate_not_after_timestamp_seconds: make.gauges(
                 "certificate_not_after_timestamp_seconds",
                 "When the server certificate of a listener expires.",

@@ -12,6 +12,8 @@ step() {
 step 'what the tests need'
 missing=()
 command -v softhsm2-util >/dev/null || missing+=('softhsm2' 'the token of the integration tests')
+command -v certutil >/dev/null || missing+=('libnss3 libnss3-tools' 'another token of the integration tests')
+command -v pkcsslotd >/dev/null || missing+=('opencryptoki' 'a token that must be refused')
 command -v curl >/dev/null || missing+=('curl' 'the client of the quick start')
 command -v openssl >/dev/null || missing+=('openssl' 'looks at certificates with other eyes')
 command -v shellcheck >/dev/null || missing+=('shellcheck' 'lints the scripts')
@@ -25,14 +27,14 @@ cargo fmt --all --check
 
 step 'scripts'
 shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
-    tests/kryoptic/*.sh .ci/run
+    tests/kryoptic/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
 step 'a token of PKCS #11 3.2 for the tests'
 tests/kryoptic/build.sh
-export HOLDFAST_KRYOPTIC_REQUIRED=1
+export HOLDFAST_KRYOPTIC_REQUIRED=1 HOLDFAST_TOKENS_REQUIRED=1
 
 step 'tests'
 if cargo nextest --version >/dev/null 2>&1; then

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
 use crate::admin::Development;
 use crate::app::attestation::attestation_roots;
@@ -18,11 +20,14 @@ use crate::app::kms::{KmsFace, Surroundings, load_proxy_trust, request_quotas};
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Isolation};
 use crate::gate::KeyStore;
 use crate::http::{CertificateFacts, Listener, Settings, TlsFiles, TlsSettings, TlsSwitch, Validity};
 use crate::identity::Credentials;
-use crate::key_manager::pkcs11::{ClusterParts, Hsm, HsmCluster, HsmClusters, HsmGroup, HsmParts, Module};
+use crate::key_manager::pkcs11::{
+    ClusterParts, Hsm, HsmCluster, HsmClusters, HsmGroup, HsmParts, IsolatedHsmParts, LogLine, Module,
+    Processes,
+};
 use crate::kill_switch::KillSwitch;
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
@@ -65,7 +70,7 @@ impl App {
         let Parts { clock, metrics } = parts;
         let kill_switch = Arc::new(KillSwitch::open(&config.state_dir).map_err(start_error)?);
         let tls = load_tls(&config, &clock).map_err(StartError)?;
-        let mut starter = Starter::new(&config, &clock, &metrics)?;
+        let mut starter = Starter::new(&config, (&clock, &metrics), worker_log(sink.clone()))?;
         let (hsms, pins) = starter.start_hsms(&config)?;
         let clusters = starter.start_clusters(&config)?;
         let cluster_members = clusters.members().cloned().collect();
@@ -239,9 +244,19 @@ impl App {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    /// Finalizes the libraries, in threads of their own: one that hangs is left behind. Whether none does.
+    /// Finalizes the libraries, in threads of their own: one that hangs is left behind. Whether none does. Worker
+    /// processes are ended, whether they hang or not.
     pub(super) fn release_modules(&self, patience: Duration) -> bool {
         let (released, waiting) = std::sync::mpsc::channel();
+        let isolated: Vec<_> = self.all_hsms().into_iter().filter(|hsm| hsm.is_isolated()).collect();
+        for hsm in isolated.clone() {
+            let released = released.clone();
+            std::thread::spawn(move || {
+                if hsm.stop(patience) {
+                    let _ = released.send(());
+                }
+            });
+        }
         for module in &self.modules {
             let (module, released) = (Arc::clone(module), released.clone());
             std::thread::spawn(move || {
@@ -250,8 +265,7 @@ impl App {
             });
         }
         let deadline = self.clock.instant() + patience;
-        self.modules
-            .iter()
+        (0..self.modules.len() + isolated.len())
             .all(|_| waiting.recv_timeout(deadline.saturating_duration_since(self.clock.instant())).is_ok())
     }
 
@@ -304,6 +318,7 @@ impl App {
 pub(super) struct Starter<'a> {
     clock: &'a Arc<dyn Clock>,
     metrics: &'a Metrics,
+    processes: Arc<Processes>,
     modules: Vec<Arc<Module>>,
     /// Encryptions counted in earlier runs, by HSM.
     counts: HashMap<String, HashMap<String, u64>>,
@@ -312,18 +327,21 @@ pub(super) struct Starter<'a> {
 impl<'a> Starter<'a> {
     pub(super) fn new(
         config: &Config,
-        clock: &'a Arc<dyn Clock>,
-        metrics: &'a Metrics,
+        (clock, metrics): (&'a Arc<dyn Clock>, &'a Metrics),
+        log: LogLine,
     ) -> Result<Self, StartError> {
         let counts = invocations::read(&config.state_dir).map_err(start_error)?;
-        Ok(Self { clock, metrics, modules: Vec::new(), counts })
+        let processes = Processes::new(Handle::current(), log, &config.log.filter, None);
+        let processes = processes.map_err(start_error)?;
+        Ok(Self { clock, metrics, processes, modules: Vec::new(), counts })
     }
 
     fn module(&mut self, hsm: &config::Hsm) -> Result<Arc<Module>, StartError> {
         let module = match self.modules.iter().find(|module| module.is_at(&hsm.module)) {
             Some(module) => Arc::clone(module),
             None => {
-                let module = Arc::new(Module::load(&hsm.module).map_err(StartError)?);
+                let module = Module::load(&hsm.module).map_err(StartError)?;
+                let module = Arc::new(module.with_parameters(hsm.initialize_parameters.as_deref()));
                 // Without its HSM a library may not start; the probes go on trying.
                 if let Err(reason) = module.initialize() {
                     tracing::error!(hsm = %hsm.name, reason, "{reason}");
@@ -336,6 +354,9 @@ impl<'a> Starter<'a> {
     }
 
     fn start(&mut self, hsm: &config::Hsm, pin: Option<SecretBytes>) -> Result<Arc<Hsm>, StartError> {
+        if hsm.isolation == Isolation::Process {
+            return self.start_isolated(hsm);
+        }
         let parts = HsmParts {
             config: hsm.clone(),
             pin,
@@ -347,11 +368,28 @@ impl<'a> Starter<'a> {
         Hsm::start(parts).map_err(start_error)
     }
 
-    /// The HSMs of the key stores, and the PINs that their files have now.
+    fn start_isolated(&mut self, hsm: &config::Hsm) -> Result<Arc<Hsm>, StartError> {
+        // What the worker process would refuse later is an error now.
+        hsm.check_pin_file().map_err(start_error)?;
+        let parts = IsolatedHsmParts {
+            config: hsm.clone(),
+            processes: Arc::clone(&self.processes),
+            metrics: self.metrics.hsm(&hsm.name),
+            clock: Arc::clone(self.clock),
+            invocations: self.counts.remove(&hsm.name).unwrap_or_default(),
+        };
+        Hsm::start_isolated(parts).map_err(start_error)
+    }
+
+    /// The HSMs of the key stores, and the PINs that their files have now; those that a worker process reads are not
+    /// among them.
     pub(super) fn start_hsms(&mut self, config: &Config) -> Result<StartedHsms, StartError> {
         let (mut hsms, mut pins) = (BTreeMap::new(), HashMap::new());
         for hsm in &config.hsms {
-            let pin = hsm.read_pin().map_err(start_error)?;
+            let pin = match hsm.isolation {
+                Isolation::Process => None,
+                Isolation::Thread => hsm.read_pin().map_err(start_error)?,
+            };
             pins.extend(pin.clone().map(|pin| (hsm.name.clone(), pin)));
             hsms.insert(hsm.name.clone(), self.start(hsm, pin)?);
         }
@@ -375,6 +413,15 @@ impl<'a> Starter<'a> {
         }
         Ok(HsmClusters::new(clusters))
     }
+}
+
+/// Lines of worker processes are in the format of the log already. What is none is not written.
+pub(super) fn worker_log(log: LogSink) -> LogLine {
+    Arc::new(move |line| {
+        if serde_json::from_slice::<BTreeMap<String, &RawValue>>(line).is_ok() {
+            log.write_line(&[line, b"\n"].concat());
+        }
+    })
 }
 
 type StartedHsms = (BTreeMap<String, Arc<Hsm>>, HashMap<String, SecretBytes>);
@@ -408,5 +455,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         load_proxy_trust(config)?;
         attestation_roots(kms)?;
     }
-    config.hsms.iter().try_for_each(|hsm| hsm.read_pin().map(drop)).map_err(|error| error.to_string())
+    let check_pin = |hsm: &config::Hsm| match hsm.isolation {
+        Isolation::Process => hsm.check_pin_file(),
+        Isolation::Thread => hsm.read_pin().map(drop),
+    };
+    config.hsms.iter().try_for_each(check_pin).map_err(|error| error.to_string())
 }

@@ -97,8 +97,7 @@ impl Foundation {
         surroundings: &Surroundings,
     ) -> Result<Self, StartError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
-        let group = WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock))
-            .with_hedging(&surroundings.hedging)
+        let group = WrappedKeyGroup::new(members, &surroundings.hedging, Arc::clone(&surroundings.clock))
             .with_software(&settings.software_key_specs);
         let group = Arc::new(group);
         let parts = AuditParts {
@@ -338,15 +337,16 @@ pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartErro
     let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
     let id = RootKeyId(id.try_into().map_err(|_| start_error("the backup has no valid root key id"))?);
     let parts = Parts::new()?;
-    let mut starter = Starter::new(config, &parts.clock, &parts.metrics)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
+    let _entered = runtime.enter();
+    let mut starter = Starter::new(config, (&parts.clock, &parts.metrics), Arc::new(|_| {}))?;
     let (hsms, _pins) = starter.start_hsms(config)?;
     let members: Vec<_> = settings.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
     runtime.block_on(async {
         for member in &members {
             member.probe(ROOT_KEY_TIMEOUT).await;
         }
-        let group = WrappedKeyGroup::new(members, Arc::clone(&parts.clock));
+        let group = WrappedKeyGroup::new(members, &config.hedging, Arc::clone(&parts.clock));
         let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
         group.open_root_key(Some(id), deadline).await.result.map(drop).map_err(start_error)
     })

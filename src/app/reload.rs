@@ -9,7 +9,7 @@ use crate::app::attestation::attestation_roots;
 use crate::app::build::{App, load_tls};
 use crate::app::declared_change::read_identities;
 use crate::app::kms::{key_store_settings, load_proxy_trust};
-use crate::config::Config;
+use crate::config::{Config, Isolation};
 use crate::identity::kms::Networks;
 
 impl App {
@@ -45,8 +45,13 @@ impl App {
         let networks = config.kms.as_ref().map(|kms| Networks::read(&kms.networks)).transpose()?;
         let mut pins = Vec::new();
         for hsm in &config.hsms {
-            let pin = hsm.read_pin().map_err(|error| error.to_string())?;
-            pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
+            match hsm.isolation {
+                Isolation::Process => hsm.check_pin_file().map_err(|error| error.to_string())?,
+                Isolation::Thread => {
+                    let pin = hsm.read_pin().map_err(|error| error.to_string())?;
+                    pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
+                }
+            }
         }
         let sinks = match (self.kms(), &config.kms, &before.kms) {
             (Some(face), Some(after), Some(before)) => face.audit.other_sinks(&after.audit, &before.audit)?,
@@ -82,13 +87,16 @@ impl App {
     fn change_pins(&self, pins: Vec<(String, crate::secret::SecretBytes)>) {
         let mut known = self.pins.lock();
         for (name, pin) in pins {
-            if known.get(&name) != Some(&pin) {
-                if let Some(hsm) = self.hsms.get(&name) {
-                    hsm.set_pin(&pin);
-                }
-                known.insert(name, pin);
+            let is_new = known.get(&name) != Some(&pin);
+            if let Some(hsm) = self.hsms.get(&name)
+                && (is_new || hsm.is_pin_demanded())
+            {
+                hsm.set_pin(&pin);
             }
+            known.insert(name, pin);
         }
+        // Worker processes read theirs.
+        self.hsms.values().for_each(|hsm| hsm.pin_file_changed());
     }
 
     /// Takes the kill switch up.

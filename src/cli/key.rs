@@ -90,7 +90,8 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
         | Command::Enable(_)
         | Command::List
         | Command::Rotate(_) => {
-            ensure_environment(&config.environment())?;
+            let hsm = find_hsm(&config, arguments.hsm.as_deref())?;
+            ensure_environment(&config.environment_of(hsm))?;
             manage(&config, arguments, world)?;
         }
     }

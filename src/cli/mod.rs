@@ -8,6 +8,7 @@ mod config;
 mod credential;
 mod daemon;
 pub mod environment;
+mod hsm_worker;
 mod identity;
 mod key;
 mod policy;
@@ -52,6 +53,9 @@ enum Command {
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
     Credential(credential::Arguments),
+    /// Work for a daemon that has started this
+    #[command(hide = true)]
+    HsmWorker(hsm_worker::Arguments),
     /// Make, show and delete users, roles, their policies and access keys at the KMS front end
     Identity(Box<identity::Arguments>),
     /// Make, rotate, disable, block and delete external keys
@@ -104,6 +108,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Cluster(arguments) => cluster::run(&arguments, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
+        Command::HsmWorker(arguments) => hsm_worker::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),
         Command::Policy(arguments) => policy::run(&arguments, &mut world),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::config::Hsm;
+use crate::config::Isolation;
 use crate::config::IvMode;
 use crate::config::review::Review;
 use crate::config::schema;
@@ -17,6 +18,10 @@ const TOKEN_SERIAL_BYTES_MAX: usize = 16;
 const SESSIONS_MAX: usize = 1024;
 const QUEUE_LENGTH_MAX: usize = 65536;
 const CACHED_KEYS_MAX: usize = 1_000_000;
+const MEBIBYTE: u64 = 1 << 20;
+/// A worker process without any key takes a tenth of the least.
+const MEMORY_MB: std::ops::RangeInclusive<u64> = 64..=1 << 20;
+const MEMORY_MB_DEFAULT: u64 = 2048;
 
 impl From<schema::IvMode> for IvMode {
     fn from(raw: schema::IvMode) -> Self {
@@ -33,17 +38,25 @@ impl From<schema::IvMode> for IvMode {
 pub(super) struct Declared {
     names: BTreeSet<String>,
     environment: BTreeMap<String, String>,
+    /// By library.
+    initialize_parameters: BTreeMap<PathBuf, Option<String>>,
 }
 
-pub(super) fn hsms(review: &mut Review<'_>, raw: Vec<schema::Hsm>, declared: &mut Declared) -> Vec<Hsm> {
+pub(super) fn hsms(
+    review: &mut Review<'_>,
+    raw: Vec<schema::Hsm>,
+    state_dir: &Path,
+    declared: &mut Declared,
+) -> Vec<Hsm> {
     review.require(!raw.is_empty(), "hsm", "there must be at least one");
     let mut checked: Vec<Hsm> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let table = review.named_table("hsm", index, &raw.name);
         let pin_file = review.path(&table, "pin_file", &raw.pin_file);
         let module = raw.module.clone();
-        let hsm =
-            Hsm { pin_file: Some(pin_file), ..token(review, &table, &module, raw.into_member(), declared) };
+        let refused_pin_file = Some(state_dir.join(format!("refused-pin-{}", raw.name)));
+        let token = token(review, &table, &module, raw.into_member(), declared);
+        let hsm = Hsm { pin_file: Some(pin_file), refused_pin_file, ..token };
         if let Some(twin) = checked.iter().find(|other| same_token(other, &hsm)) {
             review.refuse(&table, format_args!("this is the token of hsm `{}`", twin.name));
         }
@@ -61,7 +74,7 @@ pub(super) fn token(
     declared: &mut Declared,
 ) -> Hsm {
     review.unique(table, "name", &mut declared.names, raw.name.clone());
-    check_environment(review, table, &mut declared.environment, &raw.environment);
+    check_environment(review, table, &mut declared.environment, &raw);
     let mut within = |member, text: &str, max| {
         let reason = format_args!("`{member}` must be 1 to {max} bytes long");
         review.require((1..=max).contains(&text.len()), table, reason);
@@ -69,12 +82,17 @@ pub(super) fn token(
     within("token_label", &raw.token_label, TOKEN_LABEL_BYTES_MAX);
     within("token_serial", raw.token_serial.as_deref().unwrap_or("-"), TOKEN_SERIAL_BYTES_MAX);
     within("health_key", &raw.health_key, 128);
+    let module = review.path(table, "module", raw.module.as_deref().unwrap_or(module));
+    check_parameters(review, table, declared, (&module, raw.initialize_parameters.as_deref()));
+    let memory_mb = raw.worker_memory_max_mb.unwrap_or(MEMORY_MB_DEFAULT);
     Hsm {
         name: raw.name,
-        module: review.path(table, "module", raw.module.as_deref().unwrap_or(module)),
+        module,
         token_label: raw.token_label,
         token_serial: raw.token_serial,
         pin_file: None,
+        refused_pin_file: None,
+        initialize_parameters: raw.initialize_parameters,
         sessions: review.within(table, "sessions", raw.sessions, 1..=SESSIONS_MAX),
         queue_length_max: review.within(
             table,
@@ -88,21 +106,43 @@ pub(super) fn token(
         check_encryptions: raw.check_encryptions,
         health_key: raw.health_key,
         environment: raw.environment,
+        isolation: raw.isolation,
+        worker_memory_max_bytes: review
+            .within(table, "worker_memory_max_mb", memory_mb, MEMORY_MB)
+            .saturating_mul(MEBIBYTE),
     }
 }
 
-/// A process has one environment, so two HSMs cannot have different values for one variable.
+/// A library is initialized once for all its tokens.
+fn check_parameters(
+    review: &mut Review<'_>,
+    table: &str,
+    declared: &mut Declared,
+    (module, parameters): (&Path, Option<&str>),
+) {
+    let is_text = parameters.is_none_or(|text| !text.is_empty() && !text.contains('\0'));
+    review.require(is_text, table, "`initialize_parameters` is empty or has a NUL in it");
+    let parameters = parameters.map(str::to_owned);
+    let first = declared.initialize_parameters.entry(real_path(module)).or_insert_with(|| parameters.clone());
+    let reason = "`initialize_parameters` has another value in another hsm of the same module";
+    review.require(*first == parameters, table, reason);
+}
+
+/// A process has one environment, so two HSMs in it cannot have different values for one variable.
 fn check_environment(
     review: &mut Review<'_>,
     table: &str,
     seen: &mut BTreeMap<String, String>,
-    environment: &BTreeMap<String, String>,
+    raw: &schema::Member,
 ) {
     let table = format!("{table} environment");
-    for (name, value) in environment {
+    for (name, value) in &raw.environment {
         let is_legal = !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0');
         if !is_legal {
             review.refuse(&table, "a name is empty or has `=` in it, or a name or value has a NUL in it");
+            continue;
+        }
+        if raw.isolation == Isolation::Process {
             continue;
         }
         let first = seen.entry(name.clone()).or_insert_with(|| value.clone());

@@ -131,10 +131,16 @@ impl Config {
         self.tls_listeners().count() + http
     }
 
-    /// The environment that the PKCS#11 libraries need; HSMs that disagree were refused.
+    /// The environment that the PKCS#11 libraries in this process need; HSMs that disagree were refused.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
-        self.hsms.iter().chain(members).flat_map(|hsm| hsm.environment.clone()).collect()
+        let hsms = self.hsms.iter().chain(members).filter(|hsm| hsm.isolation == Isolation::Thread);
+        hsms.flat_map(|hsm| hsm.environment.clone()).collect()
+    }
+
+    /// The same for a command that uses the library of this HSM.
+    pub fn environment_of(&self, hsm: &Hsm) -> BTreeMap<String, String> {
+        self.environment().into_iter().chain(hsm.environment.clone()).collect()
     }
 
     /// What is allowed and probably not meant, one line each.
@@ -162,6 +168,11 @@ impl Hsm {
     /// The PIN, as it is now in `pin_file`, without the end of its line; nothing if there is no such file.
     pub fn read_pin(&self) -> Result<Option<SecretBytes>, PrivateFileError> {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
+    }
+
+    /// Whether the PIN could be read, without a look at it.
+    pub fn check_pin_file(&self) -> Result<(), PrivateFileError> {
+        self.pin_file.as_deref().map_or(Ok(()), private_file::check)
     }
 }
 
@@ -275,6 +286,10 @@ pub struct Hsm {
     pub token_serial: Option<String>,
     /// Absent in a cluster: its PIN is the password of the key store.
     pub pin_file: Option<PathBuf>,
+    /// Where it is written down which version of that file the token refused; absent if nobody shall.
+    pub refused_pin_file: Option<PathBuf>,
+    /// For libraries that take them in `C_Initialize` (`pReserved`), as NSS does.
+    pub initialize_parameters: Option<String>,
     /// Worker threads, each with one session; the ceiling on what the HSM sees from us, plus one
     /// that watches and one that keeps the login.
     pub sessions: usize,
@@ -291,6 +306,20 @@ pub struct Hsm {
     pub health_key: String,
     /// Environment variables that the PKCS#11 library reads, for example `SOFTHSM2_CONF`.
     pub environment: BTreeMap<String, String>,
+    pub isolation: Isolation,
+    /// A worker process that takes more memory is replaced.
+    pub worker_memory_max_bytes: u64,
+}
+
+/// Where the PKCS#11 library is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// `process`: in a worker process of this HSM alone.
+    Process,
+    /// `thread`: in the daemon, whatever becomes of it.
+    #[default]
+    Thread,
 }
 
 /// Who makes the GCM IV, and how it comes back.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::fs::Metadata;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -66,6 +67,30 @@ impl PrivateFileError {
     }
 }
 
+/// Which file it is and when it was changed: another after every write, and after `touch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileVersion(String);
+
+impl FileVersion {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let file = std::fs::metadata(path)?;
+        let (device, inode, size) = (file.dev(), file.ino(), file.size());
+        let modified = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
+        let changed = format!("{}.{:09}", file.ctime(), file.ctime_nsec());
+        Ok(Self(format!("{device} {inode} {size} {modified} {changed}")))
+    }
+
+    pub fn parse(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+}
+
+impl fmt::Display for FileVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The content of a regular file that only root and the user of this process can read or write.
 pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
@@ -79,7 +104,12 @@ pub fn read_line(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     Ok(SecretBytes::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
-fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
+/// Whether [`read`] would take it.
+pub fn check(path: &Path) -> Result<(), PrivateFileError> {
+    open_checked(path).map(drop).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
+}
+
+fn open_checked(path: &Path) -> Result<(File, Metadata), Cause> {
     // What was opened is what is checked. Without NONBLOCK a named pipe would hang the open.
     let no_wait = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(no_wait).open(path).map_err(Cause::Io)?;
@@ -94,6 +124,11 @@ fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
     if mode & PERMISSIONS_OF_OTHERS != 0 {
         return Err(Cause::Exposed { mode });
     }
+    Ok((file, metadata))
+}
+
+fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
+    let (file, metadata) = open_checked(path)?;
     let size = usize::try_from(metadata.len().min(FILE_BYTES_MAX)).unwrap_or_default();
     // Room for the whole file and one more byte: a vector that grows leaves copies behind.
     let mut content = Vec::with_capacity(size.saturating_add(1));

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::config::Isolation;
 use crate::config::hedging;
 use crate::domain::kms::KeySpec;
 
@@ -80,6 +81,7 @@ pub(super) struct Hsm {
     pub(super) token_label: String,
     pub(super) token_serial: Option<String>,
     pub(super) pin_file: PathBuf,
+    pub(super) initialize_parameters: Option<String>,
     #[serde(default = "default_sessions")]
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]
@@ -96,6 +98,9 @@ pub(super) struct Hsm {
     pub(super) health_key: String,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
+    pub(super) worker_memory_max_mb: Option<u64>,
 }
 
 impl Hsm {
@@ -116,6 +121,9 @@ impl Hsm {
             check_encryptions: self.check_encryptions,
             health_key: self.health_key,
             environment: self.environment,
+            isolation: self.isolation,
+            worker_memory_max_mb: self.worker_memory_max_mb,
+            initialize_parameters: self.initialize_parameters,
         }
     }
 }
@@ -139,6 +147,7 @@ pub(super) struct Member {
     pub(super) module: Option<PathBuf>,
     pub(super) token_label: String,
     pub(super) token_serial: Option<String>,
+    pub(super) initialize_parameters: Option<String>,
     #[serde(default = "default_sessions")]
     pub(super) sessions: usize,
     #[serde(default = "default_queue_length_max")]
@@ -155,6 +164,9 @@ pub(super) struct Member {
     pub(super) health_key: String,
     #[serde(default)]
     pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
+    pub(super) worker_memory_max_mb: Option<u64>,
 }
 
 fn default_sessions() -> usize {

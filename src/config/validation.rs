@@ -71,7 +71,7 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
     }
     let listeners = listener::listeners(&mut review, &file.listener, &mut sockets);
     let mut declared = Declared::default();
-    let hsms = hsm::hsms(&mut review, file.hsm, &mut declared);
+    let hsms = hsm::hsms(&mut review, file.hsm, &state_dir, &mut declared);
     let clusters = cluster::clusters(&mut review, file.cluster, &hsms, &mut declared);
     let key_stores = key_store::key_stores(&mut review, file.key_store, &hsms);
     let kms = file.kms.map(|raw| kms::kms(&mut review, raw, (&hsms, &state_dir), &mut sockets));

@@ -1,5 +1,6 @@
 //! The metrics of HSMs.
 
+use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::metrics::{Metrics, Registrar};
@@ -46,6 +47,36 @@ impl ResilienceMetrics {
     }
 }
 
+/// The processes that PKCS#11 libraries are in.
+#[derive(Clone)]
+pub(super) struct WorkerMetrics {
+    process: IntGaugeVec,
+    memory: IntGaugeVec,
+    restarts: IntCounterVec,
+}
+
+impl WorkerMetrics {
+    pub(super) fn new(make: &mut Registrar) -> prometheus::Result<Self> {
+        Ok(Self {
+            process: make.gauges(
+                "hsm_worker_process",
+                "Process id of the worker process that has the PKCS#11 library; 0 without one.",
+                &["hsm"],
+            )?,
+            memory: make.gauges(
+                "hsm_worker_memory_bytes",
+                "Resident memory of the worker process.",
+                &["hsm"],
+            )?,
+            restarts: make.counters(
+                "hsm_worker_restarts_total",
+                "Worker processes that another one took the place of: exit, hang, memory, protocol, signal, or start if it came to nothing.",
+                &["hsm", "reason"],
+            )?,
+        })
+    }
+}
+
 impl Metrics {
     pub fn hsm(&self, name: &str) -> HsmMetrics {
         let hsm = [name];
@@ -68,7 +99,9 @@ impl Metrics {
             operations: self.hsm_operation_duration_seconds.clone(),
             faults: self.hsm_faults_total.clone(),
             state: self.hsm_state.clone(),
+            pin_state: self.hsm_pin_state.clone(),
             resilience: self.resilience.clone(),
+            workers: self.worker_processes.clone(),
             name: name.to_owned(),
         }
     }
@@ -95,7 +128,9 @@ pub struct HsmMetrics {
     operations: HistogramVec,
     faults: IntCounterVec,
     state: IntGaugeVec,
+    pin_state: IntGaugeVec,
     resilience: ResilienceMetrics,
+    workers: WorkerMetrics,
     name: String,
 }
 
@@ -103,6 +138,48 @@ impl HsmMetrics {
     /// `code` is a PKCS#11 return code name or number, so the label stays bounded.
     pub fn fault(&self, code: &str) {
         self.faults.with_label_values(&[self.name.as_str(), code]).inc();
+    }
+
+    /// Faults that somebody else has counted.
+    pub fn add_faults(&self, code: &str, count: u64) {
+        if count > 0 {
+            self.faults.with_label_values(&[self.name.as_str(), code]).inc_by(count);
+        }
+    }
+
+    /// Every fault so far, by code.
+    pub fn fault_counts(&self) -> Vec<(String, u64)> {
+        let families = self.faults.collect();
+        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let code_of = |metric: &prometheus::proto::Metric| {
+            let label = |name: &str| metric.get_label().iter().find(|label| label.name() == name);
+            let is_ours = label("hsm").is_some_and(|label| label.value() == self.name);
+            is_ours.then(|| label("code").map(|label| label.value().to_owned())).flatten()
+        };
+        let counts = metrics.filter_map(|metric| {
+            let code = code_of(metric)?;
+            let count = self.faults.with_label_values(&[self.name.as_str(), code.as_str()]).get();
+            Some((code, count))
+        });
+        counts.collect()
+    }
+
+    /// Which of these the token says of the user PIN, if it has said anything.
+    pub fn shown_pin_state(&self, all: [&str; 5]) -> Option<usize> {
+        all.iter().position(|state| self.pin_state.with_label_values(&[self.name.as_str(), state]).get() != 0)
+    }
+
+    /// The worker process, or that there is none.
+    pub fn set_worker(&self, pid: Option<u32>, resident_bytes: u64) {
+        let hsm = [self.name.as_str()];
+        self.workers.process.with_label_values(&hsm).set(pid.unwrap_or_default().into());
+        let bytes = i64::try_from(resident_bytes).unwrap_or(i64::MAX);
+        self.workers.memory.with_label_values(&hsm).set(bytes);
+    }
+
+    /// A worker process was replaced.
+    pub fn restart(&self, reason: &'static str) {
+        self.workers.restarts.with_label_values(&[self.name.as_str(), reason]).inc();
     }
 
     /// An operation on a KMS key. Its series begin with the first, so that a key store alone does not show them.
@@ -124,6 +201,13 @@ impl HsmMetrics {
         for state in all {
             let gauge = self.resilience.breaker.with_label_values(&[self.name.as_str(), state]);
             gauge.set(i64::from(state == current));
+        }
+    }
+
+    /// What the token says of the user PIN.
+    pub fn set_pin_state(&self, current: &str, all: [&str; 5]) {
+        for state in all {
+            self.pin_state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
         }
     }
 

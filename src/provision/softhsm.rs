@@ -13,6 +13,7 @@ use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 
 use crate::config::Hsm;
+use crate::config::Isolation;
 use crate::config::IvMode;
 use crate::config::credentials::random_base32;
 use crate::config::private_file;
@@ -217,6 +218,8 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         token_label: TOKEN_LABEL.into(),
         token_serial: None,
         pin_file: Some(folder.pin()),
+        refused_pin_file: None,
+        initialize_parameters: None,
         sessions: 1,
         queue_length_max: 1,
         cached_keys_max: 1,
@@ -225,5 +228,7 @@ fn hsm(folder: &Folder, module: &Path) -> Hsm {
         check_encryptions: false,
         health_key: HEALTH_KEY.into(),
         environment: [folder.softhsm_variable()].into(),
+        isolation: Isolation::Thread,
+        worker_memory_max_bytes: u64::MAX,
     }
 }

@@ -9,7 +9,7 @@ use crate::support::pki::write_private;
 use crate::support::site::{ACCESS_KEY_ID, CLIENT_CN, SECRET_ACCESS_KEY};
 
 /// `holdfast check` with the whole environment of the official client; `changes` come last.
-fn check(site: &Site, arguments: &[&str], changes: &[(&str, &str)]) -> Output {
+pub fn check(site: &Site, arguments: &[&str], changes: &[(&str, &str)]) -> Output {
     let (certificate, key) = site.pki.client(CLIENT_CN);
     std::fs::write(site.path("client.pem"), certificate).unwrap();
     write_private(&site.path("client.key"), &key);

@@ -21,6 +21,11 @@ impl Alarm {
         self.raise();
     }
 
+    /// The keys are others, and whoever says so sees to the rest.
+    pub(super) fn note_keys_changed(&self) {
+        self.keys_changed.store(true, Ordering::Release);
+    }
+
     /// Whether it was raised for keys since the last call.
     pub(super) fn take_keys_changed(&self) -> bool {
         self.keys_changed.swap(false, Ordering::AcqRel)

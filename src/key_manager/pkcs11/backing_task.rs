@@ -59,8 +59,8 @@ pub(super) enum BackingTask {
     Unseal(Arc<Sealed>),
     MakeSigningKey,
     Sign(Arc<SignDigest>),
-    /// Destroy what was discarded.
-    Sweep,
+    /// Destroy what was discarded, this too.
+    Sweep(Option<MaterialId>),
 }
 
 pub(super) struct ToSeal {
@@ -94,7 +94,7 @@ impl BackingTask {
             Self::Unseal(_) => Some("unseal"),
             Self::MakeSigningKey => Some("make_signing_key"),
             Self::Sign(_) => Some("sign"),
-            Self::Sweep => None,
+            Self::Sweep(_) => None,
         }
     }
 
@@ -123,7 +123,7 @@ impl BackingTask {
             | Self::Unseal(_)
             | Self::MakeSigningKey
             | Self::Sign(_)
-            | Self::Sweep => None,
+            | Self::Sweep(_) => None,
         }
     }
 }
@@ -177,7 +177,12 @@ impl Bench<'_> {
                 signing_key::make(self.token, self.ready, self.means).map(Output::SigningKey)
             }
             BackingTask::Sign(request) => signing_key::sign(request, self.ready).map(Output::Signature),
-            BackingTask::Sweep => self.vault.sweep(self.means).map(|()| Output::Swept),
+            BackingTask::Sweep(discarded) => {
+                if let Some(material) = discarded {
+                    self.vault.discard(material);
+                }
+                self.vault.sweep(self.means).map(|()| Output::Swept)
+            }
         }
     }
 

@@ -37,6 +37,13 @@ const SECRET_GENERATION: AnyOf = &[(CKM_GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SEC
 const PADDED_WRAPPING: AnyOf =
     &[(CKM_AES_KEY_WRAP_KWP, "CKM_AES_KEY_WRAP_KWP"), (CKM_AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")];
 
+/// What one token has, and what it refused, with the mechanism.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CapabilityFacts {
+    pub(super) mechanisms: Option<Vec<u64>>,
+    pub(super) refused: Vec<(KeySpec, String)>,
+}
+
 /// The record of one token.
 #[derive(Debug, Default)]
 pub(super) struct Capabilities {
@@ -55,6 +62,20 @@ pub(super) struct Capabilities {
 impl Capabilities {
     pub(super) fn new(mechanisms: Option<Vec<u64>>) -> Self {
         Self { mechanisms, ..Self::default() }
+    }
+
+    /// As somebody else has found it out.
+    pub(super) fn from_facts(facts: CapabilityFacts) -> Self {
+        let specs = facts.refused.into_iter().map(|(spec, mechanism)| (spec.as_str(), mechanism));
+        Self { refused: Mutex::new(specs.collect()), ..Self::new(facts.mechanisms) }
+    }
+
+    /// What decides which keys can be made.
+    pub(super) fn facts(&self) -> CapabilityFacts {
+        let refused = self.refused.lock();
+        let refused =
+            refused.iter().filter_map(|(spec, mechanism)| Some((KeySpec::parse(spec)?, mechanism.clone())));
+        CapabilityFacts { mechanisms: self.mechanisms.clone(), refused: refused.collect() }
     }
 
     pub(super) fn has(&self, mechanism: u64) -> bool {

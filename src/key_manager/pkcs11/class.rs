@@ -92,7 +92,7 @@ impl Task {
                 | BackingTask::MakeSigningKey
                 | BackingTask::MakeSoftware(_)
                 | BackingTask::OpenRootKey(_)
-                | BackingTask::Sweep
+                | BackingTask::Sweep(_)
                 | BackingTask::WrappingKey(_) => Class::Other,
             },
         }
@@ -119,7 +119,7 @@ impl Task {
                 | BackingTask::MakeSigningKey
                 | BackingTask::MakeSoftware(_)
                 | BackingTask::OpenRootKey(_)
-                | BackingTask::Sweep
+                | BackingTask::Sweep(_)
                 | BackingTask::WrappingKey(_) => false,
             },
         }

@@ -318,10 +318,10 @@ fn is_lacking(failed: CallFailed) -> bool {
         && (capabilities::is_refusal(failed.code) || failed.code == RvError::ArgumentsBad)
 }
 
-/// kryoptic says DEVICE_ERROR to a wrong padding.
+/// Some say it to a wrong padding what others say when they are broken.
 fn undecrypted(failed: CallFailed) -> Fault {
     let fault = Fault::of_call(failed, Doing::Decrypting);
-    let is_perhaps_data = failed.function == "C_Decrypt" && failed.code == RvError::DeviceError;
+    let is_perhaps_data = failed.function == "C_Decrypt" && failed.quirks.bad_padding.contains(&failed.code);
     if is_perhaps_data { Fault { blame: Blame::DataOrToken, ..fault } } else { fault }
 }
 

@@ -1,7 +1,8 @@
 //! What makes the PKCS#11 calls of one HSM, and what the async side shares with it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -10,15 +11,23 @@ use crate::config;
 use crate::domain::kms::MaterialId;
 use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::alarm::Alarm;
+use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::{JobQueue, NotTaken};
+use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, JobQueue, NotTaken};
 use crate::key_manager::pkcs11::module::Module;
 use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::watcher::Command;
+use crate::key_manager::pkcs11::worker::{Job, Task};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
+
+/// Nobody waits for discarded keys to be destroyed.
+const HOUSEKEEPING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Not the name of a key store.
+const HOUSEKEEPING: &str = "";
 
 /// Both sides of one HSM have it.
 pub(super) struct Shared {
@@ -33,6 +42,37 @@ pub(super) struct Shared {
     pub(super) alarm: Alarm,
     pub(super) metrics: Arc<HsmMetrics>,
     pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: config::Hsm,
+        (metrics, clock): (HsmMetrics, Arc<dyn Clock>),
+        invocations: HashMap<String, u64>,
+    ) -> Arc<Self> {
+        let (name, metrics) = (Arc::<str>::from(config.name.as_str()), Arc::new(metrics));
+        Arc::new(Self {
+            fitness: Arc::new(Fitness::new(Arc::clone(&name), Arc::clone(&metrics), Arc::clone(&clock))),
+            name,
+            jobs: JobQueue::new(config.queue_length_max),
+            inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
+            alarm: Alarm::default(),
+            metrics,
+            config,
+            clock,
+        })
+    }
+
+    /// Puts a task into the queue that nobody waits for.
+    pub(super) fn keep_house(&self, task: BackingTask) {
+        let task = Task::Backing(task);
+        let now = self.clock.instant();
+        let cost = self.fitness.cost(task.class());
+        let (reply, _) = JobReply::new(self.fitness.ticket(task.class(), now));
+        let job = Job { task, enqueued: now, deadline: now + HOUSEKEEPING_TIMEOUT, reply };
+        let sessions = self.config.sessions;
+        let _ = self.jobs.push(job, Arrival { flow: Flow::of(HOUSEKEEPING), now, cost, sessions });
+    }
 }
 
 /// Takes jobs out of the queue, and does what it is told. Nothing here waits for the HSM.
@@ -81,4 +121,21 @@ pub(super) trait Engine: Send + Sync {
 
     /// An unwrapped key is not needed any more.
     fn discard(&self, material: &MaterialId);
+
+    /// Why no job can be done now, if so.
+    fn interruption(&self, now: Instant) -> Option<Interruption>;
+
+    /// The file of the PIN may be another than before.
+    fn pin_file_changed(&self);
+
+    /// Ends what can be ended; whether that was all within this time.
+    fn stop(&self, patience: Duration) -> bool;
+}
+
+/// There is nobody to do jobs.
+#[derive(Clone, Debug)]
+pub(super) struct Interruption {
+    pub(super) reason: String,
+    /// Jobs may wait for the end of it.
+    pub(super) is_brief: bool,
 }

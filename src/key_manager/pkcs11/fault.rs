@@ -2,10 +2,11 @@
 
 use cryptoki::error::{Error, RvError};
 
-use crate::key_manager::pkcs11::ffi::CallFailed;
+use cryptoki_sys::{CKR_AEAD_DECRYPT_FAILED, CKR_PARAMETER_SET_NOT_SUPPORTED};
 
-/// PKCS#11 3.0; cryptoki does not know it.
-const CKR_AEAD_DECRYPT_FAILED: u64 = 0x42;
+use crate::key_manager::pkcs11::ffi::CallFailed;
+use crate::key_manager::pkcs11::quirks::{CAUTIOUS, Quirks};
+use crate::key_manager::pkcs11::return_code;
 
 /// What a failed call says about the things it touched, from the least to the most broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) enum Blame {
     Pin,
     /// The token or the library: drop the session, look at the token.
     Token,
+    /// The library as a whole: it has to be initialized anew.
+    Library,
     /// The wrapped key material: the token does not take it, though it unwraps other material.
     Material,
     /// Nobody has connected the key store of this cluster: the token is logged out on purpose.
@@ -42,79 +45,212 @@ pub(super) enum Blame {
     DataOrToken,
 }
 
+/// What is done about it, from the cheapest to the dearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Nothing is broken: session and login go on, the caller is told.
+    Keep,
+    /// A trial on data that is known to be good decides; then the token is asked once more, and believed.
+    Try,
+    /// Within the request: the object is searched for again.
+    FindAgain,
+    /// Within the request: another session, and another login if the old one is gone with it.
+    Reopen,
+    /// Within the request: another login and session.
+    LogIn,
+    /// The session is dropped. The watcher looks at the token: with a new session, then with the library initialized
+    /// anew; a worker process that does not even answer then is ended and started anew.
+    Check,
+    /// The same, without trying a new session first.
+    Reinitialize,
+    /// Not before the configuration changes.
+    Never,
+}
+
 /// What the call was for: tokens reuse general codes for a wrong tag, and for a corrupted wrapped key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Decrypting,
+    LoggingIn,
     Unwrapping,
     Other,
+}
+
+/// Which of the two calls of an operation: one that did not start has seen no data yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Start,
+    Rest,
+}
+
+impl Call {
+    fn named(function: &str) -> Self {
+        if function.ends_with("Init") { Self::Start } else { Self::Rest }
+    }
+}
+
+/// Codes that blame the same.
+type Rows = &'static [(Blame, &'static [RvError])];
+
+const DECRYPTING: Rows = &[
+    (
+        Blame::Data,
+        &[
+            RvError::EncryptedDataInvalid,
+            RvError::EncryptedDataLenRange,
+            RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED),
+        ],
+    ),
+    // To a wrong tag SoftHSM and AWS CloudHSM say GENERAL_ERROR, nShield FUNCTION_FAILED. A parameter may be an IV that
+    // the token would never have made.
+    (
+        Blame::DataOrToken,
+        &[
+            RvError::ArgumentsBad,
+            RvError::DataInvalid,
+            RvError::FunctionFailed,
+            RvError::GeneralError,
+            RvError::MechanismParamInvalid,
+        ],
+    ),
+];
+
+/// SoftHSM says GENERAL_ERROR to corrupted material, kryoptic DEVICE_ERROR. Whether it is the token after all, a trial
+/// with material that is known to be good says.
+const UNWRAPPING: Rows = &[(
+    Blame::Material,
+    &[
+        RvError::ArgumentsBad,
+        RvError::DataInvalid,
+        RvError::DataLenRange,
+        RvError::DeviceError,
+        RvError::EncryptedDataInvalid,
+        RvError::EncryptedDataLenRange,
+        RvError::FunctionFailed,
+        RvError::GeneralError,
+        RvError::WrappedKeyInvalid,
+        RvError::WrappedKeyLenRange,
+    ],
+)];
+
+/// HSMs lock users: what does not say that it was something else is taken to mean the PIN.
+const LOGGING_IN: Rows = &[
+    (
+        Blame::Pin,
+        &[
+            RvError::ArgumentsBad,
+            RvError::DataInvalid,
+            RvError::DataLenRange,
+            RvError::FunctionRejected,
+            RvError::NewPinMode,
+            RvError::NextOtp,
+            RvError::PinTooWeak,
+        ],
+    ),
+    // We are about to log in.
+    (Blame::Token, &[RvError::UserNotLoggedIn]),
+];
+
+/// What is not here blames the token.
+const OTHERWISE: Rows = &[
+    (Blame::Length, &[RvError::DataInvalid, RvError::DataLenRange]),
+    (Blame::Usage, &[RvError::KeyFunctionNotPermitted, RvError::KeySizeRange, RvError::KeyTypeInconsistent]),
+    (
+        Blame::Handle,
+        &[
+            RvError::KeyChanged,
+            RvError::KeyHandleInvalid,
+            RvError::ObjectHandleInvalid,
+            RvError::UnwrappingKeyHandleInvalid,
+            RvError::WrappingKeyHandleInvalid,
+        ],
+    ),
+    (
+        Blame::Session,
+        &[
+            RvError::OperationActive,
+            RvError::OperationNotInitialized,
+            RvError::SessionClosed,
+            RvError::SessionHandleInvalid,
+        ],
+    ),
+    (Blame::Login, &[RvError::UserNotLoggedIn]),
+    (
+        Blame::Pin,
+        &[
+            RvError::PinExpired,
+            RvError::PinIncorrect,
+            RvError::PinInvalid,
+            RvError::PinLenRange,
+            RvError::PinLocked,
+        ],
+    ),
+    (
+        Blame::Library,
+        &[
+            RvError::CantLock,
+            RvError::CryptokiNotInitialized,
+            RvError::FipsSelfTestFailed,
+            RvError::LibraryLoadFailed,
+            RvError::MutexBad,
+            RvError::MutexNotLocked,
+            RvError::NeedToCreateThreads,
+        ],
+    ),
+];
+
+fn look_up(rows: Rows, code: RvError) -> Option<Blame> {
+    rows.iter().find(|(_, codes)| codes.contains(&code)).map(|(blame, _)| *blame)
+}
+
+/// A vendor's own code, or one that PKCS#11 does not have.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other code has a meaning")]
+fn says_nothing(code: RvError) -> bool {
+    match code {
+        RvError::VendorDefined(_) => true,
+        RvError::UnknownErrorCode(number) => return_code::LATER.iter().all(|(later, _)| *later != number),
+        _ => false,
+    }
 }
 
 impl Blame {
     /// PKCS#11 3.1, section 5.1 (return values), and what tokens do in fact. The whole of it is printed in
     /// `tests/golden/pkcs11_return_codes.txt`.
-    pub(super) const fn of(code: RvError, doing: Doing) -> Self {
-        match (code, doing) {
-            (
-                RvError::EncryptedDataInvalid
-                | RvError::EncryptedDataLenRange
-                | RvError::UnknownErrorCode(CKR_AEAD_DECRYPT_FAILED),
-                Doing::Decrypting,
-            ) => Self::Data,
-            // To a wrong tag SoftHSM says GENERAL_ERROR, nShield FUNCTION_FAILED; kryoptic says GENERAL_ERROR when
-            // another process destroyed the key. A parameter may be an IV that the token would never have made.
-            (
-                RvError::ArgumentsBad
-                | RvError::DataInvalid
-                | RvError::FunctionFailed
-                | RvError::GeneralError
-                | RvError::MechanismParamInvalid,
-                Doing::Decrypting,
-            ) => Self::DataOrToken,
-            // SoftHSM says GENERAL_ERROR, kryoptic DEVICE_ERROR. Whether it is the token after all, a trial with
-            // material that is known to be good says.
-            (
-                RvError::ArgumentsBad
-                | RvError::DataInvalid
-                | RvError::DataLenRange
-                | RvError::DeviceError
-                | RvError::EncryptedDataInvalid
-                | RvError::EncryptedDataLenRange
-                | RvError::FunctionFailed
-                | RvError::GeneralError
-                | RvError::WrappedKeyInvalid
-                | RvError::WrappedKeyLenRange,
-                Doing::Unwrapping,
-            ) => Self::Material,
-            (RvError::DataInvalid | RvError::DataLenRange, _) => Self::Length,
-            (RvError::KeyFunctionNotPermitted | RvError::KeySizeRange | RvError::KeyTypeInconsistent, _) => {
-                Self::Usage
-            }
-            (
-                RvError::KeyChanged
-                | RvError::KeyHandleInvalid
-                | RvError::ObjectHandleInvalid
-                | RvError::UnwrappingKeyHandleInvalid
-                | RvError::WrappingKeyHandleInvalid,
-                _,
-            ) => Self::Handle,
-            (
-                RvError::OperationActive
-                | RvError::OperationNotInitialized
-                | RvError::SessionClosed
-                | RvError::SessionHandleInvalid,
-                _,
-            ) => Self::Session,
-            (RvError::UserNotLoggedIn, _) => Self::Login,
-            (
-                RvError::PinExpired
-                | RvError::PinIncorrect
-                | RvError::PinInvalid
-                | RvError::PinLenRange
-                | RvError::PinLocked,
-                _,
-            ) => Self::Pin,
-            _ => Self::Token,
+    pub(super) fn of(code: RvError, doing: Doing, call: Call, quirks: &Quirks) -> Self {
+        if call == Call::Start && quirks.stale_handle.contains(&code) {
+            return Self::Handle;
+        }
+        match doing {
+            Doing::Decrypting if quirks.bad_data.contains(&code) => Self::DataOrToken,
+            Doing::Unwrapping if quirks.bad_material.contains(&code) => Self::Material,
+            Doing::Decrypting => look_up(DECRYPTING, code).unwrap_or(Self::otherwise(code)),
+            Doing::LoggingIn if says_nothing(code) => Self::Pin,
+            Doing::LoggingIn => look_up(LOGGING_IN, code).unwrap_or(Self::otherwise(code)),
+            Doing::Unwrapping => look_up(UNWRAPPING, code).unwrap_or(Self::otherwise(code)),
+            Doing::Other => Self::otherwise(code),
+        }
+    }
+
+    fn otherwise(code: RvError) -> Self {
+        look_up(OTHERWISE, code).unwrap_or(Self::Token)
+    }
+
+    pub(super) const fn remedy(self) -> Remedy {
+        match self {
+            Self::Busy
+            | Self::Data
+            | Self::Disconnected
+            | Self::ForeignKey
+            | Self::Length
+            | Self::Unsupported
+            | Self::Usage => Remedy::Keep,
+            Self::DataOrToken | Self::Material | Self::Missing => Remedy::Try,
+            Self::Handle => Remedy::FindAgain,
+            Self::Session => Remedy::Reopen,
+            Self::Login => Remedy::LogIn,
+            Self::Token => Remedy::Check,
+            Self::Library => Remedy::Reinitialize,
+            Self::Pin => Remedy::Never,
         }
     }
 }
@@ -156,18 +292,35 @@ impl Fault {
                 RvError::CurveNotSupported
                 | RvError::FunctionNotSupported
                 | RvError::MechanismInvalid
-                | RvError::MechanismParamInvalid,
+                | RvError::MechanismParamInvalid
+                | RvError::UnknownErrorCode(CKR_PARAMETER_SET_NOT_SUPPORTED),
             ) => Self { blame: Blame::Unsupported, ..self },
             _ => self,
         }
     }
 
     pub(super) fn of_call(failed: CallFailed, doing: Doing) -> Self {
+        let blame = Blame::of(failed.code, doing, Call::named(failed.function), failed.quirks);
+        Self::returned(blame, failed.function, failed.code)
+    }
+
+    /// C_Login failed, with PINs that it may have counted.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only return codes carry meaning")]
+    pub(super) fn of_login(error: Error) -> Self {
+        match error {
+            Error::Pkcs11(code, _) => {
+                Self::returned(Blame::of(code, Doing::LoggingIn, Call::Rest, &CAUTIOUS), "C_Login", code)
+            }
+            other => other.into(),
+        }
+    }
+
+    fn returned(blame: Blame, function: &str, code: RvError) -> Self {
         Self {
-            blame: Blame::of(failed.code, doing),
-            what: format!("{} returned {}", failed.function, code_name(failed.code)),
-            code: code_name(failed.code),
-            return_code: Some(failed.code),
+            blame,
+            what: format!("{function} returned {}", return_code::name(code)),
+            code: return_code::label(code),
+            return_code: Some(code),
         }
     }
 }
@@ -179,67 +332,14 @@ impl From<Error> for Fault {
     )]
     fn from(error: Error) -> Self {
         match error {
-            Error::Pkcs11(code, function) => Self {
-                blame: Blame::of(code, Doing::Other),
-                what: format!("C_{function:?} returned {}", code_name(code)),
-                code: code_name(code),
-                return_code: Some(code),
-            },
+            Error::Pkcs11(code, function) => {
+                let function = format!("C_{function:?}");
+                Self::returned(Blame::otherwise(code), &function, code)
+            }
             other => Self::new(Blame::Token, other.to_string()),
         }
     }
 }
 
-/// cryptoki's name of a code (`DeviceError`), and the number alone of one it does not know.
-fn code_name(code: RvError) -> String {
-    format!("{code:?}")
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-    use std::path::Path;
-
-    use cryptoki::error::{Rv, RvError};
-
-    use super::{Blame, CKR_AEAD_DECRYPT_FAILED, Doing, code_name};
-
-    /// One more than the largest code of PKCS#11 3.1.
-    const CODES_END: u64 = 0x210;
-    const VENDOR_DEFINED: u64 = 0x8000_0000;
-
-    /// Every code, and what is blamed for it when decrypting and otherwise.
-    fn table() -> String {
-        let mut table =
-            format!("{:<12}{:<32}{:<14}{:<14}OTHERWISE\n", "CODE", "NAME", "DECRYPTING", "UNWRAPPING");
-        for number in (0..CODES_END).chain([VENDOR_DEFINED]) {
-            let Rv::Error(code) = Rv::from(number) else { continue };
-            if matches!(code, RvError::UnknownErrorCode(other) if other != CKR_AEAD_DECRYPT_FAILED) {
-                continue;
-            }
-            let [decrypting, unwrapping, otherwise] = [Doing::Decrypting, Doing::Unwrapping, Doing::Other]
-                .map(|doing| format!("{:?}", Blame::of(code, doing)));
-            let number = format!("{number:#x}");
-            writeln!(table, "{number:<12}{:<32}{decrypting:<14}{unwrapping:<14}{otherwise}", code_name(code))
-                .unwrap();
-        }
-        table
-    }
-
-    /// `UPDATE_GOLDEN=1` writes it anew; the difference is for a reviewer to read.
-    #[test]
-    fn every_return_code_blames_what_the_golden_table_says() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pkcs11_return_codes.txt");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, table()).unwrap();
-        }
-        assert_eq!(table(), std::fs::read_to_string(golden).unwrap());
-    }
-
-    #[test]
-    fn codes_that_the_golden_table_does_not_list_blame_the_token() {
-        for code in [RvError::VendorDefined(u64::MAX), RvError::UnknownErrorCode(CODES_END)] {
-            assert_eq!(Blame::of(code, Doing::Decrypting), Blame::Token);
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! One HSM as the async side sees it: a bounded queue with deadlines, an inventory, a health state.
 
+mod requests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,23 +15,21 @@ use tokio::time::error::Elapsed;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::config::private_file::FileVersion;
 use crate::key_manager::cluster::ClusterError;
-use crate::key_manager::pkcs11::alarm::Alarm;
-use crate::key_manager::pkcs11::breaker::{Admission, BreakerState};
-use crate::key_manager::pkcs11::class::Class;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
+use crate::key_manager::pkcs11::breaker::BreakerState;
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, JobQueue, NotQueued, NotTaken};
+use crate::key_manager::pkcs11::job_queue::NotTaken;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::{Order, Reply};
-use crate::key_manager::pkcs11::reply::{JobReply, quarantined};
+use crate::key_manager::pkcs11::process::{Processes, WorkerProcess};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
 use crate::key_manager::pkcs11::watcher::{Command, Vitals};
-use crate::key_manager::pkcs11::worker::{Completed, Job, Task};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -53,12 +53,23 @@ pub struct HsmParts {
     pub invocations: HashMap<String, u64>,
 }
 
+/// The same, if the library is in a worker process.
+pub struct IsolatedHsmParts {
+    pub config: config::Hsm,
+    pub processes: Arc<Processes>,
+    pub metrics: HsmMetrics,
+    pub clock: Arc<dyn Clock>,
+    pub invocations: HashMap<String, u64>,
+}
+
 /// One token, and what makes its PKCS#11 calls.
 pub struct Hsm {
     shared: Arc<Shared>,
     engine: Box<dyn Engine>,
     health: ArcSwap<Health>,
     last_refresh: Mutex<Option<Refresh>>,
+    /// Of the PIN that was taken last.
+    pin_version: Mutex<Option<FileVersion>>,
     /// Somebody waits for it, so that the next probe has little time.
     is_suspect: AtomicBool,
 }
@@ -77,28 +88,28 @@ impl Hsm {
     /// Starts the threads. Nothing has been asked of the token yet: probe it next.
     pub fn start(parts: HsmParts) -> std::io::Result<Arc<Self>> {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
-        let (name, metrics) = (Arc::<str>::from(config.name.as_str()), Arc::new(metrics));
-        let shared = Arc::new(Shared {
-            fitness: Arc::new(Fitness::new(Arc::clone(&name), Arc::clone(&metrics), Arc::clone(&clock))),
-            name,
-            jobs: JobQueue::new(config.queue_length_max),
-            inventory: ArcSwap::from_pointee(Inventory::with_invocations(invocations)),
-            alarm: Alarm::default(),
-            metrics,
-            config,
-            clock,
-        });
-        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref())?;
+        let shared = Shared::new(config, (metrics, clock), invocations);
+        let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref(), &shared)?;
+        Ok(Self::over(shared, Box::new(engine)))
+    }
+
+    /// Starts the worker process.
+    pub fn start_isolated(parts: IsolatedHsmParts) -> std::io::Result<Arc<Self>> {
+        let IsolatedHsmParts { config, processes, metrics, clock, invocations } = parts;
+        let shared = Shared::new(config, (metrics, clock), invocations);
+        let engine = WorkerProcess::start(Arc::clone(&shared), processes)?;
         Ok(Self::over(shared, Box::new(engine)))
     }
 
     pub(super) fn over(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Arc<Self> {
         shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
+        let pin_version = pin_version(&shared.config);
         Arc::new(Self {
             shared,
             engine,
             health: ArcSwap::from_pointee(Health::unknown()),
             last_refresh: Mutex::new(None),
+            pin_version: Mutex::new(pin_version),
             is_suspect: AtomicBool::new(false),
         })
     }
@@ -153,68 +164,6 @@ impl Hsm {
 
     pub(super) fn fitness(&self) -> &Arc<Fitness> {
         &self.shared.fitness
-    }
-
-    /// Which requests it gets, and how long a session of it would be busy if it got one more of this class.
-    pub(super) fn standing(&self, class: Class, now: Instant) -> (Admission, Duration) {
-        let (fitness, stuck) = (self.fitness(), self.sessions_stuck(now));
-        let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
-        let admission = match self.health.load().state_at(now) {
-            HealthState::Active if stuck == 0 => fitness.admission(),
-            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::Behind),
-            HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
-        };
-        let admission = if free == 0 { admission.max(Admission::LastResort) } else { admission };
-        (admission, fitness.expected_with(class, free, now))
-    }
-
-    /// An HSM without work cannot hang in it.
-    fn sessions_stuck(&self, now: Instant) -> usize {
-        if self.fitness().jobs() == 0 { 0 } else { self.engine.sessions_stuck(now) }
-    }
-
-    /// Puts a job into the queue. A hung library costs the caller nothing once all sessions hang.
-    pub(super) fn submit(
-        &self,
-        task: Task,
-        flow: Flow,
-        (now, deadline): (Instant, Instant),
-    ) -> Result<oneshot::Receiver<Completed>, HsmError> {
-        let fitness = self.fitness();
-        if fitness.admission() == Admission::Never {
-            return Err(self.refuse("quarantined", quarantined()));
-        }
-        let sessions = self.sessions().saturating_sub(self.sessions_stuck(now));
-        if sessions == 0 {
-            return Err(self.refuse("all_sessions_hang", HsmError::DeadlineExceeded));
-        }
-        let class = task.class();
-        let arrival = Arrival { flow, now, cost: fitness.cost(class), sessions };
-        let (reply, answer) = JobReply::new(fitness.ticket(class, now));
-        match self.shared.jobs.push(Job { task, enqueued: now, deadline, reply }, arrival) {
-            Ok(()) => {
-                self.engine.job_arrived();
-                Ok(answer)
-            }
-            Err(NotQueued::CannotFinish) => Err(self.refuse("cannot_finish", HsmError::Busy)),
-            Err(NotQueued::Full) => Err(self.refuse("queue_full", HsmError::Busy)),
-            Err(NotQueued::Closed) => Err(stopped()),
-        }
-    }
-
-    fn refuse(&self, reason: &'static str, error: HsmError) -> HsmError {
-        self.shared.metrics.refusal(reason);
-        error
-    }
-
-    /// What became of asking another HSM because this one took long.
-    pub(super) fn count_hedge(&self, outcome: &'static str) {
-        self.shared.metrics.hedge(outcome);
-    }
-
-    /// A request went on to another HSM because this one was taken out.
-    pub(super) fn count_eviction(&self) {
-        self.shared.metrics.evictions.inc();
     }
 
     /// It may hang: a probe will tell, at once.
@@ -333,6 +282,11 @@ impl Hsm {
 
     /// The state now, and why it is not ACTIVE.
     fn condition(&self, now: Instant) -> (HealthState, Option<String>) {
+        if self.engine.is_connected()
+            && let Some(Interruption { reason, .. }) = self.engine.interruption(now)
+        {
+            return (HealthState::Unavailable, Some(reason));
+        }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         let (state, reason) = self.health.load().at(now, stuck);
         let (breaker, why) = self.fitness().breaker();
@@ -408,7 +362,28 @@ impl Hsm {
 
     /// Uses another PIN from the next probe on, which is now.
     pub fn set_pin(&self, pin: &SecretBytes) {
+        *self.pin_version.lock() = pin_version(&self.shared.config);
         self.offer_pin(pin, true);
+    }
+
+    /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that.
+    pub fn is_pin_demanded(&self) -> bool {
+        self.engine.is_pin_rejected() && *self.pin_version.lock() != pin_version(&self.shared.config)
+    }
+
+    /// The same for an HSM that reads its PIN file itself.
+    pub fn pin_file_changed(&self) {
+        self.engine.pin_file_changed();
+    }
+
+    /// Whether its library is in a worker process.
+    pub fn is_isolated(&self) -> bool {
+        self.engine.library().is_none()
+    }
+
+    /// Ends its worker process, if it has one; whether that was done within this time.
+    pub fn stop(&self, patience: Duration) -> bool {
+        self.engine.stop(patience)
     }
 
     /// The same; the library need not be initialized for it if another token did that already.
@@ -444,6 +419,10 @@ impl<T> Ordered<T> {
             Err(_) => Err(HsmError::DeadlineExceeded.into()),
         }
     }
+}
+
+fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
+    config.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
 }
 
 fn no_answer(within: Duration) -> String {

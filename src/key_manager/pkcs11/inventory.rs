@@ -33,7 +33,17 @@ pub struct Inventory {
 #[derive(Clone, Debug)]
 enum Entry {
     Key(Arc<ExternalKey>),
-    Ambiguous,
+    /// Its versions cannot be told from each other.
+    Ambiguous(Arc<ExternalKey>),
+}
+
+/// Keys that are others than before.
+#[derive(Debug, Default)]
+pub(super) struct KeyChanges {
+    /// What is not named is not in the token any more.
+    pub(super) is_whole: bool,
+    /// All that answers to an id; nothing if the key is gone.
+    pub(super) keys: HashMap<ExternalKeyId, Vec<FoundKey>>,
 }
 
 impl Inventory {
@@ -44,8 +54,8 @@ impl Inventory {
 
     /// Reads the token. Objects that `known` has keep their identity, and with it their invocation count.
     pub(super) fn read(ready: Ready<'_>, known: &Self) -> Result<Self, Fault> {
-        let mut objects = HashMap::new();
-        let mut versions: HashMap<ExternalKeyId, Vec<KeyVersion>> = HashMap::new();
+        let mut changes = KeyChanges { is_whole: true, keys: HashMap::new() };
+        let mut handles = Vec::new();
         for handle in find(ready.session, ready.objects, &[])? {
             let Some(found) = FoundKey::read(ready.session, handle)? else { continue };
             // The root key would be an external key for anyone who asks.
@@ -53,51 +63,80 @@ impl Inventory {
                 continue;
             }
             let Ok(id) = ExternalKeyId::parse(&found.name.label) else { continue };
-            let object = known.object(&found.name);
-            object.remember_handle(ready.login, handle.handle());
-            objects.insert(found.name.identity(), Arc::clone(&object));
-            versions.entry(id).or_default().push(found.into_version(object));
+            handles.push((found.name.identity(), handle));
+            changes.keys.entry(id).or_default().push(found);
         }
-        let keys = versions
-            .into_iter()
-            .filter_map(|(id, versions)| Some((id.clone(), Entry::of(id, versions)?)))
-            .collect();
-        let mut unclaimed = known.unclaimed.clone();
-        for object in known.objects().filter(|object| !objects.contains_key(&object.name.identity())) {
-            unclaimed.insert(object.name.ledger_name(), object.invocations());
-        }
-        for identity in objects.keys() {
-            unclaimed.remove(&identity.ledger_name());
-        }
-        Ok(Self { keys, objects, unclaimed })
+        Ok(known.changed(changes).with_handles(ready, handles))
     }
 
     /// Reads the keys with this label alone.
     pub(super) fn read_label(ready: Ready<'_>, known: &Self, label: &ExternalKeyId) -> Result<Self, Fault> {
-        let mut inventory = known.clone();
-        let (gone, kept) = inventory.objects.into_iter().partition(|(name, _)| name.label == label.as_str());
-        inventory.objects = kept;
-        inventory.keys.remove(label);
-        let mut versions = Vec::new();
+        let (mut keys, mut handles) = (Vec::new(), Vec::new());
         for handle in find_labelled(ready.session, ready.objects, label.as_str())? {
             let Some(found) = FoundKey::read(ready.session, handle)? else { continue };
             if found.name.label != label.as_str() || root_key::is_reserved(&found.name.label) {
                 continue;
             }
-            let object = known.object(&found.name);
-            object.remember_handle(ready.login, handle.handle());
-            inventory.unclaimed.remove(&found.name.ledger_name());
-            inventory.objects.insert(found.name.identity(), Arc::clone(&object));
-            versions.push(found.into_version(object));
+            handles.push((found.name.identity(), handle));
+            keys.push(found);
         }
-        let gone: HashMap<ObjectName, Arc<KeyObject>> = gone;
-        for (name, object) in gone.iter().filter(|(name, _)| !inventory.objects.contains_key(*name)) {
+        let changes = KeyChanges { is_whole: false, keys: HashMap::from([(label.clone(), keys)]) };
+        Ok(known.changed(changes).with_handles(ready, handles))
+    }
+
+    fn with_handles(self, ready: Ready<'_>, handles: Vec<(ObjectName, ObjectHandle)>) -> Self {
+        for (identity, handle) in handles {
+            if let Some(object) = self.objects.get(&identity) {
+                object.remember_handle(ready.login, handle.handle());
+            }
+        }
+        self
+    }
+
+    /// The inventory with these changes. Objects that were known keep their identity.
+    pub(super) fn changed(&self, changes: KeyChanges) -> Self {
+        let KeyChanges { is_whole, keys } = changes;
+        let mut inventory = if is_whole {
+            Self { unclaimed: self.unclaimed.clone(), ..Self::default() }
+        } else {
+            self.clone()
+        };
+        inventory.objects.retain(|name, _| !keys.contains_key(name.label.as_str()));
+        for (id, found) in keys {
+            inventory.keys.remove(&id);
+            let mut versions = Vec::new();
+            for found in found {
+                let object = self.object(&found.name);
+                inventory.unclaimed.remove(&found.name.ledger_name());
+                inventory.objects.insert(found.name.identity(), Arc::clone(&object));
+                versions.push(found.into_version(object));
+            }
+            if let Some(entry) = Entry::of(id.clone(), versions) {
+                inventory.keys.insert(id, entry);
+            }
+        }
+        for (name, object) in self.objects.iter().filter(|(name, _)| !inventory.objects.contains_key(*name)) {
             inventory.unclaimed.insert(name.ledger_name(), object.invocations());
         }
-        if let Some(entry) = Entry::of(label.clone(), versions) {
-            inventory.keys.insert(label.clone(), entry);
-        }
-        Ok(inventory)
+        inventory
+    }
+
+    /// What is another than in `before`.
+    pub(super) fn changes_since(&self, before: &Self) -> HashMap<ExternalKeyId, Vec<FoundKey>> {
+        let is_same = |id: &ExternalKeyId, entry: &Entry| {
+            before.keys.get(id).is_some_and(|before| before.found().eq(entry.found()))
+        };
+        let changed = self.keys.iter().filter(|(id, entry)| !is_same(id, entry));
+        let changed = changed.map(|(id, entry)| (id.clone(), entry.found().collect()));
+        let gone = before.keys.keys().filter(|id| !self.keys.contains_key(*id));
+        changed.chain(gone.map(|id| (id.clone(), Vec::new()))).collect()
+    }
+
+    /// The key that has an object of this name, and the object.
+    pub(super) fn find_named(&self, name: &ObjectName) -> Option<(Arc<ExternalKey>, Arc<KeyObject>)> {
+        let (Entry::Key(key) | Entry::Ambiguous(key)) = self.keys.get(name.label.as_str())?;
+        let version = key.versions().iter().find(|version| version.object.name == *name)?;
+        Some((Arc::clone(key), Arc::clone(&version.object)))
     }
 
     /// The object of this name, with the invocations counted so far.
@@ -124,7 +163,7 @@ impl Inventory {
     pub fn find(&self, external_key_id: &str) -> Lookup {
         match self.keys.get(external_key_id) {
             Some(Entry::Key(key)) => Lookup::Found(Arc::clone(key)),
-            Some(Entry::Ambiguous) => Lookup::Ambiguous,
+            Some(Entry::Ambiguous(_)) => Lookup::Ambiguous,
             None => Lookup::Missing,
         }
     }
@@ -133,13 +172,13 @@ impl Inventory {
     pub fn keys(&self) -> impl Iterator<Item = &Arc<ExternalKey>> {
         self.keys.values().filter_map(|entry| match entry {
             Entry::Key(key) => Some(key),
-            Entry::Ambiguous => None,
+            Entry::Ambiguous(_) => None,
         })
     }
 
     /// Ids to which several keys answer.
     pub fn ambiguous(&self) -> impl Iterator<Item = &ExternalKeyId> {
-        self.keys.iter().filter(|(_, entry)| matches!(entry, Entry::Ambiguous)).map(|(id, _)| id)
+        self.keys.iter().filter(|(_, entry)| matches!(entry, Entry::Ambiguous(_))).map(|(id, _)| id)
     }
 
     pub fn objects(&self) -> impl Iterator<Item = &Arc<KeyObject>> {
@@ -163,7 +202,17 @@ impl Entry {
             [older, newer] => older.number() == newer.number(),
             _ => false,
         });
-        Some(if ambiguous { Self::Ambiguous } else { Self::Key(Arc::new(key)) })
+        let key = Arc::new(key);
+        Some(if ambiguous { Self::Ambiguous(key) } else { Self::Key(key) })
+    }
+
+    fn found(&self) -> impl Iterator<Item = FoundKey> {
+        let (Self::Key(key) | Self::Ambiguous(key)) = self;
+        key.versions().iter().map(|version| FoundKey {
+            name: version.object.name.clone(),
+            spec: version.spec.clone(),
+            usages: version.usages,
+        })
     }
 }
 
@@ -247,10 +296,11 @@ pub(super) fn exists(ready: Ready<'_>, object: &KeyObject) -> Result<bool, Fault
 }
 
 /// The attributes of a secret key that matter here.
-struct FoundKey {
-    name: ObjectName,
-    spec: KeySpec,
-    usages: KeyUsages,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FoundKey {
+    pub(super) name: ObjectName,
+    pub(super) spec: KeySpec,
+    pub(super) usages: KeyUsages,
 }
 
 impl FoundKey {

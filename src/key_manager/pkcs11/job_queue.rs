@@ -5,8 +5,10 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::Backoff;
 use parking_lot::{Condvar, Mutex};
 
 use crate::key_manager::HsmError;
@@ -32,6 +34,8 @@ impl Flow {
 pub(super) struct JobQueue {
     length_max: usize,
     state: Mutex<State>,
+    /// As it was when the state was locked last; not zero once the queue is closed.
+    length: AtomicUsize,
     arrived: Condvar,
 }
 
@@ -80,7 +84,7 @@ pub(super) enum NotQueued {
 
 impl JobQueue {
     pub(super) fn new(length_max: usize) -> Self {
-        Self { length_max, state: Mutex::default(), arrived: Condvar::new() }
+        Self { length_max, state: Mutex::default(), length: AtomicUsize::new(0), arrived: Condvar::new() }
     }
 
     pub(super) fn push(&self, job: Job, arrival: Arrival) -> Result<(), NotQueued> {
@@ -98,6 +102,7 @@ impl JobQueue {
             None
         };
         state.push(place, job, arrival.cost);
+        self.length.store(state.length, Ordering::Relaxed);
         drop(state);
         self.arrived.notify_one();
         if let Some(displaced) = displaced {
@@ -109,20 +114,41 @@ impl JobQueue {
 
     /// Waits for the next job; nothing once the queue is closed.
     pub(super) fn pop(&self) -> Option<Job> {
+        self.await_change();
         let mut state = self.state.lock();
         loop {
             if state.is_closed {
                 return None;
             }
-            match state.pop() {
-                Some(job) => return Some(job),
-                None => self.arrived.wait(&mut state),
+            if let Some(job) = state.pop() {
+                self.length.store(state.length, Ordering::Relaxed);
+                return Some(job);
             }
+            self.arrived.wait(&mut state);
         }
     }
 
+    /// Looks for work a few times, and lets others have the processor in between, before it goes to sleep: under load
+    /// the next job is there sooner than a thread is woken.
+    fn await_change(&self) {
+        let backoff = Backoff::new();
+        while self.length.load(Ordering::Relaxed) == 0 && !backoff.is_completed() {
+            backoff.snooze();
+        }
+    }
+
+    /// The next job, if one waits.
+    pub(super) fn try_pop(&self) -> Option<Job> {
+        let mut state = self.state.lock();
+        let job = state.pop();
+        if !state.is_closed {
+            self.length.store(state.length, Ordering::Relaxed);
+        }
+        job
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.state.lock().length
+        self.length.load(Ordering::Relaxed)
     }
 
     /// Whoever waits for a job ends; jobs that wait are dropped unanswered.
@@ -130,6 +156,7 @@ impl JobQueue {
         let mut state = self.state.lock();
         state.is_closed = true;
         state.length = 0;
+        self.length.store(1, Ordering::Relaxed);
         let lines = std::mem::take(&mut state.lines);
         drop(state);
         drop(lines);

@@ -46,7 +46,8 @@ pub enum KeyAdminError {
 impl KeyAdmin {
     /// Loads the module, finds the token and logs in.
     pub fn open(config: &config::Hsm, pin: &SecretBytes) -> Result<Self, KeyAdminError> {
-        let module = Arc::new(Module::load(&config.module).map_err(KeyAdminError::Hsm)?);
+        let module = Module::load(&config.module).map_err(KeyAdminError::Hsm)?;
+        let module = Arc::new(module.with_parameters(config.initialize_parameters.as_deref()));
         module.initialize().map_err(KeyAdminError::Hsm)?;
         let token = Token::new(config.clone(), Arc::clone(&module), Some(pin));
         let session = {
@@ -174,6 +175,7 @@ impl From<Fault> for KeyAdminError {
             | Blame::Handle
             | Blame::ForeignKey
             | Blame::Length
+            | Blame::Library
             | Blame::Unsupported
             | Blame::Login
             | Blame::Material

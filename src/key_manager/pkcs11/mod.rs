@@ -35,8 +35,14 @@ mod module;
 mod new_key;
 mod oaep;
 mod orders;
+mod pace;
+mod pin_state;
+mod process;
 mod proof;
+mod quirks;
+mod refused_pin;
 mod reply;
+mod return_code;
 mod root_key;
 #[cfg(test)]
 mod scripted;
@@ -55,9 +61,10 @@ mod wrapping;
 
 pub use cluster::{ClusterParts, HsmCluster, HsmClusters};
 pub use group::HsmGroup;
-pub use hsm::{Hsm, HsmParts};
+pub use hsm::{Hsm, HsmParts, IsolatedHsmParts};
 pub use inventory::Inventory;
 pub use key_admin::{KeyAdmin, KeyAdminError};
 pub use module::Module;
 pub use new_key::NewKey;
+pub use process::{LineWriter, LogLine, Processes, WorkerSide};
 pub use wrapped_key_group::WrappedKeyGroup;

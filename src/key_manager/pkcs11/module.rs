@@ -1,17 +1,19 @@
 //! A PKCS#11 library in this process: loaded once, initialized, and initialized again when it must be.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::{CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
-use crate::key_manager::pkcs11::ffi::Functions;
+use crate::key_manager::pkcs11::ffi::{Functions, initialize_arguments};
+use crate::key_manager::pkcs11::quirks::Quirks;
 use crate::key_manager::pkcs11::token::ObjectLock;
 
 /// A call that takes longer than AWS KMS ever waits hangs.
@@ -34,6 +36,8 @@ pub struct Module {
 pub(super) struct Library {
     pkcs11: Pkcs11,
     pub(super) functions: Functions,
+    /// For `pReserved` of C_Initialize.
+    parameters: Option<CString>,
     /// Or why not.
     initialized: Result<(), Fault>,
 }
@@ -47,12 +51,19 @@ impl Module {
         let functions = Functions::load(&path).map_err(explain)?;
         let initialized = Err(Fault::new(Blame::Token, "the PKCS#11 library is not initialized"));
         Ok(Self {
-            library: RwLock::new(Library { pkcs11, functions, initialized }),
+            library: RwLock::new(Library { pkcs11, functions, parameters: None, initialized }),
             generation: AtomicU64::new(1),
             in_service: AtomicUsize::new(0),
             objects: Mutex::new(BTreeMap::new()),
             path,
         })
+    }
+
+    /// Initializes it with these from now on; a NUL ends them.
+    #[must_use]
+    pub fn with_parameters(mut self, parameters: Option<&str>) -> Self {
+        self.library.get_mut().parameters = parameters.and_then(|text| CString::new(text).ok());
+        self
     }
 
     /// Initializes it for the first time. Libraries look for their token then, so a failure may pass.
@@ -127,11 +138,16 @@ impl Module {
 impl Library {
     fn initialize(&mut self) -> Result<(), Fault> {
         // Without CKF_OS_LOCKING_OK SoftHSM crashes under concurrency.
-        self.initialized = match self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-        {
+        let arguments = initialize_arguments(CInitializeFlags::OS_LOCKING_OK, self.parameters.as_deref());
+        self.initialized = match self.pkcs11.initialize(arguments) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
             Err(error) => Err(error.into()),
         };
+        if self.initialized.is_ok()
+            && let Ok(info) = self.pkcs11.get_library_info()
+        {
+            self.functions.quirks = Quirks::of(info.manufacturer_id(), info.library_description());
+        }
         self.initialized.clone()
     }
 

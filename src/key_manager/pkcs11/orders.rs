@@ -130,11 +130,12 @@ impl Watcher {
         if !others_work {
             self.reinitialize(token.module.generation());
         }
+        let remembers_pin = token.module.library().functions.quirks.remembers_pin;
         let refused = token.log_in_with(pin, &token.module.library());
         match refused {
-            // SoftHSM compares PINs with what it read when it was initialized. Initializing it again ends the sessions
-            // of its other tokens, so that comes only where the PIN may have been changed by another program.
-            Err(fault) if fault.blame == Blame::Pin && others_work && token.config.is_softhsm() => {
+            // The library may compare with a PIN that another program has changed. Initializing it again ends the
+            // sessions of its other tokens.
+            Err(fault) if fault.blame == Blame::Pin && others_work && remembers_pin => {
                 self.reinitialize(token.module.generation());
                 token.log_in_with(pin, &token.module.library())?;
             }

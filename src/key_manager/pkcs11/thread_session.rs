@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cryptoki::session::Session;
 use prometheus::IntGauge;
 
-use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::fault::{Fault, Remedy};
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::token::{ObjectLock, OpenSession, Token};
 
@@ -56,30 +56,23 @@ impl ThreadSession {
 
     /// Makes good what a new session, or a new login, can: true if it is worth trying again.
     pub(super) fn heal(&mut self, fault: &Fault, library: &Library) -> bool {
-        match fault.blame {
-            Blame::Login => {
+        match fault.blame.remedy() {
+            Remedy::LogIn => {
                 if let Some(open) = &self.open {
                     self.token.forget_login(open.login, library);
                 }
             }
-            Blame::Session => {
+            Remedy::Reopen => {
                 if let Some(open) = &self.open {
                     self.token.verify_login(open.login, library);
                 }
             }
-            Blame::Busy
-            | Blame::Data
-            | Blame::DataOrToken
-            | Blame::Disconnected
-            | Blame::Handle
-            | Blame::ForeignKey
-            | Blame::Length
-            | Blame::Unsupported
-            | Blame::Material
-            | Blame::Missing
-            | Blame::Pin
-            | Blame::Token
-            | Blame::Usage => return false,
+            Remedy::Check
+            | Remedy::FindAgain
+            | Remedy::Keep
+            | Remedy::Never
+            | Remedy::Reinitialize
+            | Remedy::Try => return false,
         }
         self.close(library);
         true

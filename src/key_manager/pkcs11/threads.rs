@@ -12,27 +12,22 @@ use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
-use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, NotTaken};
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
+use crate::key_manager::pkcs11::job_queue::NotTaken;
 use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::Order;
-use crate::key_manager::pkcs11::reply::JobReply;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::Vault;
 use crate::key_manager::pkcs11::watcher::{Command, Progress, Watcher};
-use crate::key_manager::pkcs11::worker::{Busy, Job, Task, Worker};
+use crate::key_manager::pkcs11::worker::{Busy, JobSource, Worker};
 use crate::secret::SecretBytes;
 
 /// A watcher that hangs does not collect work for later.
 const COMMANDS_MAX: usize = 4;
 /// So much of the work of a cluster may wait for the watcher, and as many searches for a key.
 const ORDERS_MAX: usize = 16;
-/// Nobody waits for discarded keys to be destroyed.
-const SWEEP_TIMEOUT: Duration = Duration::from_secs(20);
-/// Not the name of a key store.
-const HOUSEKEEPING: &str = "";
 
 pub(super) struct Threads {
     shared: Arc<Shared>,
@@ -51,6 +46,7 @@ impl Threads {
         shared: Arc<Shared>,
         module: Arc<Module>,
         pin: Option<&SecretBytes>,
+        source: &dyn JobSource,
     ) -> std::io::Result<Self> {
         let (commands, command_receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
         let (orders, order_receiver) = crossbeam_channel::bounded(ORDERS_MAX);
@@ -65,6 +61,7 @@ impl Threads {
         for (number, busy) in workers.iter().enumerate() {
             let worker = Worker {
                 shared: Arc::clone(&shared),
+                lane: source.lane(&vault),
                 token: Arc::clone(&token),
                 session: ThreadSession::new(Arc::clone(&token), Some(shared.metrics.sessions.clone())),
                 vault: Arc::clone(&vault),
@@ -89,6 +86,23 @@ impl Threads {
         };
         thread::Builder::new().name(format!("{}-watcher", shared.name)).spawn(move || watcher.run())?;
         Ok(Self { shared, token, vault, commands, orders, searches, workers })
+    }
+}
+
+/// What only the process with the library can know.
+impl Threads {
+    /// The PIN that there is now was refused before.
+    pub(super) fn reject_pin(&self) {
+        self.token.reject_pin();
+    }
+
+    /// The root key that serves, if it is open.
+    pub(super) fn open_root_key(&self) -> Option<RootKeyId> {
+        self.vault.open_id()
+    }
+
+    pub(super) fn known_capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.vault.known_capabilities()
     }
 }
 
@@ -153,16 +167,22 @@ impl Engine for Threads {
         self.vault.capabilities()
     }
 
+    fn interruption(&self, _: Instant) -> Option<Interruption> {
+        None
+    }
+
+    /// Whoever reads it offers the PIN.
+    fn pin_file_changed(&self) {}
+
+    /// Whoever has the library finalizes it.
+    fn stop(&self, _: Duration) -> bool {
+        true
+    }
+
     /// Removes it from the token soon; if the queue is full, when another key is unwrapped.
     fn discard(&self, material: &MaterialId) {
         if self.vault.discard(material) {
-            let task = Task::Backing(BackingTask::Sweep);
-            let (now, fitness) = (self.shared.clock.instant(), &self.shared.fitness);
-            let cost = fitness.cost(task.class());
-            let (reply, _) = JobReply::new(fitness.ticket(task.class(), now));
-            let job = Job { task, enqueued: now, deadline: now + SWEEP_TIMEOUT, reply };
-            let sessions = self.shared.config.sessions;
-            let _ = self.shared.jobs.push(job, Arrival { flow: Flow::of(HOUSEKEEPING), now, cost, sessions });
+            self.shared.keep_house(BackingTask::Sweep(None));
         }
     }
 }

@@ -15,6 +15,8 @@ use secrecy::SecretBox;
 use crate::config;
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library, Module};
+use crate::key_manager::pkcs11::pin_state::PinState;
+use crate::key_manager::pkcs11::refused_pin::{Permission, RefusedPin};
 use crate::secret::SecretBytes;
 
 /// A token as configured, and our login to it.
@@ -29,6 +31,12 @@ pub(super) struct Token {
     connection: AtomicU64,
     /// Set when the token refused the PIN: trying again locks users out of HSMs.
     pin_rejected: AtomicBool,
+    /// Over restarts.
+    refused_pin: RefusedPin,
+    /// Set while the token is not asked because the next wrong PIN would lock the user.
+    is_held_back: AtomicBool,
+    /// Set when somebody wants the PIN to be tried, even if it is the last try.
+    is_demanded: AtomicBool,
     /// Set when the PIN was changed through another HSM: if it is refused, it is tried once more.
     pin_may_be_too_new: AtomicBool,
     login: Mutex<Option<Login>>,
@@ -80,14 +88,19 @@ pub(super) struct OpenSession {
 
 impl Token {
     pub(super) fn new(config: config::Hsm, module: Arc<Module>, pin: Option<&SecretBytes>) -> Self {
+        let refused_pin = RefusedPin::of(&config);
+        let permission = refused_pin.permission();
         Self {
             objects: module.object_lock(&config.token_label),
+            refused_pin,
+            is_held_back: AtomicBool::new(false),
+            is_demanded: AtomicBool::new(permission == Permission::Demanded),
             config,
             module,
             pin: Mutex::new(pin.map(auth_pin)),
             new_pin: Mutex::new(None),
             connection: AtomicU64::new(0),
-            pin_rejected: AtomicBool::new(false),
+            pin_rejected: AtomicBool::new(permission == Permission::Refused),
             pin_may_be_too_new: AtomicBool::new(false),
             login: Mutex::new(None),
             login_number: AtomicU64::new(0),
@@ -107,6 +120,7 @@ impl Token {
         let NewPin { pin, outdated } = new_pin.take()?;
         *self.pin.lock() = Some(pin);
         self.accept_pin();
+        self.is_demanded.store(true, Ordering::Release);
         outdated
     }
 
@@ -136,9 +150,15 @@ impl Token {
         may_be_tried
     }
 
+    /// The PIN that is there now was refused before: it is not tried.
+    pub(super) fn reject_pin(&self) {
+        self.pin_rejected.store(true, Ordering::Release);
+    }
+
     /// Nothing is held against the PIN that is there now, if any.
     fn accept_pin(&self) {
         self.pin_rejected.store(false, Ordering::Release);
+        self.is_held_back.store(false, Ordering::Release);
         self.pin_may_be_too_new.store(false, Ordering::Release);
     }
 
@@ -196,7 +216,7 @@ impl Token {
         let (generation, connection) = (self.module.generation(), self.connection());
         let mut login = self.login.lock();
         let found = self.find_slot(library.pkcs11()?)?;
-        let try_pin = |anchor: &Session| anchor.login_with_raw(UserType::User, &pin).map_err(Fault::from);
+        let try_pin = |anchor: &Session| anchor.login_with_raw(UserType::User, &pin).map_err(Fault::of_login);
         let (slot, anchor) = open_anchor(library.pkcs11()?, found, try_pin)?;
         // Held, so that nobody disconnects meanwhile.
         let _new_pin = self.new_pin.lock();
@@ -211,8 +231,15 @@ impl Token {
         Ok(())
     }
 
+    /// Whether the PIN that there is now is not tried.
     pub(super) fn is_pin_rejected(&self) -> bool {
-        self.pin_rejected.load(Ordering::Acquire)
+        self.pin_rejected.load(Ordering::Acquire) || self.is_held_back.load(Ordering::Acquire)
+    }
+
+    /// Why nobody can log in, if the PIN is the reason and nobody is logged in.
+    pub(super) fn locked_out(&self) -> Option<Fault> {
+        let is_out = self.pin_rejected.load(Ordering::Acquire) && self.login.lock().is_none();
+        is_out.then(refused)
     }
 
     pub(super) fn login_number(&self) -> u64 {
@@ -266,14 +293,18 @@ impl Token {
         if let Some(login) = login.as_ref().filter(is_ours) {
             return Ok(login.slot);
         }
-        if self.is_pin_rejected() {
-            return Err(Fault::new(
-                Blame::Pin,
-                "the HSM refused the PIN; it is not tried again until it changes",
-            ));
+        if self.pin_rejected.load(Ordering::Acquire) {
+            return Err(refused());
         }
+        let found = self.find_slot(pkcs11)?;
+        self.hold_back(PinState::of(&found.1))?;
         let try_pin = |anchor: &Session| self.try_pin(anchor, &pin);
-        let (slot, anchor) = open_anchor(pkcs11, self.find_slot(pkcs11)?, try_pin)?;
+        let opened = open_anchor(pkcs11, found, try_pin);
+        if opened.as_ref().is_err_and(|fault| fault.blame == Blame::Pin) {
+            self.pin_rejected.store(true, Ordering::Release);
+            self.refused_pin.remember();
+        }
+        let (slot, anchor) = opened?;
         self.login_number.fetch_add(1, Ordering::AcqRel);
         *login = Some(Login { generation, connection, slot, anchor });
         Ok(slot)
@@ -281,15 +312,30 @@ impl Token {
 
     fn try_pin(&self, session: &Session, pin: &RawAuthPin) -> Result<(), Fault> {
         match session.login_with_raw(UserType::User, pin) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-            Err(error) => {
-                let fault = Fault::from(error);
-                if fault.blame == Blame::Pin {
-                    self.pin_rejected.store(true, Ordering::Release);
-                }
-                Err(fault)
+            Ok(()) => {
+                self.is_demanded.store(false, Ordering::Release);
+                self.refused_pin.forget();
+                Ok(())
             }
+            // Nobody has looked at the PIN.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) => Err(Fault::of_login(error)),
         }
+    }
+
+    /// The last try is not ours to make, unless somebody demands it.
+    fn hold_back(&self, state: PinState) -> Result<(), Fault> {
+        if state == PinState::Locked {
+            return Err(locked());
+        }
+        let is_held_back = state == PinState::FinalTry && !self.is_demanded.load(Ordering::Acquire);
+        self.is_held_back.store(is_held_back, Ordering::Release);
+        if is_held_back {
+            let what = "one more wrong PIN locks the user (CKF_USER_PIN_FINAL_TRY); `touch` the PIN file to have \
+                        it tried, or log in with the HSM maker's tool";
+            return Err(Fault::new(Blame::Pin, what));
+        }
+        Ok(())
     }
 
     /// By label and serial, never by slot number: tokens and proxies renumber.
@@ -320,6 +366,15 @@ impl Token {
     }
 }
 
+fn locked() -> Fault {
+    let what = "the token reports a locked user PIN (CKF_USER_PIN_LOCKED)";
+    Fault { return_code: Some(RvError::PinLocked), ..Fault::new(Blame::Pin, what) }
+}
+
+fn refused() -> Fault {
+    Fault::new(Blame::Pin, "the HSM refused the PIN; it is not tried again until it changes")
+}
+
 /// A session that is logged in, on a token whose PIN is not locked.
 fn open_anchor(
     pkcs11: &Pkcs11,
@@ -327,17 +382,28 @@ fn open_anchor(
     try_pin: impl FnOnce(&Session) -> Result<(), Fault>,
 ) -> Result<(Slot, Session), Fault> {
     if info.user_pin_locked() {
-        let what = "the token reports a locked user PIN (CKF_USER_PIN_LOCKED)";
-        return Err(Fault { return_code: Some(RvError::PinLocked), ..Fault::new(Blame::Pin, what) });
+        return Err(locked());
     }
     let anchor = pkcs11.open_ro_session_no_drop(slot)?;
     match try_pin(&anchor) {
         Ok(()) => Ok((slot, anchor)),
         Err(fault) => {
             let _ = anchor.close();
-            Err(fault)
+            Err(with_state(fault, pkcs11.get_token_info(slot).ok().as_ref(), PinState::of(&info)))
         }
     }
+}
+
+/// Whatever the token said, it was the PIN if the token has counted it.
+fn with_state(fault: Fault, info: Option<&TokenInfo>, before: PinState) -> Fault {
+    let after = info.map(PinState::of).unwrap_or(before);
+    let is_told = fault.blame == Blame::Pin && after == PinState::CountLow;
+    let blame = if after.is_worse_than(before) { Blame::Pin } else { fault.blame };
+    let what = match after.words() {
+        Some(words) if !is_told => format!("{}; {words}", fault.what),
+        Some(_) | None => fault.what,
+    };
+    Fault { blame, what, ..fault }
 }
 
 impl Login {

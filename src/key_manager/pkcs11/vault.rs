@@ -36,7 +36,8 @@ pub(super) struct Vault {
     root: ArcSwapOption<RootKey>,
     /// Absent before a root key was opened.
     capabilities: ArcSwapOption<Capabilities>,
-    missed: Mutex<Option<Instant>>,
+    /// When, and in which login: a token that is back is asked at once.
+    missed: Mutex<Option<(Instant, u64)>>,
     holder: Mutex<Holder>,
     holder_busy: Busy,
     cache: KeyCache,
@@ -99,6 +100,23 @@ impl Vault {
         *self.missed.lock() = None;
     }
 
+    /// The same, if it was another so far.
+    pub(super) fn ensure_wanted(&self, id: RootKeyId) {
+        if self.wanted.load().as_deref() != Some(&id) {
+            self.want(id);
+        }
+    }
+
+    /// The root key that serves, if it is open.
+    pub(super) fn open_id(&self) -> Option<RootKeyId> {
+        self.root().map(|root| root.id)
+    }
+
+    /// What is known of the token's capabilities, if anything.
+    pub(super) fn known_capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.capabilities.load_full()
+    }
+
     /// Makes a root key, which serves as soon as it is wanted: if its id is lost on the way, nothing may be wrapped
     /// by it.
     pub(super) fn create_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<RootKeyId, Fault> {
@@ -112,7 +130,7 @@ impl Vault {
     /// Finds the root key that is wanted, and lets it prove itself.
     pub(super) fn open_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
         let id = self.wanted()?;
-        let root = self.search(|| RootKey::open(&id, &self.token, means.library, ready))?;
+        let root = self.search(ready.login, || RootKey::open(&id, &self.token, means.library, ready))?;
         self.learn(ready, means);
         self.root.store(Some(Arc::new(root)));
         Ok(())
@@ -153,22 +171,26 @@ impl Vault {
         let root = self.root().ok_or_else(not_opened)?;
         let handle = match key(&root).handle(ready.login) {
             Some(Handle::Known(handle)) => handle,
-            Some(Handle::Missing) | None => self.search(|| inventory::handle_of(key(&root), ready))?,
+            Some(Handle::Missing) | None => {
+                self.search(ready.login, || inventory::handle_of(key(&root), ready))?
+            }
         };
         Ok((root, handle))
     }
 
-    fn search<T>(&self, search: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    fn search<T>(&self, login: u64, search: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let id = self.wanted()?;
         let now = self.clock.instant();
-        if self.missed.lock().is_some_and(|at| now.saturating_duration_since(at) < SEARCH_INTERVAL_MIN) {
+        let is_recent =
+            |(at, of): (Instant, u64)| of == login && now.saturating_duration_since(at) < SEARCH_INTERVAL_MIN;
+        if self.missed.lock().is_some_and(is_recent) {
             return Err(root_key::missing(&id, &self.token));
         }
         search().map_err(|fault| {
             if fault.blame != Blame::Missing {
                 return fault;
             }
-            *self.missed.lock() = Some(now);
+            *self.missed.lock() = Some((now, login));
             root_key::missing(&id, &self.token)
         })
     }

@@ -1,7 +1,8 @@
 //! The watcher: a thread of each HSM that probes it, reads its keys, and climbs the recovery ladder.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, select_biased};
@@ -14,19 +15,16 @@ use crate::config;
 use crate::key_manager::Lookup;
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::engine::Shared;
-use crate::key_manager::pkcs11::fault::{Blame, Fault};
+use crate::key_manager::pkcs11::fault::{Blame, Fault, Remedy};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::key_copies::KeyCopies;
 use crate::key_manager::pkcs11::module::Library;
 use crate::key_manager::pkcs11::orders::Order;
+use crate::key_manager::pkcs11::pace::Pace;
+use crate::key_manager::pkcs11::pin_state::PinState;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
-
-/// Initializing the library again ends the sessions of every token it serves: not more often than this, and
-/// still less often while one of the others works.
-const REINITIALIZE_INTERVAL: Duration = Duration::from_secs(1);
-const REINITIALIZE_INTERVAL_SHARED: Duration = Duration::from_secs(10);
 
 pub(super) enum Command {
     /// Check deeply, and repair what can be repaired.
@@ -64,9 +62,10 @@ pub(super) struct Progress {
     /// The initialization of the library that was checked last.
     generation: u64,
     in_service: bool,
-    last_reinitialization: Option<Instant>,
+    pace: Pace,
     /// What was logged last; a fault that stays is logged once.
     last_fault: String,
+    pin_state: Cell<PinState>,
 }
 
 /// A rung of the recovery ladder.
@@ -123,14 +122,19 @@ impl Watcher {
         for rung in [Rung::Session, Rung::Library] {
             let Err(fault) = &result else { break };
             self.report(fault);
-            if matches!(fault.blame, Blame::Disconnected | Blame::Pin) || !self.climb(rung, fault) {
-                break;
+            match (fault.blame.remedy(), rung) {
+                (Remedy::Keep | Remedy::Never, _) => break,
+                // A new session cannot help.
+                (Remedy::Reinitialize, Rung::Session) => continue,
+                _ if self.climb(rung, fault) => {}
+                _ => break,
             }
             result = self.check();
         }
         if result.is_ok() {
             self.shared.metrics.pin_rejected.set(0);
             self.progress.last_fault.clear();
+            self.progress.pace.well();
         }
         self.set_in_service(result.is_ok());
         result
@@ -158,22 +162,17 @@ impl Watcher {
     }
 
     pub(super) fn reinitialize_if_due(&mut self, seen: u64) -> bool {
-        let interval = if self.token.module.is_in_service() {
-            REINITIALIZE_INTERVAL_SHARED
-        } else {
-            REINITIALIZE_INTERVAL
-        };
-        let now = self.shared.clock.instant();
-        let last = self.progress.last_reinitialization;
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+        let others_work = self.token.module.is_in_service();
+        let is_due = self.progress.pace.is_due(self.shared.clock.instant(), others_work);
         is_due && self.reinitialize(seen)
     }
 
     /// Unless another HSM of the library did so since the generation `seen`.
     pub(super) fn reinitialize(&mut self, seen: u64) -> bool {
-        self.progress.last_reinitialization = Some(self.shared.clock.instant());
+        let started = self.shared.clock.instant();
         self.shared.metrics.reinitializations.inc();
         let result = self.token.module.reinitialize(seen);
+        self.progress.pace.initialized(started, self.shared.clock.instant());
         if let Err(fault) = &result {
             self.report(fault);
         }
@@ -202,6 +201,9 @@ impl Watcher {
         self.progress.generation = token.module.generation();
         let started = self.shared.clock.instant();
         let product = self.check_token(&library)?;
+        if let Some(fault) = token.locked_out() {
+            return Err(fault);
+        }
         let login = self.session.ready(&library)?.login;
         let checked = self.shared.clock.instant();
         if self.progress.login != login || self.shared.alarm.take_keys_changed() {
@@ -220,10 +222,21 @@ impl Watcher {
     /// Where the token is, if it is.
     pub(super) fn look(&self, library: &Library) -> Result<(Slot, TokenInfo), Fault> {
         let (slot, info) = self.token.find_slot(library.pkcs11()?)?;
+        self.tell_pin_state(PinState::of(&info));
         if info.error_state() {
             return Err(Fault::new(Blame::Token, "the token reports an error state (CKF_ERROR_STATE)"));
         }
         Ok((slot, info))
+    }
+
+    /// What others do with the PIN, we hear of in time.
+    fn tell_pin_state(&self, state: PinState) {
+        self.shared.metrics.set_pin_state(state.label(), PinState::ALL);
+        let before = self.progress.pin_state.replace(state);
+        if let Some(words) = state.words().filter(|_| before != state) {
+            let hsm = &self.token.config.name;
+            tracing::warn!(%hsm, state = state.label(), "HSM {hsm}: {words}");
+        }
     }
 
     fn check_token(&self, library: &Library) -> Result<Product, Fault> {

@@ -22,10 +22,14 @@ use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::vault::{Means, Vault};
 use crate::key_manager::signing_key::SigningKey;
 use crate::key_manager::{Decrypt, Encrypt, Encrypted, HsmError};
+use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
 
 /// A lost login, a dead copy and a dead object handle, one after the other.
 const HEALINGS_MAX: usize = 3;
+
+const ENCRYPT: &str = "encrypt";
+const DECRYPT: &str = "decrypt";
 
 /// Work for a worker: plain data, that could as well go to another process.
 pub(super) struct Job {
@@ -33,6 +37,44 @@ pub(super) struct Job {
     pub(super) enqueued: Instant,
     pub(super) deadline: Instant,
     pub(super) reply: JobReply,
+}
+
+impl Job {
+    /// Whether it is too late for it, or nobody wants it any more.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        let is_unattended = matches!(self.task, Task::Backing(BackingTask::Sweep(_)));
+        now >= self.deadline || (self.reply.is_closed() && !is_unattended)
+    }
+
+    /// How long it may take without being stuck, whatever the limit of others.
+    pub(super) fn allowance(&self, now: Instant) -> Duration {
+        let is_lengthy = matches!(&self.task, Task::Backing(task) if task.is_lengthy());
+        if is_lengthy { self.deadline.saturating_duration_since(now) } else { Duration::ZERO }
+    }
+}
+
+/// Where one worker gets its jobs from.
+pub(super) trait Lane: Send {
+    /// Waits for the next one; nothing once there will be none.
+    fn next(&mut self) -> Option<Job>;
+}
+
+/// Where all of them do.
+pub(super) trait JobSource {
+    fn lane(&self, vault: &Arc<Vault>) -> Box<dyn Lane>;
+}
+
+/// The queue of this process.
+impl JobSource for Arc<Shared> {
+    fn lane(&self, _: &Arc<Vault>) -> Box<dyn Lane> {
+        Box::new(Self::clone(self))
+    }
+}
+
+impl Lane for Arc<Shared> {
+    fn next(&mut self) -> Option<Job> {
+        self.jobs.pop()
+    }
 }
 
 #[derive(Clone)]
@@ -69,6 +111,33 @@ macro_rules! answers {
             })*
         }
     };
+}
+
+impl Task {
+    /// Its name in metrics; housekeeping has none.
+    pub(super) fn operation(&self) -> Option<&'static str> {
+        match self {
+            Self::Encrypt { .. } => Some(ENCRYPT),
+            Self::Decrypt { .. } => Some(DECRYPT),
+            Self::Backing(task) => task.operation(),
+        }
+    }
+}
+
+/// Measures a job that is done.
+pub(super) fn observe(
+    metrics: &HsmMetrics,
+    operation: Option<&'static str>,
+    queue_wait: Duration,
+    hsm_time: Duration,
+) {
+    metrics.queue_wait.observe(queue_wait.as_secs_f64());
+    match operation {
+        Some(ENCRYPT) => metrics.encrypt.observe(hsm_time.as_secs_f64()),
+        Some(DECRYPT) => metrics.decrypt.observe(hsm_time.as_secs_f64()),
+        Some(operation) => metrics.observe_operation(operation, hsm_time.as_secs_f64()),
+        None => {}
+    }
 }
 
 answers! {
@@ -135,6 +204,7 @@ impl Busy {
 
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
+    pub(super) lane: Box<dyn Lane>,
     pub(super) token: Arc<Token>,
     pub(super) session: ThreadSession,
     pub(super) vault: Arc<Vault>,
@@ -146,38 +216,20 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Works until the queue is closed.
+    /// Works until there are no jobs any more.
     pub(super) fn run(mut self) {
-        while let Some(job) = self.shared.jobs.pop() {
+        while let Some(job) = self.lane.next() {
             let started = self.shared.clock.instant();
-            let is_unattended = matches!(job.task, Task::Backing(BackingTask::Sweep));
-            // Nobody waits for it any more.
-            if started >= job.deadline || (job.reply.is_closed() && !is_unattended) {
+            if job.is_stale(started) {
                 continue;
             }
-            let is_lengthy = matches!(&job.task, Task::Backing(task) if task.is_lengthy());
-            let allowance =
-                if is_lengthy { job.deadline.saturating_duration_since(started) } else { Duration::ZERO };
-            self.busy.start_lengthy(started, allowance);
+            self.busy.start_lengthy(started, job.allowance(started));
             let result = self.work(&job);
             self.busy.end();
             let hsm_time = self.shared.clock.instant().saturating_duration_since(started);
             let queue_wait = started.saturating_duration_since(job.enqueued);
-            self.observe(&job.task, queue_wait, hsm_time);
+            observe(&self.shared.metrics, job.task.operation(), queue_wait, hsm_time);
             job.reply.send(Completed { result, queue_wait, hsm_time });
-        }
-    }
-
-    fn observe(&self, task: &Task, queue_wait: Duration, hsm_time: Duration) {
-        self.shared.metrics.queue_wait.observe(queue_wait.as_secs_f64());
-        match task {
-            Task::Encrypt { .. } => self.shared.metrics.encrypt.observe(hsm_time.as_secs_f64()),
-            Task::Decrypt { .. } => self.shared.metrics.decrypt.observe(hsm_time.as_secs_f64()),
-            Task::Backing(task) => {
-                if let Some(operation) = task.operation() {
-                    self.shared.metrics.observe_operation(operation, hsm_time.as_secs_f64());
-                }
-            }
         }
     }
 
@@ -314,6 +366,7 @@ impl Worker {
             Blame::Missing if self.try_health_key(library).is_ok() => return self.tell_missing(fault, job),
             Blame::DataOrToken
             | Blame::Handle
+            | Blame::Library
             | Blame::Login
             | Blame::Missing
             | Blame::Pin
@@ -344,7 +397,15 @@ impl Worker {
         }
     }
 
+    /// The call that failed may have left its operation active, if it never reached the token: that is no fault of it.
     fn try_health_key(&mut self, library: &Library) -> Result<(), Fault> {
+        match self.try_health_key_once(library) {
+            Err(fault) if self.session.heal(&fault, library) => self.try_health_key_once(library),
+            result => result,
+        }
+    }
+
+    fn try_health_key_once(&mut self, library: &Library) -> Result<(), Fault> {
         let object = self.health_object.load_full();
         let object = object.ok_or_else(|| Fault::new(Blame::Token, "the health key is not known"))?;
         let ready = self.session.ready(library)?;

@@ -165,6 +165,7 @@ pub(super) fn on_token(fault: Fault) -> Fault {
         | Blame::Handle
         | Blame::ForeignKey
         | Blame::Length
+        | Blame::Library
         | Blame::Unsupported
         | Blame::Login
         | Blame::Missing

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use cryptoki_sys::CK_FLAGS;
 use cryptoki_sys::CK_RV;
 
 use crate::functions::Function;
@@ -25,6 +26,8 @@ pub(crate) struct Fault {
     pub(crate) corrupt: bool,
     pub(crate) crash: bool,
     pub(crate) delay: Duration,
+    /// Of the token, besides those that it has.
+    pub(crate) flags: CK_FLAGS,
     pub(crate) forget: bool,
     pub(crate) hang: bool,
     pub(crate) short: bool,
@@ -159,6 +162,9 @@ impl Rule {
             Some(("code", code)) => self.fault.code = Some(return_codes::parse(code)?),
             Some(("count", count)) => self.count = count.parse().ok()?,
             Some(("delay_ms", delay)) => self.fault.delay = Duration::from_millis(delay.parse().ok()?),
+            Some(("flags", flags)) => {
+                self.fault.flags = CK_FLAGS::from_str_radix(flags.strip_prefix("0x")?, 16).ok()?;
+            }
             Some(("from", from)) => self.from = from.parse().ok()?,
             Some(("session", session)) => self.session = Some(session.parse().ok()?),
             Some(_) => return None,
@@ -172,6 +178,7 @@ impl Rule {
         let harms_output = self.fault.corrupt || self.fault.short;
         self.fault != nothing
             && (!harms_output || self.function.is_some_and(Function::has_output))
+            && (self.fault.flags == 0 || self.function == Some(Function::C_GetTokenInfo))
             && (!self.fault.forget || self.function == Some(Function::C_FindObjects))
             && (!self.fault.after || self.fault.crash || self.fault.code.is_some())
     }

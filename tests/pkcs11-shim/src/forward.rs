@@ -7,6 +7,7 @@ use std::time::Duration;
 use cryptoki_sys::CK_BBOOL;
 use cryptoki_sys::CK_FUNCTION_LIST;
 use cryptoki_sys::CK_RV;
+use cryptoki_sys::CK_TOKEN_INFO;
 use cryptoki_sys::CK_ULONG;
 use cryptoki_sys::CKR_FUNCTION_NOT_SUPPORTED;
 use cryptoki_sys::CKR_OK;
@@ -90,6 +91,12 @@ unsafe fn harm_output(fault: &Fault, function: Function, arguments: &[usize]) {
     {
         // SAFETY: the last argument of C_FindObjects points to how many objects were found.
         unsafe { *(*count as *mut CK_ULONG) = 0 };
+    }
+    if fault.flags != 0
+        && let [_, info] = arguments
+    {
+        // SAFETY: the last argument of C_GetTokenInfo points to what it has filled.
+        unsafe { (*(*info as *mut CK_TOKEN_INFO)).flags |= fault.flags };
     }
     if let [.., output, length] = arguments
         && function.has_output()

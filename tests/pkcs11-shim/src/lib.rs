@@ -21,6 +21,7 @@
 //! C_Encrypt corrupt                                 one bit of the output is flipped
 //! C_Encrypt short                                   the output lacks its last byte
 //! C_FindObjects forget                              no objects
+//! C_GetTokenInfo flags=0x20000                      the token has these flags too (CKF_USER_PIN_FINAL_TRY)
 //! * code=CKR_DEVICE_REMOVED session=5               any function, with 5 as its first argument
 //! ```
 //! Words can be combined. The first line whose turn it is decides a call. Calls are counted for `from` and `count`

@@ -16,7 +16,7 @@ const MODULE: &str = "HOLDFAST_KRYOPTIC";
 /// With it, a module that was not built is a failure.
 const REQUIRED: &str = "HOLDFAST_KRYOPTIC_REQUIRED";
 
-fn module() -> PathBuf {
+pub(super) fn module() -> PathBuf {
     let built = "target/kryoptic/release/libkryoptic_pkcs11.so";
     std::env::var_os(MODULE).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built), PathBuf::from)
 }
@@ -39,10 +39,7 @@ pub fn kryoptic_story(test: &str, tell: impl FnOnce(&Keys)) {
 fn site(module: &Path) -> Site {
     let site =
         Site::prepare(&Setup { hsm: "sessions = 1\ncached_keys_max = 100".to_owned(), ..Setup::default() });
-    let settings = site.path("kryoptic.toml");
-    let database = site.path("kryoptic.sql");
-    let slot = format!("[[slots]]\nslot = 0\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n", database.display());
-    std::fs::write(&settings, slot).unwrap();
+    let settings = write_settings(&site);
     site.edit_configuration(|text| {
         text.replace(SOFTHSM, &module.display().to_string()).replace(
             "[hsm.environment]\n",
@@ -52,8 +49,17 @@ fn site(module: &Path) -> Site {
     site
 }
 
+/// A file that names the file of the token.
+pub(super) fn write_settings(site: &Site) -> PathBuf {
+    let settings = site.path("kryoptic.toml");
+    let database = site.path("kryoptic.sql");
+    let slot = format!("[[slots]]\nslot = 0\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n", database.display());
+    std::fs::write(&settings, slot).unwrap();
+    settings
+}
+
 /// A token of the same label and PIN as that of SoftHSM, with a health key.
-fn init_token(module: &Path, folder: &Path) {
+pub(super) fn init_token(module: &Path, folder: &Path) {
     if folder.join("kryoptic.sql").exists() {
         return;
     }

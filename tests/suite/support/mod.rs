@@ -27,6 +27,7 @@ pub mod second_hsm;
 pub mod shimmed_pair;
 pub mod site;
 pub mod tls;
+pub mod token_sites;
 pub mod tokens;
 pub mod tools;
 pub mod traffic;

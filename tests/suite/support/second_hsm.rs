@@ -29,13 +29,15 @@ module = "{}"
 token_label = "second"
 pin_file = "pin"
 sessions = 1
+{}
 [[key_store]]
 name = "second"
 uri_path_prefix = "second"
 hsms = ["second"]
 credentials_file = "second-credentials.toml"
 "#,
-            module.display()
+            module.display(),
+            super::site::isolation()
         );
         self
     }

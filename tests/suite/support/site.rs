@@ -130,6 +130,7 @@ impl Site {
         // A busy machine is slower than AWS KMS is patient; tests of the deadline set their own.
         let deadline =
             if setup.limits.contains("request_deadline_ms") { "" } else { "request_deadline_ms = 10000" };
+        let isolation = isolation();
         let Setup { admin, hsm, key_store, limits, health, tables, .. } = setup;
         format!(
             r#"state_dir = "state"
@@ -154,6 +155,7 @@ name = "softhsm"
 module = "{}"
 token_label = "holdfast"
 pin_file = "pin"
+{isolation}
 {hsm}
 [hsm.environment]
 SOFTHSM2_CONF = "{}"
@@ -418,6 +420,12 @@ pub fn merged(mut object: Value, members: Value) -> Value {
 pub fn shim_module() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_holdfast"));
     binary.with_file_name("deps").join("libpkcs11_shim.so")
+}
+
+/// `HOLDFAST_TEST_ISOLATION=process` runs the suite with worker processes.
+pub fn isolation() -> String {
+    let isolation = std::env::var_os("HOLDFAST_TEST_ISOLATION").unwrap_or("thread".into());
+    format!("isolation = \"{}\"", isolation.to_str().unwrap())
 }
 
 /// Ports that nobody listens on, below those that the system gives to clients: such a one another test could have

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
-use holdfast::config::Config;
+use holdfast::config::{Config, Hedging};
 use holdfast::domain::kms::{
     KeyKind, KeySpec, MATERIAL_ID_BYTES, MaterialId, WrappingAlgorithm, WrappingKeySpec,
 };
@@ -100,7 +100,7 @@ impl Keys {
         let hsms: Vec<_> = config.hsms.iter().map(start).collect();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), clock));
+        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), &Hedging { share_max_percent: 5 }, clock));
         let keys = Self { folder, module, runtime, hsms, group, metrics };
         keys.probe();
         keys
@@ -195,7 +195,10 @@ impl Keys {
                 .build()
                 .unwrap(),
             hsms: self.hsms.clone(),
-            group: Arc::new(WrappedKeyGroup::new(self.hsms.clone(), clock).with_software(specs)),
+            group: Arc::new(
+                WrappedKeyGroup::new(self.hsms.clone(), &Hedging { share_max_percent: 5 }, clock)
+                    .with_software(specs),
+            ),
             metrics: Arc::clone(&self.metrics),
         }
     }

@@ -6,9 +6,11 @@
 
 mod mechanism;
 
+use std::ffi::CStr;
 use std::path::Path;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags};
 use cryptoki::error::{Rv, RvError};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
@@ -18,6 +20,8 @@ use cryptoki_sys::{
     CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID,
     CK_ULONG, CKM_AES_GCM, CKR_OK,
 };
+
+use crate::key_manager::pkcs11::quirks::{CAUTIOUS, Quirks};
 
 pub(super) use mechanism::Scheme;
 
@@ -48,6 +52,8 @@ pub(super) struct Functions {
     unwrap_key: CK_C_UnwrapKey,
     mechanism_list: CK_C_GetMechanismList,
     close_all_sessions: Option<SlotFunction>,
+    /// What its failures mean; known once it has said what it is.
+    pub(super) quirks: &'static Quirks,
     _library: cryptoki_sys::Pkcs11,
 }
 
@@ -71,6 +77,14 @@ pub(super) struct Message<'a> {
 pub(super) struct CallFailed {
     pub(super) function: &'static str,
     pub(super) code: RvError,
+    /// Of the library, as far as they are known.
+    pub(super) quirks: &'static Quirks,
+}
+
+impl CallFailed {
+    const fn new(function: &'static str, code: RvError) -> Self {
+        Self { function, code, quirks: &CAUTIOUS }
+    }
 }
 
 impl Functions {
@@ -103,6 +117,7 @@ impl Functions {
             unwrap_key: list.C_UnwrapKey,
             mechanism_list: list.C_GetMechanismList,
             close_all_sessions: list.C_CloseAllSessions,
+            quirks: &CAUTIOUS,
             _library: library,
         })
     }
@@ -167,7 +182,7 @@ impl Functions {
                 )
             }
         });
-        check(code, NAME)?;
+        self.known(check(code, NAME))?;
         Ok(handle)
     }
 
@@ -217,7 +232,12 @@ impl Functions {
     ) -> Result<usize, CallFailed> {
         let init = (self.sign_init.ok_or(absent("C_SignInit"))?, "C_SignInit");
         let one_shot = (self.sign.ok_or(absent("C_Sign"))?, "C_Sign");
-        scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output))
+        self.known(scheme.with(|mechanism| Calls { init, one_shot }.run(on, mechanism, input, output)))
+    }
+
+    /// A failure, of a library that may be known.
+    fn known<T>(&self, result: Result<T, CallFailed>) -> Result<T, CallFailed> {
+        result.map_err(|failed| CallFailed { quirks: self.quirks, ..failed })
     }
 
     const fn encryption(&self) -> Calls {
@@ -236,7 +256,7 @@ impl Functions {
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        scheme.with(|mechanism| self.encryption().run(on, mechanism, input, output))
+        self.known(scheme.with(|mechanism| self.encryption().run(on, mechanism, input, output)))
     }
 
     /// Decrypts other than by GCM.
@@ -247,7 +267,7 @@ impl Functions {
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        scheme.with(|mechanism| self.decryption().run(on, mechanism, input, output))
+        self.known(scheme.with(|mechanism| self.decryption().run(on, mechanism, input, output)))
     }
 
     /// Encrypts a message into `output` and returns how many bytes the token wrote.
@@ -257,7 +277,7 @@ impl Functions {
         message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        self.encryption().run_gcm(on, message, output)
+        self.known(self.encryption().run_gcm(on, message, output))
     }
 
     /// Decrypts a message into `output` and returns how many bytes the token wrote. Some tokens want
@@ -268,12 +288,12 @@ impl Functions {
         message: Message<'_>,
         output: &mut [u8],
     ) -> Result<usize, CallFailed> {
-        self.decryption().run_gcm(on, message, output)
+        self.known(self.decryption().run_gcm(on, message, output))
     }
 }
 
 const fn absent(function: &'static str) -> CallFailed {
-    CallFailed { function, code: RvError::FunctionNotSupported }
+    CallFailed::new(function, RvError::FunctionNotSupported)
 }
 
 /// A handle that this module gave out earlier.
@@ -281,6 +301,17 @@ const fn absent(function: &'static str) -> CallFailed {
 pub(super) fn object_handle(raw: CK_OBJECT_HANDLE) -> ObjectHandle {
     // SAFETY: a number of the module's own, and the module answers CKR_OBJECT_HANDLE_INVALID to a stale one.
     unsafe { ObjectHandle::new_from_raw(raw) }
+}
+
+/// With a text in `pReserved`, as NSS takes it; no library but those that ask for one gets one.
+#[expect(unsafe_code, reason = "cryptoki cannot know what a library expects there")]
+pub(super) fn initialize_arguments(flags: CInitializeFlags, parameters: Option<&CStr>) -> CInitializeArgs {
+    match parameters.and_then(|text| NonNull::new(text.as_ptr().cast_mut().cast())) {
+        // SAFETY: the text ends with a NUL and outlives the call, in which the library reads it; the operator said that
+        // this one does.
+        Some(text) => unsafe { CInitializeArgs::new_with_reserved(flags, text) },
+        None => CInitializeArgs::new(flags),
+    }
 }
 
 /// The two calls of an operation, with their names.
@@ -346,17 +377,17 @@ impl Calls {
             )
         };
         check(code, name)?;
-        usize::try_from(written).map_err(|_| CallFailed { function: name, code: RvError::DataLenRange })
+        usize::try_from(written).map_err(|_| CallFailed::new(name, RvError::DataLenRange))
     }
 }
 
 fn ulong(length: usize, function: &'static str) -> Result<CK_ULONG, CallFailed> {
-    CK_ULONG::try_from(length).map_err(|_| CallFailed { function, code: RvError::DataLenRange })
+    CK_ULONG::try_from(length).map_err(|_| CallFailed::new(function, RvError::DataLenRange))
 }
 
 fn check(code: CK_RV, function: &'static str) -> Result<(), CallFailed> {
     match Rv::from(code) {
         Rv::Ok => Ok(()),
-        Rv::Error(code) => Err(CallFailed { function, code }),
+        Rv::Error(code) => Err(CallFailed::new(function, code)),
     }
 }

@@ -1,0 +1,100 @@
+//! Starts worker processes, from a thread that lives as long as the daemon: when it ends, so do they.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use parking_lot::Mutex;
+use rustix::net::SocketType;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::config::{self, environment};
+use crate::key_manager::pkcs11::process::job_socket::pair;
+
+/// The command of this program that a worker process runs; `holdfast --help` does not show it.
+const COMMAND: &str = "hsm-worker";
+/// This program, also after another one was installed in its place.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// What libraries and the C library may want, besides what the configuration gives them.
+const INHERITED: [&str; 8] = ["HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER"];
+
+/// Writes a line of a worker process to the log; the line has no end yet.
+pub type LogLine = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// What all worker processes of a daemon have in common.
+pub struct Processes {
+    pub(super) runtime: Handle,
+    pub(super) log: LogLine,
+    pub(super) log_filter: String,
+    program: PathBuf,
+    /// Ends the thread when it is dropped.
+    requests: Mutex<mpsc::Sender<Request>>,
+}
+
+struct Request {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+/// A process that was just started.
+pub(super) struct Started {
+    pub(super) child: Child,
+    pub(super) control: tokio::net::UnixStream,
+    pub(super) jobs: OwnedFd,
+}
+
+impl Processes {
+    /// `runtime` serves them. The program is this one, or another build of it.
+    pub fn new(
+        runtime: Handle,
+        log: LogLine,
+        log_filter: &str,
+        program: Option<PathBuf>,
+    ) -> io::Result<Arc<Self>> {
+        let (requests, waiting) = mpsc::channel::<Request>();
+        let program = program.unwrap_or_else(|| PathBuf::from(THIS_PROGRAM));
+        // INVARIANT: the kernel ends a process when the thread that started it ends (`limits.rs`).
+        thread::Builder::new().name("worker-starter".to_owned()).spawn(move || {
+            for Request { mut command, reply } in waiting {
+                if let Err(Ok(mut unwanted)) = reply.send(command.spawn()) {
+                    let _ = unwanted.kill();
+                    let _ = unwanted.wait();
+                }
+            }
+        })?;
+        let requests = Mutex::new(requests);
+        Ok(Arc::new(Self { runtime, log, log_filter: log_filter.to_owned(), requests, program }))
+    }
+
+    /// Standard input is where it is told what to do, standard output where its jobs are; it shares standard error with
+    /// the daemon.
+    pub(super) async fn start(&self, hsm: &config::Hsm) -> io::Result<Started> {
+        let (control, its_control) = UnixStream::pair()?;
+        let (jobs, its_jobs) = pair(SocketType::SEQPACKET)?;
+        rustix::io::ioctl_fionbio(&jobs, true)?;
+        control.set_nonblocking(true)?;
+        let mut command = Command::new(&self.program);
+        let inherited = INHERITED.iter().filter_map(|name| Some((name, environment::variable(name)?)));
+        command
+            .arg0("holdfast")
+            .args([COMMAND, &hsm.name])
+            .env_clear()
+            .envs(inherited)
+            .envs(&hsm.environment)
+            .current_dir("/")
+            .stdin(OwnedFd::from(its_control))
+            .stdout(its_jobs);
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.lock().send(Request { command, reply });
+        sent.map_err(|_| io::Error::other("the thread that starts processes has ended"))?;
+        let child = answer.await.map_err(io::Error::other)??;
+        Ok(Started { child, control: tokio::net::UnixStream::from_std(control)?, jobs })
+    }
+}
