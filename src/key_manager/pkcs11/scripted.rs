@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, IvMode};
+use crate::config::{self, Isolation, IvMode};
 use crate::domain::kms::MaterialId;
 use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::RootKeyId;
@@ -163,8 +163,6 @@ pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> 
             pin_file: None,
             refused_pin_file: None,
             initialize_parameters: None,
-            isolation: config::Isolation::Thread,
-            worker_memory_max_bytes: 1,
             sessions: 2,
             queue_length_max,
             cached_keys_max: 1,
@@ -173,6 +171,8 @@ pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> 
             check_encryptions: false,
             health_key: "health".into(),
             environment: [].into(),
+            isolation: Isolation::Thread,
+            worker_memory_max_bytes: 0,
         },
         name,
         jobs: JobQueue::new(queue_length_max),
