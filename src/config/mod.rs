@@ -48,6 +48,7 @@ pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
+use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
 use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
@@ -168,6 +169,11 @@ impl Hsm {
     /// The PIN, as it is now in `pin_file`, without the end of its line; nothing if there is no such file.
     pub fn read_pin(&self) -> Result<Option<SecretBytes>, PrivateFileError> {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
+    }
+
+    /// Which version of `pin_file` there is; nothing if there is none.
+    pub fn pin_version(&self) -> Option<FileVersion> {
+        self.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
     }
 
     /// Whether the PIN could be read, without a look at it.
