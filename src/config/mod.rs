@@ -171,14 +171,9 @@ impl Hsm {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
     }
 
-    /// Which version of `pin_file` there is; nothing if there is none.
-    pub fn pin_version(&self) -> Option<FileVersion> {
-        self.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
-    }
-
-    /// Whether the PIN could be read, without a look at it.
-    pub fn check_pin_file(&self) -> Result<(), PrivateFileError> {
-        self.pin_file.as_deref().map_or(Ok(()), private_file::check)
+    /// Which version of `pin_file` there is, without a look at the PIN; nothing if there is no such file.
+    pub fn pin_version(&self) -> Result<Option<FileVersion>, PrivateFileError> {
+        self.pin_file.as_deref().map(private_file::version).transpose()
     }
 }
 

@@ -104,7 +104,7 @@ impl Hsm {
 
     pub(super) fn over(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Arc<Self> {
         shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
-        let pin_version = shared.config.pin_version();
+        let pin_version = shared.config.pin_version().ok().flatten();
         Arc::new(Self {
             shared,
             engine,
@@ -173,12 +173,12 @@ impl Hsm {
         let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
         let admission = match self.health.load().state_at(now) {
             HealthState::Active if stuck == 0 => fitness.admission(),
-            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::OnTrial),
+            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::Behind),
             HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
         };
         let is_vacant = self.engine.interruption(now).is_some();
         let admission = if free == 0 || is_vacant { admission.max(Admission::LastResort) } else { admission };
-        (admission, fitness.work_with(class) / free.max(1))
+        (admission, fitness.expected_with(class, free, now))
     }
 
     /// An HSM without work cannot hang in it.
@@ -356,12 +356,13 @@ impl Hsm {
         }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         let (state, reason) = self.health.load().at(now, stuck);
-        let limit = match self.fitness().admission() {
-            Admission::Never => HealthState::Unavailable,
-            Admission::LastResort => HealthState::Degraded,
-            Admission::Freely | Admission::OnTrial => return (state, reason),
+        let (breaker, why) = self.fitness().breaker();
+        let limit = match breaker {
+            BreakerState::Closed | BreakerState::HalfOpen => return (state, reason),
+            BreakerState::Open => HealthState::Degraded,
+            BreakerState::Quarantined => HealthState::Unavailable,
         };
-        if state <= limit { (state, reason) } else { (limit, Some(self.fitness().breaker().1)) }
+        if state <= limit { (state, reason) } else { (limit, Some(why)) }
     }
 
     /// Has the watcher do something.
@@ -428,14 +429,14 @@ impl Hsm {
 
     /// Uses another PIN from the next probe on, which is now.
     pub fn set_pin(&self, pin: &SecretBytes) {
-        *self.pin_version.lock() = self.shared.config.pin_version();
+        *self.pin_version.lock() = self.shared.config.pin_version().ok().flatten();
         self.offer_pin(pin, true);
     }
 
     /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that. Says so once.
     pub fn take_pin_demand(&self) -> bool {
-        let version = self.shared.config.pin_version();
-        let former = std::mem::replace(&mut *self.pin_version.lock(), version.clone());
+        let version = self.shared.config.pin_version().ok().flatten();
+        let former = std::mem::replace(&mut *self.pin_version.lock(), version);
         self.engine.is_pin_rejected() && former != version
     }
 

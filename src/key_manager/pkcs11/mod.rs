@@ -11,6 +11,7 @@ mod cluster_keys;
 mod computing;
 mod data_key_pair;
 mod dispatch;
+mod encryption_check;
 mod engine;
 mod failover;
 mod fault;
@@ -43,6 +44,8 @@ mod refused_pin;
 mod reply;
 mod return_code;
 mod root_key;
+#[cfg(test)]
+mod scripted;
 mod searches;
 mod signing_key;
 mod software_keys;
