@@ -103,7 +103,7 @@ impl Hsm {
 
     pub(super) fn over(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Arc<Self> {
         shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
-        let pin_version = pin_version(&shared.config);
+        let pin_version = shared.config.pin_version().ok().flatten();
         Arc::new(Self {
             shared,
             engine,
@@ -362,13 +362,13 @@ impl Hsm {
 
     /// Uses another PIN from the next probe on, which is now.
     pub fn set_pin(&self, pin: &SecretBytes) {
-        *self.pin_version.lock() = pin_version(&self.shared.config);
+        *self.pin_version.lock() = self.shared.config.pin_version().ok().flatten();
         self.offer_pin(pin, true);
     }
 
     /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that. Says so once.
     pub fn take_pin_demand(&self) -> bool {
-        let version = pin_version(&self.shared.config);
+        let version = self.shared.config.pin_version().ok().flatten();
         let former = std::mem::replace(&mut *self.pin_version.lock(), version);
         self.engine.is_pin_rejected() && former != version
     }
@@ -421,10 +421,6 @@ impl<T> Ordered<T> {
             Err(_) => Err(HsmError::DeadlineExceeded.into()),
         }
     }
-}
-
-fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
-    config.pin_version().ok().flatten()
 }
 
 fn no_answer(within: Duration) -> String {

@@ -90,7 +90,11 @@ impl Keys {
         let mut starter = Starter::new(&runtime, &metrics, &clock);
         let hsms: Vec<_> = config.hsms.iter().map(|hsm| starter.start(&config, hsm)).collect();
         let modules = starter.modules;
-        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), clock));
+        let group = Arc::new(WrappedKeyGroup::new(
+            hsms.clone(),
+            &holdfast::config::Hedging { share_max_percent: 5 },
+            clock,
+        ));
         let keys = Self { folder, modules, runtime, hsms, group, metrics };
         keys.probe();
         keys
@@ -185,7 +189,14 @@ impl Keys {
                 .build()
                 .unwrap(),
             hsms: self.hsms.clone(),
-            group: Arc::new(WrappedKeyGroup::new(self.hsms.clone(), clock).with_software(specs)),
+            group: Arc::new(
+                WrappedKeyGroup::new(
+                    self.hsms.clone(),
+                    &holdfast::config::Hedging { share_max_percent: 5 },
+                    clock,
+                )
+                .with_software(specs),
+            ),
             metrics: Arc::clone(&self.metrics),
         }
     }

@@ -1,3 +1,5 @@
+//! The table of return codes and remedies as a golden file, and what holds for all of it.
+
 use std::fmt::Write;
 use std::path::Path;
 
