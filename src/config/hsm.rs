@@ -19,8 +19,8 @@ const SESSIONS_MAX: usize = 1024;
 const QUEUE_LENGTH_MAX: usize = 65536;
 const CACHED_KEYS_MAX: usize = 1_000_000;
 const MEBIBYTE: u64 = 1 << 20;
-/// A worker process without any key takes a tenth of the least.
-const MEMORY_MB: std::ops::RangeInclusive<u64> = 64..=1 << 20;
+/// A worker process without any key takes about as much as the least.
+const MEMORY_MB: std::ops::RangeInclusive<u64> = 16..=1 << 20;
 const MEMORY_MB_DEFAULT: u64 = 2048;
 
 impl From<schema::IvMode> for IvMode {
