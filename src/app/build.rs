@@ -316,6 +316,7 @@ impl App {
 
 /// Loads each library once and starts the threads of each HSM.
 pub(super) struct Starter<'a> {
+    config: &'a Config,
     clock: &'a Arc<dyn Clock>,
     metrics: &'a Metrics,
     processes: Arc<Processes>,
@@ -326,14 +327,14 @@ pub(super) struct Starter<'a> {
 
 impl<'a> Starter<'a> {
     pub(super) fn new(
-        config: &Config,
+        config: &'a Config,
         (clock, metrics): (&'a Arc<dyn Clock>, &'a Metrics),
         log: LogLine,
     ) -> Result<Self, StartError> {
         let counts = invocations::read(&config.state_dir).map_err(start_error)?;
         let processes = Processes::new(Handle::current(), log, &config.log.filter, None);
         let processes = processes.map_err(start_error)?;
-        Ok(Self { clock, metrics, processes, modules: Vec::new(), counts })
+        Ok(Self { config, clock, metrics, processes, modules: Vec::new(), counts })
     }
 
     fn module(&mut self, hsm: &config::Hsm) -> Result<Arc<Module>, StartError> {
@@ -371,8 +372,9 @@ impl<'a> Starter<'a> {
     fn start_isolated(&mut self, hsm: &config::Hsm) -> Result<Arc<Hsm>, StartError> {
         // What the worker process would refuse later is an error now.
         hsm.pin_version().map(drop).map_err(start_error)?;
+        let environment = self.config.environment_of(hsm);
         let parts = IsolatedHsmParts {
-            config: hsm.clone(),
+            config: config::Hsm { environment, ..hsm.clone() },
             processes: Arc::clone(&self.processes),
             metrics: self.metrics.hsm(&hsm.name),
             clock: Arc::clone(self.clock),

@@ -139,9 +139,18 @@ impl Config {
         hsms.flat_map(|hsm| hsm.environment.clone()).collect()
     }
 
-    /// The same for a command that uses the library of this HSM.
+    /// The same for the library of this HSM alone: its own, and what the others give theirs and agree on.
     pub fn environment_of(&self, hsm: &Hsm) -> BTreeMap<String, String> {
-        self.environment().into_iter().chain(hsm.environment.clone()).collect()
+        let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
+        let (mut common, mut disputed) = (BTreeMap::new(), BTreeSet::new());
+        for (name, value) in self.hsms.iter().chain(members).flat_map(|hsm| &hsm.environment) {
+            if common.insert(name, value).is_some_and(|other| other != value) {
+                disputed.insert(name);
+            }
+        }
+        common.retain(|name, _| !disputed.contains(name));
+        common.extend(&hsm.environment);
+        common.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// What is allowed and probably not meant, one line each.

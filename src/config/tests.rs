@@ -273,13 +273,19 @@ fn hsms_are_checked() {
 }
 
 #[test]
-fn hsms_must_agree_on_the_environment() {
-    let hsm = |name: &str, environment: &str| {
+fn hsms_of_one_process_must_agree_on_the_environment() {
+    let isolated = |name: &str, isolation: &str, environment: &str| {
         format!(
             "[[hsm]]\nname = \"{name}\"\nmodule = \"{name}.so\"\ntoken_label = \"l\"\npin_file = \"p\"\n\
-             [hsm.environment]\n{environment}\n"
+             isolation = \"{isolation}\"\n[hsm.environment]\n{environment}\n"
         )
     };
+    let hsm = |name: &str, environment: &str| isolated(name, "thread", environment);
+    let apart =
+        |one: &str, two: &str| isolated("a", one, "CONF = \"1\"") + &isolated("b", two, "CONF = \"2\"");
+    assert_eq!(problem_with(&apart("process", "process")), "");
+    assert_eq!(problem_with(&apart("thread", "process")), "");
+    assert_ne!(problem_with(&apart("thread", "thread")), "");
     let pair = |one: &str, two: &str| problem_with(&format!("{}{}", hsm("a", one), hsm("b", two)));
     assert_eq!(pair("CONF = \"1\"", "CONF = \"1\"\nOTHER = \"2\""), "");
     assert_eq!(

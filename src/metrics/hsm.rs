@@ -40,7 +40,7 @@ impl ResilienceMetrics {
             )?,
             refusals: make.counters(
                 "hsm_refusals_total",
-                "Jobs that the HSM was not given: queue_full, cannot_finish in time, all_sessions_hang, or quarantined.",
+                "Jobs that the HSM was not given: queue_full, cannot_finish in time, all_sessions_hang, no_worker process, or quarantined.",
                 &["hsm", "reason"],
             )?,
         })

@@ -19,6 +19,7 @@ mod hsm_health;
 mod integrity_value;
 mod inventory;
 mod invocations;
+mod isolation;
 mod kill_switch;
 mod kms_acceptance_matrix;
 mod kms_alias_permissions;

@@ -15,7 +15,7 @@ use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::inventory::Inventory;
@@ -138,6 +138,16 @@ impl Engine for Scripted {
     }
 
     fn discard(&self, _: &MaterialId) {}
+
+    fn interruption(&self, _: Instant) -> Option<Interruption> {
+        None
+    }
+
+    fn pin_file_changed(&self) {}
+
+    fn stop(&self, _: Duration) -> bool {
+        true
+    }
 }
 
 pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> Arc<Shared> {
@@ -151,6 +161,10 @@ pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> 
             token_label: "label".into(),
             token_serial: None,
             pin_file: None,
+            refused_pin_file: None,
+            initialize_parameters: None,
+            isolation: config::Isolation::Thread,
+            worker_memory_max_bytes: 1,
             sessions: 2,
             queue_length_max,
             cached_keys_max: 1,

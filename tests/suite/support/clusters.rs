@@ -1,23 +1,23 @@
 //! A cluster of two HSMs that share a token, each behind a fault-injecting module of its own; without a daemon, in a
 //! child process with the environment of its site.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
-use holdfast::config::{self, Config};
+use holdfast::config::Config;
 use holdfast::key_manager::cluster::{Cluster, ClusterError, ClusterKey, ClusterSealed};
-use holdfast::key_manager::pkcs11::{ClusterParts, Hsm, HsmCluster, HsmParts, Module};
+use holdfast::key_manager::pkcs11::{ClusterParts, Hsm, HsmCluster, Module};
 use holdfast::key_manager::{Encrypted, HealthState, HsmError};
 use holdfast::metrics::Metrics;
 use holdfast::secret::SecretBytes;
 use tokio::runtime::Runtime;
 
 use super::other_tool::other_tool_in;
-use super::site::{PIN, SOFTHSM, Setup, Site, shim_module};
+use super::site::{PIN, SOFTHSM, Setup, Site, isolation, shim_module};
+use super::starter::Starter;
 
 const FOLDER: &str = "CLUSTER_FOLDER";
 const DONE: &str = "story-done";
@@ -97,6 +97,7 @@ pub fn twins() -> Site {
 }
 
 fn prepare(setup: Setup, [one, two]: [&str; 2]) -> Site {
+    let isolation = isolation();
     let tables = setup.tables.clone()
         + &format!(
             r#"
@@ -106,9 +107,11 @@ trust_anchor_file = "ca.pem"
 module = "{one}"
 [[cluster.member]]
 name = "one"
+{isolation}
 token_label = "{TOKEN}"
 [[cluster.member]]
 name = "two"
+{isolation}
 module = "{two}"
 token_label = "{TOKEN}"
 "#
@@ -143,21 +146,11 @@ impl Members {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().unwrap());
         let settings = &config.clusters[0];
-        let mut modules = Vec::new();
-        let start = |member: &config::Hsm| {
-            let parts = HsmParts {
-                config: member.clone(),
-                pin: None,
-                module: load(&mut modules, &member.module),
-                metrics: metrics.hsm(&member.name),
-                clock: Arc::clone(&clock),
-                invocations: HashMap::new(),
-            };
-            Hsm::start(parts).unwrap()
-        };
-        let hsms: Vec<_> = settings.members.iter().map(start).collect();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut starter = Starter::new(&runtime, &metrics, &clock);
+        let hsms: Vec<_> = settings.members.iter().map(|member| starter.start(&config, member)).collect();
+        let modules = starter.modules;
         let cluster = HsmCluster::new(ClusterParts {
             id: settings.id.clone(),
             trust_anchor: settings.trust_anchor.clone(),
@@ -270,14 +263,4 @@ impl Members {
         assert!(took < limit + MARGIN, "{took:?}");
         result
     }
-}
-
-fn load(modules: &mut Vec<Arc<Module>>, path: &Path) -> Arc<Module> {
-    if let Some(module) = modules.iter().find(|module| module.is_at(path)) {
-        return Arc::clone(module);
-    }
-    let module = Arc::new(Module::load(path).unwrap());
-    module.initialize().unwrap();
-    modules.push(Arc::clone(&module));
-    module
 }

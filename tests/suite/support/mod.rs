@@ -26,6 +26,7 @@ pub mod rogue_proxy;
 pub mod second_hsm;
 pub mod shimmed_pair;
 pub mod site;
+pub mod starter;
 pub mod tls;
 pub mod token_sites;
 pub mod tokens;

@@ -130,7 +130,7 @@ impl Site {
         // A busy machine is slower than AWS KMS is patient; tests of the deadline set their own.
         let deadline =
             if setup.limits.contains("request_deadline_ms") { "" } else { "request_deadline_ms = 10000" };
-        let isolation = isolation();
+        let isolation = if setup.hsm.contains("isolation") { String::new() } else { isolation() };
         let Setup { admin, hsm, key_store, limits, health, tables, .. } = setup;
         format!(
             r#"state_dir = "state"

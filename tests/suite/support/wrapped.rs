@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
-use holdfast::config::{Config, Hedging};
+use holdfast::config::Config;
 use holdfast::domain::kms::{
     KeyKind, KeySpec, MATERIAL_ID_BYTES, MaterialId, WrappingAlgorithm, WrappingKeySpec,
 };
@@ -15,7 +15,7 @@ use holdfast::key_manager::backing_key::{
     BackingKey, BackingKeys, Computation, ComputeUnder, DecryptUnder, EncryptUnder, ImportedKey, KeyOrder,
     KeyPair, RootKeyId, ToImport, WrappingKey,
 };
-use holdfast::key_manager::pkcs11::{Hsm, HsmParts, Module, WrappedKeyGroup};
+use holdfast::key_manager::pkcs11::{Hsm, Module, WrappedKeyGroup};
 use holdfast::key_manager::{Encrypted, HsmError};
 use holdfast::metrics::Metrics;
 use holdfast::secret::SecretBytes;
@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 
 use super::faults::Calls;
 use super::site::{Setup, Site};
+use super::starter::Starter;
 
 pub const FOLDER: &str = "WRAPPED_KEYS_FOLDER";
 const DONE: &str = "story-done";
@@ -33,7 +34,7 @@ const GENERATION: Duration = Duration::from_secs(60);
 /// The HSMs of a site as the KMS API uses them.
 pub struct Keys {
     pub folder: PathBuf,
-    module: Arc<Module>,
+    modules: Vec<Arc<Module>>,
     pub runtime: Runtime,
     pub hsms: Vec<Arc<Hsm>>,
     pub group: Arc<WrappedKeyGroup>,
@@ -48,7 +49,7 @@ pub fn story(test: &str, prepare: impl FnOnce() -> Site, story: impl FnOnce(&Key
         story(&keys);
         // SoftHSM does not survive calls while the process ends.
         keys.inject("");
-        keys.module.finalize();
+        keys.modules.iter().for_each(|module| module.finalize());
         std::fs::write(keys.folder.join(DONE), "").unwrap();
         return;
     }
@@ -84,24 +85,13 @@ impl Keys {
         let config = Config::load(&folder.join("holdfast.toml")).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let module = Arc::new(Module::load(&config.hsms[0].module).unwrap());
-        module.initialize().unwrap();
-        let start = |hsm: &holdfast::config::Hsm| {
-            let parts = HsmParts {
-                config: hsm.clone(),
-                pin: hsm.read_pin().unwrap(),
-                module: Arc::clone(&module),
-                metrics: metrics.hsm(&hsm.name),
-                clock: Arc::clone(&clock),
-                invocations: std::collections::HashMap::new(),
-            };
-            Hsm::start(parts).unwrap()
-        };
-        let hsms: Vec<_> = config.hsms.iter().map(start).collect();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), &Hedging { share_max_percent: 5 }, clock));
-        let keys = Self { folder, module, runtime, hsms, group, metrics };
+        let mut starter = Starter::new(&runtime, &metrics, &clock);
+        let hsms: Vec<_> = config.hsms.iter().map(|hsm| starter.start(&config, hsm)).collect();
+        let modules = starter.modules;
+        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), clock));
+        let keys = Self { folder, modules, runtime, hsms, group, metrics };
         keys.probe();
         keys
     }
@@ -188,17 +178,14 @@ impl Keys {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Self {
             folder: self.folder.clone(),
-            module: Arc::clone(&self.module),
+            modules: self.modules.clone(),
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
                 .enable_all()
                 .build()
                 .unwrap(),
             hsms: self.hsms.clone(),
-            group: Arc::new(
-                WrappedKeyGroup::new(self.hsms.clone(), &Hedging { share_max_percent: 5 }, clock)
-                    .with_software(specs),
-            ),
+            group: Arc::new(WrappedKeyGroup::new(self.hsms.clone(), clock).with_software(specs)),
             metrics: Arc::clone(&self.metrics),
         }
     }

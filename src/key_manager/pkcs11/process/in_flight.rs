@@ -16,8 +16,6 @@ pub(super) struct InFlight {
     places: Vec<Place>,
     free: Mutex<Free>,
     next: AtomicU64,
-    /// How many of them can be worked on at once.
-    sessions: usize,
 }
 
 struct Place {
@@ -46,13 +44,13 @@ pub(super) struct Reserved {
 }
 
 impl InFlight {
-    pub(super) fn new(sessions: usize, window: usize, epoch: Instant) -> Self {
+    /// There is a place for each session: what waits, waits in the daemon.
+    pub(super) fn new(sessions: usize, epoch: Instant) -> Self {
         let place = || Place { busy: Busy::new(epoch), job: Mutex::new(None) };
         Self {
-            places: (0..window).map(|_| place()).collect(),
-            free: Mutex::new(Free { places: (0..window).collect(), is_closed: false }),
+            places: (0..sessions).map(|_| place()).collect(),
+            free: Mutex::new(Free { places: (0..sessions).collect(), is_closed: false }),
             next: AtomicU64::new(1),
-            sessions,
         }
     }
 
@@ -109,10 +107,9 @@ impl InFlight {
         }
     }
 
-    /// How many have been in the worker process for longer than `limit`; of those that wait there for a session, none
-    /// counts.
+    /// How many have been in the worker process for longer than `limit`.
     pub(super) fn stuck(&self, now: Instant, limit: Duration) -> usize {
-        self.places.iter().filter(|place| place.busy.is_stuck(now, limit)).count().min(self.sessions)
+        self.places.iter().filter(|place| place.busy.is_stuck(now, limit)).count()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -33,13 +33,13 @@ use crate::secret::SecretBytes;
 
 /// Messages that wait to be read by it. Who does not read them does not work either.
 const MESSAGES_MAX: usize = 128;
-/// Jobs that wait there besides those that are worked on, so that no session waits for the daemon.
-const AHEAD_MAX: usize = 2;
 /// Answers that are taken before others have a turn.
 const ANSWERS_AT_ONCE: usize = 32;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// When every session has been in one call for so long, only another process can help.
 const STUCK_LIMIT: Duration = HANG_LIMIT.saturating_mul(4);
+/// A daemon that had no time to read its answers is no reason to end anybody.
+const STUCK_LOOKS: u32 = 3;
 /// Reading ten thousand keys of a slow HSM takes its time.
 const WATCHER_LIMIT: Duration = Duration::from_secs(40);
 /// It says every second how it is.
@@ -114,7 +114,7 @@ impl Live {
             pid,
             jobs,
             moments: Moments::new(&*clock),
-            in_flight: InFlight::new(sessions, sessions.saturating_add(AHEAD_MAX), clock.instant()),
+            in_flight: InFlight::new(sessions, clock.instant()),
             awaited: Awaited::default(),
             outgoing,
             is_deaf: Notify::new(),
@@ -340,6 +340,8 @@ impl Live {
                 Err(Malformed) => return Err(Ended::Protocol("it answered what it was not asked")),
             },
             FromWorker::Failed(reason) => return Err(Ended::Failed(reason)),
+            // Who is replaced does not know any more what is so.
+            FromWorker::Keys(_) | FromWorker::Status(_) if self.is_retired.load(Ordering::Acquire) => {}
             FromWorker::Keys(keys) => {
                 let taken = self.mirror.take_up_keys(keys, &mut self.heard.lock().keys);
                 taken
@@ -351,10 +353,7 @@ impl Live {
             FromWorker::Started => self.come_to(Stage::Started),
             FromWorker::Status(status) => {
                 let mut heard = self.heard.lock();
-                // Who is replaced does not say any more how it is.
-                if !self.is_retired.load(Ordering::Acquire) {
-                    self.mirror.take_up(&status, &heard.status);
-                }
+                self.mirror.take_up(&status, &heard.status);
                 heard.status = status;
             }
         }
@@ -406,6 +405,7 @@ impl Live {
     async fn look(live: Arc<Self>) -> Ended {
         let mut interval = tokio::time::interval(LOOK_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stuck_looks = 0;
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
@@ -415,7 +415,9 @@ impl Live {
                 live.tell(&ToWorker::Cancel(id));
             }
             let now = live.now();
-            if live.stuck(now, STUCK_LIMIT) >= live.mirror.shared.config.sessions {
+            let is_stuck = live.stuck(now, STUCK_LIMIT) >= live.mirror.shared.config.sessions;
+            stuck_looks = if is_stuck { stuck_looks + 1 } else { 0 };
+            if stuck_looks >= STUCK_LOOKS {
                 return Ended::Hangs("all sessions hang in PKCS#11 calls");
             }
             if live.awaited.age(now) > WATCHER_LIMIT {

@@ -1,6 +1,8 @@
 //! A PKCS#11 library in a worker process: whatever becomes of it there, the daemon goes on.
 
 mod awaited;
+#[cfg(test)]
+mod broken_worker;
 mod codec;
 mod control;
 mod in_flight;

@@ -38,9 +38,13 @@ pub struct Processes {
     requests: Mutex<mpsc::Sender<Request>>,
 }
 
-struct Request {
-    command: Command,
-    reply: oneshot::Sender<io::Result<Child>>,
+enum Request {
+    Start {
+        command: Command,
+        reply: oneshot::Sender<io::Result<Child>>,
+    },
+    /// It is about to end.
+    Reap(Child),
 }
 
 /// A process that was just started.
@@ -62,15 +66,25 @@ impl Processes {
         let program = program.unwrap_or_else(|| PathBuf::from(THIS_PROGRAM));
         // INVARIANT: the kernel ends a process when the thread that started it ends (`limits.rs`).
         thread::Builder::new().name("worker-starter".to_owned()).spawn(move || {
-            for Request { mut command, reply } in waiting {
-                if let Err(Ok(mut unwanted)) = reply.send(command.spawn()) {
-                    let _ = unwanted.kill();
-                    let _ = unwanted.wait();
+            for request in waiting {
+                match request {
+                    Request::Start { mut command, reply } => {
+                        if let Err(Ok(unwanted)) = reply.send(command.spawn()) {
+                            end(unwanted);
+                        }
+                    }
+                    Request::Reap(child) => end(child),
                 }
             }
         })?;
         let requests = Mutex::new(requests);
         Ok(Arc::new(Self { runtime, log, log_filter: log_filter.to_owned(), requests, program }))
+    }
+
+    /// Ends a process that nobody serves any more.
+    pub(super) fn reap(&self, mut child: Child) {
+        let _ = child.kill();
+        let _ = self.requests.lock().send(Request::Reap(child));
     }
 
     /// Standard input is where it is told what to do, standard output where its jobs are; it shares standard error with
@@ -84,7 +98,7 @@ impl Processes {
         let inherited = INHERITED.iter().filter_map(|name| Some((name, environment::variable(name)?)));
         command
             .arg0("holdfast")
-            .args([COMMAND, &hsm.name])
+            .args([COMMAND, "--", &hsm.name])
             .env_clear()
             .envs(inherited)
             .envs(&hsm.environment)
@@ -92,9 +106,15 @@ impl Processes {
             .stdin(OwnedFd::from(its_control))
             .stdout(its_jobs);
         let (reply, answer) = oneshot::channel();
-        let sent = self.requests.lock().send(Request { command, reply });
+        let sent = self.requests.lock().send(Request::Start { command, reply });
         sent.map_err(|_| io::Error::other("the thread that starts processes has ended"))?;
         let child = answer.await.map_err(io::Error::other)??;
         Ok(Started { child, control: tokio::net::UnixStream::from_std(control)?, jobs })
     }
+}
+
+/// A process that was killed ends, and its entry in the table of processes goes.
+fn end(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
 }

@@ -55,13 +55,26 @@ pub(super) struct Vacancy {
     pub(super) reason: String,
 }
 
-/// Whether a process was started, and if not, why.
+/// Why the daemon cannot start, if so.
 pub(super) type Outcome = Result<(), String>;
 
 /// A process in service, and the task that serves it.
 struct Worker {
     live: Arc<Live>,
     serving: JoinHandle<(Ended, Option<ExitStatus>)>,
+}
+
+/// Why there is no process.
+struct NotStarted {
+    reason: String,
+    /// The library says so itself, or the system: the next try will not be different.
+    is_final: bool,
+}
+
+impl NotStarted {
+    fn of(error: std::io::Error) -> Self {
+        Self { reason: error.to_string(), is_final: true }
+    }
 }
 
 impl Post {
@@ -146,12 +159,12 @@ impl Post {
                 self.tell_first(first, Ok(()));
                 Some(worker)
             }
-            Err(reason) => {
+            Err(NotStarted { reason, is_final }) => {
                 let hsm = self.name();
                 tracing::error!(%hsm, reason, "the worker process of HSM {hsm} did not start: {reason}");
                 self.set_vacant(&reason);
                 self.mirror.shared.metrics.restart("start");
-                self.tell_first(first, Err(reason));
+                self.tell_first(first, if is_final { Err(reason) } else { Ok(()) });
                 None
             }
         }
@@ -163,21 +176,24 @@ impl Post {
         }
     }
 
-    async fn start_process(&self) -> Result<Worker, String> {
+    async fn start_process(&self) -> Result<Worker, NotStarted> {
         let config = &self.mirror.shared.config;
-        let Started { child, control, jobs } =
-            self.processes.start(config).await.map_err(|error| error.to_string())?;
+        let Started { child, control, jobs } = self.processes.start(config).await.map_err(NotStarted::of)?;
         let start = self.start_message();
         let mirror = Arc::clone(&self.mirror);
         let log = Arc::clone(&self.processes.log);
         let created = Live::new(mirror, (control, jobs), child.id(), log, &start);
-        let (live, ends) = created.map_err(|error| error.to_string())?;
+        let (live, ends) = created.map_err(NotStarted::of)?;
         let live = Arc::new(live);
         let mut stage = live.stage();
-        let serving = self.processes.runtime.spawn(serve(Arc::clone(&live), ends, child));
+        let serving = self.processes.runtime.spawn(serve(
+            Arc::clone(&live),
+            ends,
+            (child, Arc::clone(&self.processes)),
+        ));
         let reason = match reached(&mut stage, |stage| *stage != Stage::Starting).await {
             Some(Stage::Started | Stage::Ready) => return Ok(Worker { live, serving }),
-            Some(Stage::Ended(Ended::Failed(reason))) => reason,
+            Some(Stage::Ended(Ended::Failed(reason))) => return Err(NotStarted { reason, is_final: true }),
             Some(Stage::Starting | Stage::Ended(_)) => match serving.await {
                 Ok((ended, status)) => describe(&ended, status).0,
                 Err(_) => "it could not be served".to_owned(),
@@ -188,7 +204,7 @@ impl Post {
                 format!("the library was not initialized within {} s", START_TIMEOUT.as_secs())
             }
         };
-        Err(reason)
+        Err(NotStarted { reason, is_final: false })
     }
 
     fn start_message(&self) -> Start {
@@ -268,7 +284,7 @@ impl Post {
         tracing::warn!(%hsm, pid, "worker process {pid} of HSM {hsm} takes more than `worker_memory_max_mb`, and is replaced");
         let next = match self.start_process().await {
             Ok(next) => next,
-            Err(reason) => {
+            Err(NotStarted { reason, .. }) => {
                 tracing::error!(%hsm, reason, "no worker process of HSM {hsm} could take over: {reason}");
                 return;
             }
@@ -328,13 +344,15 @@ async fn drain(mut worker: Worker) {
 }
 
 /// Kills the process when it is not served any more, whatever the reason.
-struct Killed(Option<Child>);
+struct Killed {
+    child: Option<Child>,
+    processes: Arc<Processes>,
+}
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.try_wait();
+        if let Some(child) = self.child.take() {
+            self.processes.reap(child);
         }
     }
 }
@@ -343,17 +361,20 @@ impl Drop for Killed {
 async fn serve(
     live: Arc<Live>,
     ends: crate::key_manager::pkcs11::process::live::Ends,
-    child: Child,
+    (child, processes): (Child, Arc<Processes>),
 ) -> (Ended, Option<ExitStatus>) {
-    let mut child = Killed(Some(child));
+    let mut killed = Killed { child: Some(child), processes };
     let ended = live.serve(ends).await;
-    let Some(process) = &mut child.0 else { return (ended, None) };
+    let Some(process) = &mut killed.child else { return (ended, None) };
     // One whose sockets closed is about to end by itself, and how it does says why.
     let may_end_itself = matches!(ended, Ended::Closed | Ended::Failed(_));
     if !may_end_itself || wait(process).await.is_none() {
         let _ = process.kill();
     }
     let status = wait(process).await;
+    if status.is_some() {
+        killed.child = None;
+    }
     (ended, status)
 }
 
