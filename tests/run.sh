@@ -53,16 +53,8 @@ fi
 
 step 'HSMs that fail under load'
 before=$SECONDS
-# Both are mostly waiting.
-soak_log=$(mktemp)
-tests/soak/run.sh --minutes 2 --rate 100 --kms-rate 20 >"$soak_log" 2>&1 &
-soak=$!
-chaos_failed=0
-tests/chaos/run.sh --short || chaos_failed=1
-wait "$soak" || chaos_failed=1
-cat "$soak_log"
-rm "$soak_log"
-((chaos_failed == 0))
+tests/chaos/run.sh --short
+tests/soak/run.sh --minutes 2 --rate 200 --kms-rate 40
 printf 'Chaos and soak took %s s.\n' "$((SECONDS - before))"
 
 step 'clients of the KMS API'

@@ -11,7 +11,7 @@ use crate::load::record::{Record, Summary};
 use crate::load::xks::Cdiv;
 use crate::load::{Load, Pace, Work};
 use crate::site::{Isolation, Setup, Site};
-use crate::stage::{Bench, KMS_CONNECTIONS, Verdict, XKS_CONNECTIONS};
+use crate::stage::{Bench, DOCUMENTED, KMS_CONNECTIONS, REFUSALS, Verdict, XKS_CONNECTIONS};
 use crate::table::Row;
 
 /// Caches and pools fill until then.
@@ -26,6 +26,8 @@ const MEMORY_SLACK_KB: u64 = 4096;
 const MEMORY_SLACK_PERCENT: u64 = 5;
 /// The runtime keeps threads for blocking work for some seconds.
 const THREADS_SLACK: u64 = 2;
+/// Documented ones.
+const ERRORS_PER_MILLE_MAX: usize = 1;
 /// A log of an hour of requests would be larger than all else.
 const LOGGED_MINUTES_MAX: u64 = 5;
 
@@ -118,10 +120,7 @@ fn verdict(isolation: Isolation, looks: &[Resources], xks: &[Record], kms: &[Rec
     if files_after > files {
         failures.push(format!("file descriptors grew from {files} to {files_after}"));
     }
-    let errors = Summary::of(xks.iter().chain(kms)).errors_text();
-    if errors != "none" {
-        failures.push(format!("errors: {errors}"));
-    }
+    failures.extend(errors(xks.iter().chain(kms)));
     let resources = |memory_kb, threads, files| Resources { memory_kb, threads, files, processes: 0 };
     let row = |api, records: &[Record]| Row {
         scenario: "soak".to_owned(),
@@ -140,6 +139,17 @@ fn verdict(isolation: Isolation, looks: &[Resources], xks: &[Record], kms: &[Rec
         eprintln!("soak: kept in {}", site.keep().display());
     }
     Verdict { rows, failures }
+}
+
+/// A machine that is busy with other things misses a deadline now and then; anything else is a fault.
+fn errors<'r>(records: impl Iterator<Item = &'r Record>) -> Option<String> {
+    let all = Summary::of(records);
+    let is_documented =
+        |text: &String| DOCUMENTED.contains(&text.as_str()) || REFUSALS.contains(&text.as_str());
+    let refused = all.requests - all.good;
+    let is_rare = refused * 1000 <= all.requests * ERRORS_PER_MILLE_MAX;
+    let is_fine = all.errors.keys().all(is_documented) && is_rare;
+    (!is_fine).then(|| format!("errors: {}", all.errors_text()))
 }
 
 fn median(looks: &[Resources], value: fn(&Resources) -> u64) -> u64 {
