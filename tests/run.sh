@@ -51,6 +51,20 @@ if cargo deny --version >/dev/null 2>&1; then
     cargo deny --locked check bans licenses sources
 fi
 
+step 'HSMs that fail under load'
+before=$SECONDS
+# Both are mostly waiting.
+soak_log=$(mktemp)
+tests/soak/run.sh --minutes 2 --rate 100 --kms-rate 20 >"$soak_log" 2>&1 &
+soak=$!
+chaos_failed=0
+tests/chaos/run.sh --short || chaos_failed=1
+wait "$soak" || chaos_failed=1
+cat "$soak_log"
+rm "$soak_log"
+((chaos_failed == 0))
+printf 'Chaos and soak took %s s.\n' "$((SECONDS - before))"
+
 step 'clients of the KMS API'
 before=$SECONDS
 tests/clients/run.sh

@@ -371,7 +371,7 @@ impl<'a> Starter<'a> {
 
     fn start_isolated(&mut self, hsm: &config::Hsm) -> Result<Arc<Hsm>, StartError> {
         // What the worker process would refuse later is an error now.
-        hsm.check_pin_file().map_err(start_error)?;
+        hsm.pin_version().map(drop).map_err(start_error)?;
         let environment = self.config.environment_of(hsm);
         let parts = IsolatedHsmParts {
             config: config::Hsm { environment, ..hsm.clone() },
@@ -458,7 +458,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         attestation_roots(kms)?;
     }
     let check_pin = |hsm: &config::Hsm| match hsm.isolation {
-        Isolation::Process => hsm.check_pin_file(),
+        Isolation::Process => hsm.pin_version().map(drop),
         Isolation::Thread => hsm.read_pin().map(drop),
     };
     config.hsms.iter().try_for_each(check_pin).map_err(|error| error.to_string())

@@ -46,7 +46,7 @@ impl App {
         let mut pins = Vec::new();
         for hsm in &config.hsms {
             match hsm.isolation {
-                Isolation::Process => hsm.check_pin_file().map_err(|error| error.to_string())?,
+                Isolation::Process => hsm.pin_version().map(drop).map_err(|error| error.to_string())?,
                 Isolation::Thread => {
                     let pin = hsm.read_pin().map_err(|error| error.to_string())?;
                     pins.extend(pin.map(|pin| (hsm.name.clone(), pin)));
@@ -89,7 +89,7 @@ impl App {
         for (name, pin) in pins {
             let is_new = known.get(&name) != Some(&pin);
             if let Some(hsm) = self.hsms.get(&name)
-                && (is_new || hsm.is_pin_demanded())
+                && (is_new || hsm.take_pin_demand())
             {
                 hsm.set_pin(&pin);
             }

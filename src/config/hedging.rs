@@ -20,9 +20,15 @@ pub(super) struct Raw {
     share_max_percent: u8,
 }
 
-impl Default for Raw {
+impl Default for Hedging {
     fn default() -> Self {
         Self { share_max_percent: 5 }
+    }
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self { share_max_percent: Hedging::default().share_max_percent }
     }
 }
 

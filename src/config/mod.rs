@@ -48,6 +48,7 @@ pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
 
+use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
 use crate::domain::kms::KeySpec;
 use crate::secret::SecretBytes;
@@ -135,10 +136,10 @@ impl Config {
     pub fn environment(&self) -> BTreeMap<String, String> {
         let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
         let hsms = self.hsms.iter().chain(members).filter(|hsm| hsm.isolation == Isolation::Thread);
-        hsms.flat_map(|hsm| hsm.environment.clone()).collect()
+        hsms.flat_map(|hsm| self.environment_of(hsm)).collect()
     }
 
-    /// The same for the library of this HSM alone: its own, and what the others give theirs and agree on.
+    /// What the library of this HSM needs: its own, and what the others give theirs and agree on.
     pub fn environment_of(&self, hsm: &Hsm) -> BTreeMap<String, String> {
         let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
         let (mut common, mut disputed) = (BTreeMap::new(), BTreeSet::new());
@@ -179,9 +180,9 @@ impl Hsm {
         self.pin_file.as_deref().map(private_file::read_line).transpose()
     }
 
-    /// Whether the PIN could be read, without a look at it.
-    pub fn check_pin_file(&self) -> Result<(), PrivateFileError> {
-        self.pin_file.as_deref().map_or(Ok(()), private_file::check)
+    /// Which version of `pin_file` there is, without a look at the PIN; nothing if there is no such file.
+    pub fn pin_version(&self) -> Result<Option<FileVersion>, PrivateFileError> {
+        self.pin_file.as_deref().map(private_file::version).transpose()
     }
 }
 

@@ -67,30 +67,6 @@ impl PrivateFileError {
     }
 }
 
-/// Which file it is and when it was changed: another after every write, and after `touch`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileVersion(String);
-
-impl FileVersion {
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let file = std::fs::metadata(path)?;
-        let (device, inode, size) = (file.dev(), file.ino(), file.size());
-        let modified = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
-        let changed = format!("{}.{:09}", file.ctime(), file.ctime_nsec());
-        Ok(Self(format!("{device} {inode} {size} {modified} {changed}")))
-    }
-
-    pub fn parse(text: &str) -> Self {
-        Self(text.trim().to_owned())
-    }
-}
-
-impl fmt::Display for FileVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The content of a regular file that only root and the user of this process can read or write.
 pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
@@ -104,9 +80,30 @@ pub fn read_line(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     Ok(SecretBytes::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }
 
-/// Whether [`read`] would take it.
-pub fn check(path: &Path) -> Result<(), PrivateFileError> {
-    open_checked(path).map(drop).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
+/// Tells one content of a file from the next without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion {
+    pub device: u64,
+    pub inode: u64,
+    pub bytes: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub modified: i128,
+    /// The same, of content or attributes: nobody can set it.
+    pub changed: i128,
+}
+
+/// The version of a file that [`read`] would take.
+pub fn version(path: &Path) -> Result<FileVersion, PrivateFileError> {
+    let (_, metadata) =
+        open_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })?;
+    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    Ok(FileVersion {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    })
 }
 
 fn open_checked(path: &Path) -> Result<(File, Metadata), Cause> {

@@ -242,9 +242,10 @@ fn an_output_that_does_not_decrypt_never_gets_an_integrity_value() {
     for fault in ["C_Encrypt corrupt", "C_Encrypt short", "C_Decrypt corrupt", "C_Decrypt short"] {
         site.inject(fault);
         assert_internal(&site.encrypt("foo", PLAINTEXT, cdiv()));
+        site.inject("");
+        // After what was corrupt its self-tests have to pass first.
+        site.wait_until("service", || site.encrypt("foo", PLAINTEXT, cdiv()).status == 200);
     }
-    site.inject("");
-    site.encrypt("foo", PLAINTEXT, cdiv()).assert_ok();
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod conformance;
 mod conformance_client;
 mod deadlines;
 mod hsm_faults;
+mod hsm_groups;
 mod hsm_health;
 mod integrity_value;
 mod inventory;

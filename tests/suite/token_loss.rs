@@ -1,7 +1,9 @@
 //! Tokens that vanish and come back, under a running daemon and under one that starts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use holdfast::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::second_hsm::{Behind, to_second};
@@ -134,6 +136,24 @@ fn a_lost_token_costs_its_neighbour_in_the_same_library_next_to_nothing() {
     away.put_back();
     site.wait_until("service again", || is_served(&site));
     to_second().assert_ok();
+}
+
+/// With a library of its own: nobody else's sessions are in the way of initializing it again.
+#[test]
+fn a_token_that_is_back_is_used_again_within_two_seconds() {
+    let site = Site::start_with(&Setup::default());
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    for _ in 0..3 {
+        let away = site.take_away(&site.token_folder("holdfast"));
+        site.encrypt("foo", PLAINTEXT, json!({})).assert_error(500, "InternalException");
+        site.wait_until("UNAVAILABLE", || state(&site) == "UNAVAILABLE");
+        let before = SystemClock.instant();
+        away.put_back();
+        site.wait_until("service again", || is_served(&site) && state(&site) != "UNAVAILABLE");
+        let took = SystemClock.instant() - before;
+        eprintln!("back in service after {} ms", took.as_millis());
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
 }
 
 /// With the library's state ended and made anew in the middle of other jobs.

@@ -284,7 +284,16 @@ impl Bench<'_> {
 
     fn encrypt(&self, key: &BackingKey, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted, Fault> {
         let key = self.unwrapped(key)?;
-        self.gcm(key.handle).encrypt(plaintext, aad)
+        self.encrypt_with(key.handle, plaintext, aad)
+    }
+
+    fn encrypt_with(&self, handle: u64, plaintext: &[u8], aad: &[u8]) -> Result<Encrypted, Fault> {
+        let gcm = self.gcm(handle);
+        let encrypted = gcm.encrypt(plaintext, aad)?;
+        if self.token.config.check_encryptions {
+            gcm.check(&encrypted, plaintext, aad)?;
+        }
+        Ok(encrypted)
     }
 
     fn data_key(&self, request: &DataKeyUnder) -> Result<DataKey, Fault> {
@@ -311,7 +320,7 @@ impl Bench<'_> {
     /// Version, length of the IV, IV, ciphertext, tag.
     pub(super) fn seal(&self, secret: &SecretBytes, context: &[u8]) -> Result<Vec<u8>, Fault> {
         let Encrypted { iv, ciphertext, tag, .. } =
-            self.gcm(self.sealing_key()?).encrypt(secret.expose(), context)?;
+            self.encrypt_with(self.sealing_key()?, secret.expose(), context)?;
         let iv_bytes = u8::try_from(iv.len())
             .map_err(|_| Fault::new(Blame::Token, "the token made an IV of a wrong length"))?;
         Ok([&[SEALED_VERSION, iv_bytes], iv.as_slice(), &ciphertext, &tag].concat())

@@ -46,11 +46,14 @@ impl BreakerState {
     }
 }
 
-/// Which requests an HSM gets, the best first.
+/// Which requests an HSM gets, the first first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Admission {
-    Freely,
+    /// A few at a time, before all others: else an HSM that is not needed would never prove itself.
     OnTrial,
+    Freely,
+    /// It is slow, or some of its sessions hang.
+    Behind,
     /// If no other HSM can be asked.
     LastResort,
     Never,
@@ -322,9 +325,10 @@ mod tests {
     #[test]
     fn a_relapse_waits_and_an_hsm_that_was_calm_does_not() {
         let (mut breaker, now) = opened();
-        for (calm, state) in [(MS, BreakerState::Open), (CALM, BreakerState::HalfOpen)] {
-            breaker.probe_passed(now + Duration::from_secs(5));
-            let closed = now + Duration::from_secs(5);
+        let trials = [(5, MS, BreakerState::Open), (10, CALM, BreakerState::HalfOpen)];
+        for (after, calm, state) in trials {
+            let closed = now + Duration::from_secs(after);
+            breaker.probe_passed(closed);
             breaker.succeeded(closed, closed);
             assert_eq!(breaker.state(), BreakerState::Closed);
             breaker.probe_failed("gone", closed + calm);

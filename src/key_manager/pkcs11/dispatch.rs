@@ -229,7 +229,7 @@ impl<'a> Dispatch<'a> {
     fn is_next_well(&self) -> bool {
         self.untried.last().is_some_and(|next| {
             let (admission, _) = next.member.standing(next.task.class(), self.now());
-            admission <= Admission::OnTrial
+            admission <= Admission::Behind
         })
     }
 
@@ -314,3 +314,6 @@ fn weight(error: &HsmError) -> u8 {
         | HsmError::UsageRefused => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,14 @@ use crate::key_manager::pkcs11::job_queue::Flow;
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::{Done, HsmError};
 
-/// HSMs of which one is done sooner by less than this take turns.
-const TIE_PERCENT: u32 = 150;
+/// HSMs of which one takes less than this part of what the other takes are equal, and take turns. Below two, so that
+/// an HSM with one job in hand is no equal of one with none.
+const TIE_PERCENT: u32 = 190;
+/// One request in so many goes to whoever's turn it is, however slow it was: else nobody would learn that it is not
+/// any more.
+const LOOK_AROUND: usize = 16;
+/// But not to one that seems to hang.
+const LOOK_AROUND_TIE: Duration = Duration::from_millis(20);
 
 /// An HSM that can do the task.
 pub(super) struct Candidate<'a> {
@@ -63,6 +69,10 @@ impl Failover {
         Self { flow, patience: Patience::Deadline, budget, clock, turn: AtomicUsize::new(0) }
     }
 
+    pub(super) fn with_hedging(self, share_max_percent: u8) -> Self {
+        Self { budget: HedgeBudget::new(share_max_percent), ..self }
+    }
+
     pub(super) fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
     }
@@ -90,8 +100,9 @@ impl Failover {
         }
         let best = candidates.iter().map(|candidate| (candidate.admission, candidate.load)).min();
         let tie = best.map_or(Duration::ZERO, |(_, load)| load * TIE_PERCENT / 100);
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % candidates.len();
-        candidates.rotate_left(turn);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let tie = if turn.is_multiple_of(LOOK_AROUND) { LOOK_AROUND_TIE } else { tie };
+        candidates.rotate_left((turn / LOOK_AROUND + turn) % candidates.len());
         // A stable order, so that who is as good as the best has its turn.
         candidates.sort_by_key(|candidate| {
             (candidate.is_behind, candidate.admission, candidate.load.saturating_sub(tie))

@@ -12,6 +12,7 @@ use crate::key_manager::HsmError;
 use crate::key_manager::pkcs11::breaker::{Admission, Breaker, BreakerState};
 use crate::key_manager::pkcs11::class::Class;
 use crate::key_manager::pkcs11::latency::Latencies;
+use crate::key_manager::pkcs11::module::HANG_LIMIT;
 use crate::metrics::HsmMetrics;
 
 /// An HSM on trial gets no more at a time.
@@ -32,8 +33,11 @@ pub(super) struct Fitness {
     work_us: AtomicU64,
     /// Good answers, and answers that were failures.
     answers: AtomicU64,
+    /// Times are in microseconds since then, from one on; zero is never.
     epoch: Instant,
-    last_answer_us: AtomicU64,
+    last_answer: AtomicU64,
+    /// When it got the first of the jobs that it has in hand.
+    busy_since: AtomicU64,
     taken_out: Notify,
 }
 
@@ -60,7 +64,8 @@ impl Fitness {
             work_us: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             epoch,
-            last_answer_us: AtomicU64::new(0),
+            last_answer: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
             taken_out: Notify::new(),
         }
     }
@@ -79,9 +84,18 @@ impl Fitness {
         self.jobs.load(Ordering::Relaxed)
     }
 
-    /// When it would be done with another job of this class, if it had one session.
-    pub(super) fn work_with(&self, class: Class) -> Duration {
-        Duration::from_micros(self.work_us.load(Ordering::Relaxed)) + self.cost(class)
+    /// When it would be done with another job of this class, with so many sessions. That it has been silent for
+    /// unusually long counts as much: what hangs in it might be a single job, which looks like little work. Of a class
+    /// of which nothing is known the best is hoped, or it would never be known.
+    pub(super) fn expected_with(&self, class: Class, sessions: u32, now: Instant) -> Duration {
+        let work = Duration::from_micros(self.work_us.load(Ordering::Relaxed));
+        let work = (work + self.latencies.known(class).unwrap_or_default()) / sessions.max(1);
+        if self.jobs() == 0 {
+            return work;
+        }
+        let since = self.busy_since.load(Ordering::Relaxed).max(self.last_answer.load(Ordering::Relaxed));
+        let silence = Duration::from_micros(self.micros(now).saturating_sub(since));
+        if silence > self.hedge_point(class) { work + silence.min(HANG_LIMIT) } else { work }
     }
 
     pub(super) fn hedge_point(&self, class: Class) -> Duration {
@@ -101,17 +115,19 @@ impl Fitness {
 
     /// Whether nothing was answered since.
     pub(super) fn is_silent_since(&self, since: Instant) -> bool {
-        self.last_answer_us.load(Ordering::Relaxed) < self.micros(since)
+        self.last_answer.load(Ordering::Relaxed) < self.micros(since)
     }
 
     /// What a job of this class is expected to take.
     pub(super) fn cost(&self, class: Class) -> Duration {
-        self.latencies.service(class)
+        self.latencies.known(class).unwrap_or_else(|| class.usual())
     }
 
     pub(super) fn ticket(self: &Arc<Self>, class: Class, asked: Instant) -> Ticket {
         let cost_us = u64::try_from(self.cost(class).as_micros()).unwrap_or(u64::MAX);
-        self.jobs.fetch_add(1, Ordering::Relaxed);
+        if self.jobs.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.busy_since.store(self.micros(asked), Ordering::Relaxed);
+        }
         self.work_us.fetch_add(cost_us, Ordering::Relaxed);
         Ticket { fitness: Arc::clone(self), class, cost_us, asked }
     }
@@ -172,7 +188,7 @@ impl Fitness {
             return;
         }
         let admission = match breaker.admission() {
-            Admission::Freely => 0,
+            Admission::Freely | Admission::Behind => 0,
             Admission::OnTrial => 1,
             Admission::LastResort => 2,
             Admission::Never => 3,
@@ -198,7 +214,8 @@ impl Fitness {
     }
 
     fn micros(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(u64::MAX)
+        let since = at.saturating_duration_since(self.epoch).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
@@ -217,7 +234,7 @@ impl Ticket {
         }
         let answer = fitness.answers.fetch_add(1, Ordering::Relaxed) + 1;
         let at = fitness.micros(self.asked + queue_wait + service);
-        fitness.last_answer_us.fetch_max(at, Ordering::Relaxed);
+        fitness.last_answer.fetch_max(at, Ordering::Relaxed);
         if error.is_none() {
             fitness.latencies.learn(self.class, queue_wait + service, service);
         }

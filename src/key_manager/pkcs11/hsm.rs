@@ -25,7 +25,6 @@ use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, NotQueued, NotTaken};
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::{Order, Reply};
-use crate::key_manager::pkcs11::process::{Processes, WorkerProcess};
 use crate::key_manager::pkcs11::reply::{JobReply, quarantined};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
@@ -51,15 +50,6 @@ pub struct HsmParts {
     pub metrics: HsmMetrics,
     pub clock: Arc<dyn Clock>,
     /// Encryptions counted in earlier runs, by ledger name.
-    pub invocations: HashMap<String, u64>,
-}
-
-/// The same, if the library is in a worker process.
-pub struct IsolatedHsmParts {
-    pub config: config::Hsm,
-    pub processes: Arc<Processes>,
-    pub metrics: HsmMetrics,
-    pub clock: Arc<dyn Clock>,
     pub invocations: HashMap<String, u64>,
 }
 
@@ -91,14 +81,6 @@ impl Hsm {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
         let shared = Shared::new(config, (metrics, clock), invocations);
         let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref(), &shared)?;
-        Ok(Self::over(shared, Box::new(engine)))
-    }
-
-    /// Starts the worker process.
-    pub fn start_isolated(parts: IsolatedHsmParts) -> std::io::Result<Arc<Self>> {
-        let IsolatedHsmParts { config, processes, metrics, clock, invocations } = parts;
-        let shared = Shared::new(config, (metrics, clock), invocations);
-        let engine = WorkerProcess::start(Arc::clone(&shared), processes)?;
         Ok(Self::over(shared, Box::new(engine)))
     }
 
@@ -173,12 +155,12 @@ impl Hsm {
         let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
         let admission = match self.health.load().state_at(now) {
             HealthState::Active if stuck == 0 => fitness.admission(),
-            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::OnTrial),
+            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::Behind),
             HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
         };
         let is_vacant = self.engine.interruption(now).is_some();
         let admission = if free == 0 || is_vacant { admission.max(Admission::LastResort) } else { admission };
-        (admission, fitness.work_with(class) / free.max(1))
+        (admission, fitness.expected_with(class, free, now))
     }
 
     /// An HSM without work cannot hang in it.
@@ -352,16 +334,19 @@ impl Hsm {
         if self.engine.is_connected()
             && let Some(Interruption { reason, .. }) = self.engine.interruption(now)
         {
-            return (HealthState::Unavailable, Some(reason));
+            let health = self.health.load();
+            let known = health.reason.clone().filter(|_| health.state == HealthState::Unavailable);
+            return (HealthState::Unavailable, Some(known.unwrap_or(reason)));
         }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         let (state, reason) = self.health.load().at(now, stuck);
-        let limit = match self.fitness().admission() {
-            Admission::Never => HealthState::Unavailable,
-            Admission::LastResort => HealthState::Degraded,
-            Admission::Freely | Admission::OnTrial => return (state, reason),
+        let (breaker, why) = self.fitness().breaker();
+        let limit = match breaker {
+            BreakerState::Closed | BreakerState::HalfOpen => return (state, reason),
+            BreakerState::Open => HealthState::Degraded,
+            BreakerState::Quarantined => HealthState::Unavailable,
         };
-        if state <= limit { (state, reason) } else { (limit, Some(self.fitness().breaker().1)) }
+        if state <= limit { (state, reason) } else { (limit, Some(why)) }
     }
 
     /// Has the watcher do something.
@@ -432,24 +417,11 @@ impl Hsm {
         self.offer_pin(pin, true);
     }
 
-    /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that.
-    pub fn is_pin_demanded(&self) -> bool {
-        self.engine.is_pin_rejected() && *self.pin_version.lock() != pin_version(&self.shared.config)
-    }
-
-    /// The same for an HSM that reads its PIN file itself.
-    pub fn pin_file_changed(&self) {
-        self.engine.pin_file_changed();
-    }
-
-    /// Whether its library is in a worker process.
-    pub fn is_isolated(&self) -> bool {
-        self.engine.library().is_none()
-    }
-
-    /// Ends its worker process, if it has one; whether that was done within this time.
-    pub fn stop(&self, patience: Duration) -> bool {
-        self.engine.stop(patience)
+    /// Whether the PIN that was refused shall be tried once more: whoever touches its file wants that. Says so once.
+    pub fn take_pin_demand(&self) -> bool {
+        let version = pin_version(&self.shared.config);
+        let former = std::mem::replace(&mut *self.pin_version.lock(), version);
+        self.engine.is_pin_rejected() && former != version
     }
 
     /// The same; the library need not be initialized for it if another token did that already.
@@ -488,7 +460,7 @@ impl<T> Ordered<T> {
 }
 
 fn pin_version(config: &config::Hsm) -> Option<FileVersion> {
-    config.pin_file.as_deref().and_then(|file| FileVersion::of(file).ok())
+    config.pin_version().ok().flatten()
 }
 
 fn no_answer(within: Duration) -> String {

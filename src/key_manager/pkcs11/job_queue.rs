@@ -240,3 +240,6 @@ impl Line {
         if jobs == all { self.work } else { self.work / all.max(1) * jobs }
     }
 }
+
+#[cfg(test)]
+mod tests;

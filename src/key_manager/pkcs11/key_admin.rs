@@ -54,7 +54,7 @@ impl KeyAdmin {
             let library = module.library();
             token.open_session(&library)?;
             let pkcs11 = library.pkcs11()?;
-            let (slot, _) = token.find_slot(pkcs11)?;
+            let (slot, _) = token.find_slot(&library)?;
             pkcs11.open_rw_session_no_drop(slot)?
         };
         Ok(Self { session, token, module })

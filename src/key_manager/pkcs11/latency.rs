@@ -22,7 +22,7 @@ const POINT_MIN: Duration = Duration::from_millis(2);
 const POINT_MAX: Duration = Duration::from_millis(60);
 /// A call that hung says nothing about the next one: a sample counts at most as this multiple of what is known.
 const OUTLIER: u64 = 8;
-const OUTLIER_US: u64 = 1000;
+const OUTLIER_NS: u64 = 1_000_000;
 /// One part in so many of the mean is new.
 const MEAN_WEIGHT: u64 = 16;
 
@@ -36,7 +36,7 @@ struct Latency {
     /// When to ask another HSM.
     point_us: AtomicU64,
     /// Inside the library.
-    mean_us: AtomicU64,
+    mean_ns: AtomicU64,
 }
 
 impl Latencies {
@@ -45,23 +45,22 @@ impl Latencies {
             buckets: std::array::from_fn(|_| AtomicU32::new(0)),
             samples: AtomicU32::new(0),
             point_us: AtomicU64::new(micros(UNKNOWN_POINT)),
-            mean_us: AtomicU64::new(0),
+            mean_ns: AtomicU64::new(0),
         }))
     }
 
     /// `service` is the part of `total` that was spent inside the library.
     pub(super) fn learn(&self, class: Class, total: Duration, service: Duration) {
         if let Some(latency) = self.0.get(class.index()) {
-            latency.learn(micros(total), micros(service));
+            let service_ns = u64::try_from(service.as_nanos()).unwrap_or(u64::MAX);
+            latency.learn(micros(total), service_ns);
         }
     }
 
-    /// What is expected of the next one, inside the library.
-    pub(super) fn service(&self, class: Class) -> Duration {
-        match self.0.get(class.index()).map_or(0, |latency| latency.mean_us.load(Ordering::Relaxed)) {
-            0 => class.usual(),
-            mean_us => Duration::from_micros(mean_us),
-        }
+    /// What is expected of the next one, inside the library, if there ever was one.
+    pub(super) fn known(&self, class: Class) -> Option<Duration> {
+        let mean_ns = self.0.get(class.index())?.mean_ns.load(Ordering::Relaxed);
+        (mean_ns > 0).then(|| Duration::from_nanos(mean_ns))
     }
 
     /// Who has waited for so long asks another HSM.
@@ -72,7 +71,7 @@ impl Latencies {
 }
 
 impl Latency {
-    fn learn(&self, total_us: u64, service_us: u64) {
+    fn learn(&self, total_us: u64, service_ns: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(total_us)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
@@ -86,8 +85,8 @@ impl Latency {
                 bucket.store(bucket.load(Ordering::Relaxed) / 2, Ordering::Relaxed);
             });
         }
-        self.mean_us
-            .store(next_mean(self.mean_us.load(Ordering::Relaxed), service_us.max(1)), Ordering::Relaxed);
+        let mean_ns = next_mean(self.mean_ns.load(Ordering::Relaxed), service_ns.max(1));
+        self.mean_ns.store(mean_ns, Ordering::Relaxed);
     }
 
     fn point(&self) -> u64 {
@@ -104,13 +103,12 @@ impl Latency {
     }
 }
 
-fn next_mean(mean_us: u64, sample_us: u64) -> u64 {
-    if mean_us == 0 {
-        return sample_us;
+fn next_mean(mean_ns: u64, sample_ns: u64) -> u64 {
+    if mean_ns == 0 {
+        return sample_ns;
     }
-    let sample_us = sample_us.min(mean_us * OUTLIER + OUTLIER_US);
-    // Rounded up, or a mean of a few microseconds could never rise.
-    (mean_us * (MEAN_WEIGHT - 1) + sample_us).div_ceil(MEAN_WEIGHT)
+    let sample_ns = sample_ns.min(mean_ns.saturating_mul(OUTLIER).saturating_add(OUTLIER_NS));
+    mean_ns - mean_ns / MEAN_WEIGHT + sample_ns / MEAN_WEIGHT
 }
 
 fn bucket_of(us: u64) -> usize {
@@ -136,7 +134,7 @@ fn micros(duration: Duration) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{Latencies, POINT_MAX, POINT_MIN, UNKNOWN_POINT, bucket_of, next_mean, upper_bound};
+    use super::{Latencies, POINT_MAX, POINT_MIN, UNKNOWN_POINT, bucket_of, upper_bound};
     use crate::key_manager::pkcs11::class::Class;
 
     const US: Duration = Duration::from_micros(1);
@@ -182,18 +180,17 @@ mod tests {
         assert!(latencies.hedge_point(CLASS) >= 30_000 * US);
         learn(&latencies, 8 * 1024, 100 * US);
         assert_eq!(latencies.hedge_point(CLASS), POINT_MIN);
-        assert!(latencies.service(CLASS) <= 110 * US);
+        assert!(latencies.known(CLASS).unwrap() <= 110 * US);
     }
 
     #[test]
     fn one_call_that_hung_does_not_make_the_next_ones_look_slow_and_a_slower_hsm_is_noticed_soon() {
         let latencies = Latencies::new();
-        assert_eq!(latencies.service(CLASS), CLASS.usual());
+        assert_eq!(latencies.known(CLASS), None);
         learn(&latencies, 100, 50 * US);
         learn(&latencies, 1, Duration::from_secs(60));
-        assert!(latencies.service(CLASS) < 200 * US, "{:?}", latencies.service(CLASS));
+        assert!(latencies.known(CLASS).unwrap() < 200 * US, "{:?}", latencies.known(CLASS).unwrap());
         learn(&latencies, 30, 100_000 * US);
-        assert!(latencies.service(CLASS) > 50_000 * US, "{:?}", latencies.service(CLASS));
-        assert_eq!(next_mean(3, 4), 4);
+        assert!(latencies.known(CLASS).unwrap() > 50_000 * US, "{:?}", latencies.known(CLASS).unwrap());
     }
 }

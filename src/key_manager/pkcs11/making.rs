@@ -62,7 +62,14 @@ impl<'a> Making<'a> {
         public_key: Option<Vec<u8>>,
     ) -> Result<MadeKey, Fault> {
         let wrapped = self.wrap(form, key)?;
-        let unwrapped = self.wrapping.unwrap_again(&wrapped, form)?;
+        let unwrapped =
+            self.wrapping.unwrap_again(&wrapped, form).map_err(|fault| match fault.return_code {
+                // Some want attributes of their own for some kinds of keys.
+                Some(RvError::TemplateIncomplete | RvError::TemplateInconsistent) => {
+                    Fault { blame: Blame::Unsupported, ..fault }
+                }
+                Some(_) | None => fault,
+            })?;
         let proven = if form == KeyForm::SYMMETRIC {
             self.wrapping.prove(key, &unwrapped)
         } else {

@@ -295,6 +295,8 @@ impl From<Fault> for ClusterError {
                 ),
                 _,
             ) => Self::UserLoggedIn,
+            // No other HSM of the cluster is asked then.
+            (_, Blame::Pin) => Self::InvalidCredentials,
             (_, Blame::Busy) => Self::Hsm(HsmError::Busy),
             (_, Blame::Disconnected) => Self::NotLoggedIn,
             _ => Self::Hsm(HsmError::Device(fault.what)),

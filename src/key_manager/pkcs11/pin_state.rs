@@ -1,6 +1,10 @@
 //! What a token says of the user PIN in its flags.
 
-use cryptoki::slot::TokenInfo;
+use cryptoki_sys::{
+    CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED, CKF_USER_PIN_TO_BE_CHANGED,
+};
+
+use crate::key_manager::pkcs11::token_info::TokenInfo;
 
 /// The worst that is so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,13 +24,13 @@ impl PinState {
     pub(super) const ALL: [&str; 5] = ["fine", "to_be_changed", "count_low", "final_try", "locked"];
 
     pub(super) fn of(info: &TokenInfo) -> Self {
-        if info.user_pin_locked() {
+        if info.has(CKF_USER_PIN_LOCKED) {
             Self::Locked
-        } else if info.user_pin_final_try() {
+        } else if info.has(CKF_USER_PIN_FINAL_TRY) {
             Self::FinalTry
-        } else if info.user_pin_count_low() {
+        } else if info.has(CKF_USER_PIN_COUNT_LOW) {
             Self::CountLow
-        } else if info.user_pin_to_be_changed() {
+        } else if info.has(CKF_USER_PIN_TO_BE_CHANGED) {
             Self::ToBeChanged
         } else {
             Self::Fine

@@ -4,6 +4,7 @@
 //! taken to do what any of the others does, where a trial decides: that costs a few calls and is never wrong.
 
 use cryptoki::error::RvError;
+use cryptoki_sys::CK_ATTRIBUTE_TYPE;
 
 /// Chosen by what the library says of itself in `C_GetInfo`.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) struct Quirks {
     pub(super) stale_handle: &'static [RvError],
     /// Compares PINs with what it read when it was initialized: a PIN that another program changed is refused until then.
     pub(super) remembers_pin: bool,
+    /// An attribute of its own that it wants when it unwraps a private key on a curve, with any value that is not empty.
+    pub(super) curve_attribute: Option<CK_ATTRIBUTE_TYPE>,
 }
 
 /// Does what PKCS#11 says and `fault.rs` expects.
@@ -33,6 +36,7 @@ const PLAIN: Quirks = Quirks {
     bad_material: &[],
     stale_handle: &[],
     remembers_pin: false,
+    curve_attribute: None,
 };
 
 /// 2.6. Its GENERAL_ERROR to a wrong tag and to corrupted key material is nothing special.
@@ -43,6 +47,8 @@ const NSS: Quirks = Quirks {
     marks: &["mozilla", "nss "],
     // To an IV of no bytes.
     bad_data: &[RvError::HostMemory],
+    // CKA_NSS_DB: where its database would have the public point.
+    curve_attribute: Some(0xD5A0_DB00),
     ..PLAIN
 };
 

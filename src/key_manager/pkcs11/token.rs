@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use secrecy::SecretBox;
@@ -17,6 +16,7 @@ use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library, Module};
 use crate::key_manager::pkcs11::pin_state::PinState;
 use crate::key_manager::pkcs11::refused_pin::{Permission, RefusedPin};
+use crate::key_manager::pkcs11::token_info::TokenInfo;
 use crate::secret::SecretBytes;
 
 /// A token as configured, and our login to it.
@@ -215,9 +215,9 @@ impl Token {
         let pin = auth_pin(pin);
         let (generation, connection) = (self.module.generation(), self.connection());
         let mut login = self.login.lock();
-        let found = self.find_slot(library.pkcs11()?)?;
+        let found = self.find_slot(library)?;
         let try_pin = |anchor: &Session| anchor.login_with_raw(UserType::User, &pin).map_err(Fault::of_login);
-        let (slot, anchor) = open_anchor(library.pkcs11()?, found, try_pin)?;
+        let (slot, anchor) = open_anchor(library, found, try_pin)?;
         // Held, so that nobody disconnects meanwhile.
         let _new_pin = self.new_pin.lock();
         if self.connection() != connection {
@@ -251,7 +251,7 @@ impl Token {
         let generation = self.module.generation();
         let pkcs11 = library.pkcs11()?;
         let connection = self.connection();
-        let slot = self.log_in(pkcs11, generation)?;
+        let slot = self.log_in(library, generation)?;
         let session = pkcs11.open_ro_session_no_drop(slot)?;
         Ok(OpenSession { generation, connection, login: self.login_number(), session })
     }
@@ -259,7 +259,7 @@ impl Token {
     /// A session that can make token keys; the caller closes it.
     pub(super) fn open_rw_session(&self, library: &Library) -> Result<Session, Fault> {
         let pkcs11 = library.pkcs11()?;
-        let slot = self.log_in(pkcs11, self.module.generation())?;
+        let slot = self.log_in(library, self.module.generation())?;
         Ok(pkcs11.open_rw_session_no_drop(slot)?)
     }
 
@@ -285,7 +285,7 @@ impl Token {
         }
     }
 
-    fn log_in(&self, pkcs11: &Pkcs11, generation: u64) -> Result<Slot, Fault> {
+    fn log_in(&self, library: &Library, generation: u64) -> Result<Slot, Fault> {
         let mut login = self.login.lock();
         let connection = self.connection();
         let Some(pin) = self.pin.lock().clone() else { return Err(Fault::disconnected()) };
@@ -296,10 +296,10 @@ impl Token {
         if self.pin_rejected.load(Ordering::Acquire) {
             return Err(refused());
         }
-        let found = self.find_slot(pkcs11)?;
+        let found = self.find_slot(library)?;
         self.hold_back(PinState::of(&found.1))?;
         let try_pin = |anchor: &Session| self.try_pin(anchor, &pin);
-        let opened = open_anchor(pkcs11, found, try_pin);
+        let opened = open_anchor(library, found, try_pin);
         if opened.as_ref().is_err_and(|fault| fault.blame == Blame::Pin) {
             self.pin_rejected.store(true, Ordering::Release);
             self.refused_pin.remember();
@@ -339,19 +339,19 @@ impl Token {
     }
 
     /// By label and serial, never by slot number: tokens and proxies renumber.
-    pub(super) fn find_slot(&self, pkcs11: &Pkcs11) -> Result<(Slot, TokenInfo), Fault> {
+    pub(super) fn find_slot(&self, library: &Library) -> Result<(Slot, TokenInfo), Fault> {
         let (mut matches, mut unreadable) = (Vec::new(), None);
-        for slot in pkcs11.get_slots_with_token()? {
-            match pkcs11.get_token_info(slot) {
+        for slot in library.pkcs11()?.get_slots_with_token()? {
+            match library.functions.token_info(slot) {
                 Ok(info) if self.is_named(&info) => matches.push((slot, info)),
                 Ok(_) => {}
-                Err(error) => unreadable = Some(error),
+                Err(failed) => unreadable = Some(failed),
             }
         }
         let label = &self.config.token_label;
         match (matches.pop(), matches.is_empty()) {
             (Some(found), true) => Ok(found),
-            (None, _) if let Some(error) = unreadable => Err(error.into()),
+            (None, _) if let Some(failed) = unreadable => Err(Fault::of_call(failed, Doing::Other)),
             (None, _) => Err(Fault::new(Blame::Token, format!("no token is labelled `{label}`"))),
             (Some(_), false) => Err(Fault::new(
                 Blame::Token,
@@ -361,8 +361,8 @@ impl Token {
     }
 
     fn is_named(&self, info: &TokenInfo) -> bool {
-        info.label().trim_end() == self.config.token_label
-            && self.config.token_serial.as_deref().is_none_or(|serial| info.serial_number().trim() == serial)
+        info.label == self.config.token_label
+            && self.config.token_serial.as_deref().is_none_or(|serial| info.serial_number.trim() == serial)
     }
 }
 
@@ -377,19 +377,19 @@ fn refused() -> Fault {
 
 /// A session that is logged in, on a token whose PIN is not locked.
 fn open_anchor(
-    pkcs11: &Pkcs11,
+    library: &Library,
     (slot, info): (Slot, TokenInfo),
     try_pin: impl FnOnce(&Session) -> Result<(), Fault>,
 ) -> Result<(Slot, Session), Fault> {
-    if info.user_pin_locked() {
+    if PinState::of(&info) == PinState::Locked {
         return Err(locked());
     }
-    let anchor = pkcs11.open_ro_session_no_drop(slot)?;
+    let anchor = library.pkcs11()?.open_ro_session_no_drop(slot)?;
     match try_pin(&anchor) {
         Ok(()) => Ok((slot, anchor)),
         Err(fault) => {
             let _ = anchor.close();
-            Err(with_state(fault, pkcs11.get_token_info(slot).ok().as_ref(), PinState::of(&info)))
+            Err(with_state(fault, library.functions.token_info(slot).ok().as_ref(), PinState::of(&info)))
         }
     }
 }
@@ -448,11 +448,10 @@ pub(super) struct Product {
 
 impl Product {
     pub(super) fn of(info: &TokenInfo) -> Self {
-        let (model, hardware, firmware) =
-            (info.model().trim(), info.hardware_version(), info.firmware_version());
+        let TokenInfo { model, hardware, firmware, .. } = info;
         Self {
-            vendor: info.manufacturer_id().trim().to_owned(),
-            model: format!("{model} hardware {hardware} firmware {firmware}"),
+            vendor: info.manufacturer.trim().to_owned(),
+            model: format!("{} hardware {hardware} firmware {firmware}", model.trim()),
         }
     }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Receiver, select_biased};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::Slot;
 use tokio::sync::{oneshot, watch};
 
 use crate::config;
@@ -25,6 +25,7 @@ use crate::key_manager::pkcs11::pace::Pace;
 use crate::key_manager::pkcs11::pin_state::PinState;
 use crate::key_manager::pkcs11::thread_session::ThreadSession;
 use crate::key_manager::pkcs11::token::{Product, Token};
+use crate::key_manager::pkcs11::token_info::TokenInfo;
 
 pub(super) enum Command {
     /// Check deeply, and repair what can be repaired.
@@ -221,7 +222,7 @@ impl Watcher {
 
     /// Where the token is, if it is.
     pub(super) fn look(&self, library: &Library) -> Result<(Slot, TokenInfo), Fault> {
-        let (slot, info) = self.token.find_slot(library.pkcs11()?)?;
+        let (slot, info) = self.token.find_slot(library)?;
         self.tell_pin_state(PinState::of(&info));
         if info.error_state() {
             return Err(Fault::new(Blame::Token, "the token reports an error state (CKF_ERROR_STATE)"));

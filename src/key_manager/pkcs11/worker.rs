@@ -274,6 +274,8 @@ impl Worker {
                 let mut encrypted = gcm.encrypt(plaintext, request.aad.as_bytes())?;
                 if request.integrity_value {
                     gcm.attach_integrity_value(&mut encrypted, plaintext, &request.aad)?;
+                } else if token.config.check_encryptions {
+                    gcm.check(&encrypted, plaintext, request.aad.as_bytes())?;
                 }
                 Ok(Output::Encrypted(encrypted))
             }
@@ -375,7 +377,9 @@ impl Worker {
         self.session.close(library);
         self.shared.metrics.fault(&fault.code);
         self.shared.alarm.raise();
-        if fault.blame == Blame::Pin {
+        if fault.is_corruption() {
+            HsmError::Corrupted(fault.what)
+        } else if fault.blame == Blame::Pin {
             HsmError::Unavailable(fault.what)
         } else {
             HsmError::Device(fault.what)

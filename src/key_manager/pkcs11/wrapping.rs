@@ -10,6 +10,7 @@ use crate::key_manager::pkcs11::ffi::{Functions, Scheme, object_handle};
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::key_form::{KeyForm, Leaves};
 use crate::key_manager::pkcs11::thread_session::Ready;
+use crate::public_key::spki;
 
 /// CKM_AES_KEY_WRAP, _KWP and _PAD, the best first. RFC 3394 is the same everywhere; what CKM_AES_KEY_WRAP_PAD means
 /// differs from token to token.
@@ -99,7 +100,12 @@ impl Wrapping<'_> {
             return Err(Fault::new(Blame::Material, what));
         }
         let on = (self.ready.session, self.handle);
-        let template = form.session_key(Leaves::Never);
+        let mut template = form.session_key(Leaves::Never);
+        if spki::named_curve(form.spec).is_some()
+            && let Some(attribute) = self.functions.quirks.curve_attribute
+        {
+            template.push(Attribute::VendorDefined((AttributeType::VendorDefined(attribute), vec![0])));
+        }
         self.functions
             .unwrap_key(on, (Scheme::Plain(wrapped.mechanism), &wrapped.bytes), &template)
             .map_err(|failed| Fault::of_call(failed, Doing::Unwrapping))

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::scenarios::SCENARIOS;
-use crate::site::{Isolation, Programs, Template};
+use crate::site::{Isolation, PROCESS, Programs, Template};
 use crate::stage::{Bench, Verdict};
 use crate::table::Row;
 
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     let isolation = match options.isolation {
         Some(Engine::Thread) => Isolation::Thread,
         Some(Engine::Process) => Isolation::Process,
-        None if template.can("isolation") => Isolation::Process,
+        None if template.can(PROCESS) => Isolation::Process,
         None => Isolation::Thread,
     };
     let (xks_rate, kms_rate) = (options.rate, options.kms_rate);

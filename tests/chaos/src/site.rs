@@ -19,6 +19,9 @@ use crate::member::Member;
 /// A key whose value is known outside too; text, because SoftHSM's tool reads a line.
 pub const KNOWN_KEY: &str = "0123456789abcdef0123456789ABCDEF";
 pub const KNOWN_KEY_LABEL: &str = "known";
+/// Lines of the configuration of an HSM.
+pub const PROCESS: &str = "isolation = \"process\"";
+pub const CHECK_ENCRYPTIONS: &str = "check_encryptions = true";
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const FIRST_LABEL: &str = "holdfast";
 const SECOND_LABEL: &str = "holdfas2";
@@ -49,8 +52,6 @@ pub struct Template {
     programs: Programs,
     environment: BTreeMap<String, String>,
     kms_key_id: String,
-    /// What `holdfast config default` says, to know what this daemon can do.
-    default_configuration: String,
 }
 
 /// A copy of the template, and its daemon.
@@ -75,7 +76,6 @@ impl Template {
         run(Command::new(&programs.holdfast).args(provision).arg(root));
         let environment = read_environment(&root.join("env"));
         import_known_key(root);
-        let default_configuration = run(Command::new(&programs.holdfast).args(["config", "default"]));
         let kms_key_id = make_kms_key(&programs.holdfast, root, base, &environment);
         let is_first = |token: &PathBuf| {
             fs::read(token.join("token.object"))
@@ -87,15 +87,16 @@ impl Template {
         others.iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
         copy_token(&first[0], &root.join("tokens/second"));
         fs::rename(&first[0], root.join("tokens/first")).unwrap();
-        Self { folder, programs, environment, kms_key_id, default_configuration }
+        Self { folder, programs, environment, kms_key_id }
     }
 
-    /// Whether the daemon has this member of the configuration.
+    /// Whether the daemon knows this member of `[[hsm]]`.
     pub fn can(&self, member: &str) -> bool {
-        self.default_configuration.lines().any(|line| {
-            let line = line.trim_start_matches(['#', ' ']);
-            line.strip_prefix(member).is_some_and(|rest| rest.trim_start().starts_with('='))
-        })
+        let path = self.folder.path().join("tried.toml");
+        let text = fs::read_to_string(self.folder.path().join("holdfast.toml")).unwrap();
+        fs::write(&path, text.replacen("[[hsm]]", &format!("[[hsm]]\n{member}"), 1)).unwrap();
+        let mut check = Command::new(&self.programs.holdfast);
+        check.args(["config", "check", "--config"]).arg(path).output().unwrap().status.success()
     }
 
     /// A site of its own, with a daemon that is ready.
@@ -270,12 +271,12 @@ fn free_ports(count: u16) -> u16 {
 fn configuration(root: &Path, base: u16, setup: &Setup) -> String {
     let isolation = match setup.isolation {
         Isolation::Thread => "",
-        Isolation::Process => "isolation = \"process\"\n",
+        Isolation::Process => PROCESS,
     };
-    let check = if setup.check_encryptions { "check_encryptions = true\n" } else { "" };
+    let check = if setup.check_encryptions { CHECK_ENCRYPTIONS } else { "" };
     let hsm = |name: &str, label: &str| {
         format!(
-            "[[hsm]]\nname = \"{name}\"\nmodule = \"{name}.so\"\ntoken_label = \"{label}\"\npin_file = \"pin\"\n{isolation}{check}\
+            "[[hsm]]\nname = \"{name}\"\nmodule = \"{name}.so\"\ntoken_label = \"{label}\"\npin_file = \"pin\"\n{isolation}\n{check}\n\
              [hsm.environment]\nSOFTHSM2_CONF = \"{}\"\n",
             root.join("softhsm2.conf").display()
         )
@@ -313,7 +314,11 @@ with_any_module = true
         kms = base + 1,
         logs = setup.logs_requests,
         first = hsm("first", FIRST_LABEL),
-        second = hsm("second", SECOND_LABEL),
+        second = hsm("second", SECOND_LABEL).replacen(
+            "[hsm.environment]",
+            "session_copies = true\n[hsm.environment]",
+            1
+        ),
         one = key_store("one"),
         other = key_store("other"),
     )

@@ -9,7 +9,7 @@ use crate::daemon::{Daemon, Resources};
 use crate::evidence::Evidence;
 use crate::load::xks::Cdiv;
 use crate::load::{Load, Pace, Work};
-use crate::site::{Isolation, Setup, Site, Template};
+use crate::site::{CHECK_ENCRYPTIONS, Isolation, Setup, Site, Template};
 use crate::table::{self, Row};
 
 /// What everything is played on.
@@ -92,7 +92,7 @@ impl Plan {
         match self.needs {
             Needs::Nothing => true,
             Needs::Workers => bench.isolation == Isolation::Process,
-            Needs::CheckedEncryptions => bench.template.can("check_encryptions"),
+            Needs::CheckedEncryptions => bench.template.can(CHECK_ENCRYPTIONS),
         }
     }
 

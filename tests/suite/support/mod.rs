@@ -24,6 +24,7 @@ pub mod regions;
 pub mod requests;
 pub mod rogue_proxy;
 pub mod second_hsm;
+pub mod shimmed_pair;
 pub mod site;
 pub mod starter;
 pub mod tls;

@@ -76,7 +76,8 @@ fn return_codes() -> String {
 fn vendors() -> String {
     let mut table = format!("{:<14}{:<12}{:<14}{:<18}BLAME\n", "VENDOR", "DOING", "CALL", "NAME");
     for quirks in VENDORS.iter().chain([&CAUTIOUS]) {
-        writeln!(table, "{:<14}remembers the PIN: {}", quirks.vendor, quirks.remembers_pin).unwrap();
+        let (vendor, pin, curves) = (quirks.vendor, quirks.remembers_pin, quirks.curve_attribute);
+        writeln!(table, "{vendor:<14}remembers the PIN: {pin}, attribute for curves: {curves:#x?}").unwrap();
         for (_, code) in codes() {
             for doing in [Doing::Decrypting, Doing::Unwrapping, Doing::Other] {
                 for call in [Call::Start, Call::Rest] {

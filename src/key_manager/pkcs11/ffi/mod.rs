@@ -16,12 +16,13 @@ use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BYTE, CK_C_DeriveKey, CK_C_GetMechanismList, CK_C_UnwrapKey, CK_C_WrapKey,
-    CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID,
-    CK_ULONG, CKM_AES_GCM, CKR_OK,
+    CK_ATTRIBUTE, CK_BYTE, CK_C_DeriveKey, CK_C_GetMechanismList, CK_C_GetTokenInfo, CK_C_UnwrapKey,
+    CK_C_WrapKey, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
+    CK_SLOT_ID, CK_TOKEN_INFO, CK_ULONG, CKM_AES_GCM, CKR_OK,
 };
 
 use crate::key_manager::pkcs11::quirks::{CAUTIOUS, Quirks};
+use crate::key_manager::pkcs11::token_info::TokenInfo;
 
 pub(super) use mechanism::Scheme;
 
@@ -51,6 +52,7 @@ pub(super) struct Functions {
     wrap_key: CK_C_WrapKey,
     unwrap_key: CK_C_UnwrapKey,
     mechanism_list: CK_C_GetMechanismList,
+    token_info: CK_C_GetTokenInfo,
     close_all_sessions: Option<SlotFunction>,
     /// What its failures mean; known once it has said what it is.
     pub(super) quirks: &'static Quirks,
@@ -116,6 +118,7 @@ impl Functions {
             wrap_key: list.C_WrapKey,
             unwrap_key: list.C_UnwrapKey,
             mechanism_list: list.C_GetMechanismList,
+            token_info: list.C_GetTokenInfo,
             close_all_sessions: list.C_CloseAllSessions,
             quirks: &CAUTIOUS,
             _library: library,
@@ -207,6 +210,17 @@ impl Functions {
         });
         check(code, NAME)?;
         Ok(handle)
+    }
+
+    /// What the token in a slot says of itself; cryptoki refuses one whose clock it cannot read.
+    #[expect(unsafe_code, reason = "a call into the PKCS#11 library")]
+    pub(super) fn token_info(&self, slot: Slot) -> Result<TokenInfo, CallFailed> {
+        const NAME: &str = "C_GetTokenInfo";
+        let ask = self.token_info.ok_or(absent(NAME))?;
+        let mut raw = CK_TOKEN_INFO::default();
+        // SAFETY: the pointer is to a live structure, which the library fills.
+        check(unsafe { ask(slot.id(), &raw mut raw) }, NAME)?;
+        Ok(TokenInfo::new(&raw))
     }
 
     /// The numbers of all mechanisms of a token; cryptoki leaves out those that it does not know.

@@ -115,8 +115,7 @@ impl Mirror {
 
     /// Whether the PIN file is another than when this was asked last.
     pub(super) fn see_pin_file(&self) -> bool {
-        let file = self.shared.config.pin_file.as_deref();
-        let version = file.and_then(|file| FileVersion::of(file).ok());
+        let version = self.shared.config.pin_version().ok().flatten();
         let mut pin = self.pin.lock();
         let is_other = pin.seen_version != version;
         pin.seen_version = version;

@@ -234,3 +234,72 @@ fn judge_decrypted(answer: &Answer, plaintext: &[u8]) -> Outcome {
         Err(outcome) => outcome,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode, Version};
+    use proxy_api::client::Answer;
+    use proxy_api::wire::{cdiv, decode_base64, encode_base64};
+    use serde_json::{Value, json};
+
+    use super::{Case, VARIANTS, judge_decrypted, judge_encrypted};
+    use crate::load::record::Outcome;
+
+    fn answer(status: u16, body: &Value) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            version: Version::HTTP_11,
+            headers: HeaderMap::new(),
+            body: serde_json::to_vec(body).unwrap().into(),
+        }
+    }
+
+    /// What a proxy would answer: each case has a ciphertext that was made for its Decrypt.
+    fn encrypted(case: &Case) -> Value {
+        let request: Value = serde_json::from_slice(&case.decrypt).unwrap();
+        let part = |member: &str| decode_base64(request[member].as_str().unwrap()).unwrap();
+        let [iv, ciphertext, tag] = ["initializationVector", "ciphertext", "authenticationTag"].map(part);
+        json!({
+            "ciphertext": request["ciphertext"],
+            "initializationVector": request["initializationVector"],
+            "authenticationTag": request["authenticationTag"],
+            "ciphertextDataIntegrityValue": encode_base64(&cdiv(&case.aad, &[], &iv, &ciphertext, &tag)),
+        })
+    }
+
+    #[test]
+    fn right_answers_are_good_in_every_case() {
+        for case in (0..VARIANTS).map(Case::new) {
+            let body = encrypted(&case);
+            assert_eq!(judge_encrypted(&answer(200, &body), &case.plaintext, &case.aad, true), Outcome::Good);
+            let body = json!({"plaintext": encode_base64(&case.plaintext)});
+            assert_eq!(judge_decrypted(&answer(200, &body), &case.plaintext), Outcome::Good);
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_is_noticed_wherever_it_is() {
+        let case = Case::new(0);
+        let members =
+            ["ciphertext", "initializationVector", "authenticationTag", "ciphertextDataIntegrityValue"];
+        for member in members {
+            let mut body = encrypted(&case);
+            let mut bytes = decode_base64(body[member].as_str().unwrap()).unwrap();
+            bytes[0] ^= 1;
+            body[member] = json!(encode_base64(&bytes));
+            let outcome = judge_encrypted(&answer(200, &body), &case.plaintext, &case.aad, true);
+            assert!(matches!(outcome, Outcome::Wrong(_)), "{member}: {outcome:?}");
+        }
+        let other = json!({"plaintext": encode_base64(b"another")});
+        assert!(matches!(judge_decrypted(&answer(200, &other), &case.plaintext), Outcome::Wrong(_)));
+        assert!(matches!(judge_decrypted(&answer(200, &json!({})), b""), Outcome::Wrong(_)));
+    }
+
+    #[test]
+    fn an_error_is_told_by_status_and_name() {
+        let body = json!({"errorName": "InternalException"});
+        let refused = Outcome::Refused("500 InternalException".to_owned());
+        assert_eq!(judge_decrypted(&answer(500, &body), b""), refused);
+        assert!(matches!(judge_decrypted(&answer(502, &json!({})), b""), Outcome::Lost(_)));
+    }
+}
