@@ -198,10 +198,6 @@ impl Wire for RvError {
         const NAMED_END: u64 = 0x1000;
         let number = match self {
             Self::UnknownErrorCode(number) | Self::VendorDefined(number) => Some(*number),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "cryptoki has a name for each of a hundred codes"
-            )]
             _ => (0..NAMED_END).find(|number| matches!(Rv::from(*number), Rv::Error(code) if code == *self)),
         };
         number.unwrap_or(u64::MAX).put(to);
