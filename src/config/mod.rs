@@ -136,10 +136,10 @@ impl Config {
     pub fn environment(&self) -> BTreeMap<String, String> {
         let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
         let hsms = self.hsms.iter().chain(members).filter(|hsm| hsm.isolation == Isolation::Thread);
-        hsms.flat_map(|hsm| hsm.environment.clone()).collect()
+        hsms.flat_map(|hsm| self.environment_of(hsm)).collect()
     }
 
-    /// The same for the library of this HSM alone: its own, and what the others give theirs and agree on.
+    /// What the library of this HSM needs: its own, and what the others give theirs and agree on.
     pub fn environment_of(&self, hsm: &Hsm) -> BTreeMap<String, String> {
         let members = self.clusters.iter().flat_map(|cluster| &cluster.members);
         let (mut common, mut disputed) = (BTreeMap::new(), BTreeSet::new());

@@ -26,7 +26,6 @@ use crate::key_manager::pkcs11::inventory::Inventory;
 use crate::key_manager::pkcs11::job_queue::NotTaken;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::{Order, Reply};
-use crate::key_manager::pkcs11::process::{Processes, WorkerProcess};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
 use crate::key_manager::pkcs11::watcher::{Command, Vitals};
@@ -50,15 +49,6 @@ pub struct HsmParts {
     pub metrics: HsmMetrics,
     pub clock: Arc<dyn Clock>,
     /// Encryptions counted in earlier runs, by ledger name.
-    pub invocations: HashMap<String, u64>,
-}
-
-/// The same, if the library is in a worker process.
-pub struct IsolatedHsmParts {
-    pub config: config::Hsm,
-    pub processes: Arc<Processes>,
-    pub metrics: HsmMetrics,
-    pub clock: Arc<dyn Clock>,
     pub invocations: HashMap<String, u64>,
 }
 
@@ -90,14 +80,6 @@ impl Hsm {
         let HsmParts { config, pin, module, metrics, clock, invocations } = parts;
         let shared = Shared::new(config, (metrics, clock), invocations);
         let engine = Threads::start(Arc::clone(&shared), module, pin.as_ref(), &shared)?;
-        Ok(Self::over(shared, Box::new(engine)))
-    }
-
-    /// Starts the worker process.
-    pub fn start_isolated(parts: IsolatedHsmParts) -> std::io::Result<Arc<Self>> {
-        let IsolatedHsmParts { config, processes, metrics, clock, invocations } = parts;
-        let shared = Shared::new(config, (metrics, clock), invocations);
-        let engine = WorkerProcess::start(Arc::clone(&shared), processes)?;
         Ok(Self::over(shared, Box::new(engine)))
     }
 
@@ -285,7 +267,9 @@ impl Hsm {
         if self.engine.is_connected()
             && let Some(Interruption { reason, .. }) = self.engine.interruption(now)
         {
-            return (HealthState::Unavailable, Some(reason));
+            let health = self.health.load();
+            let known = health.reason.clone().filter(|_| health.state == HealthState::Unavailable);
+            return (HealthState::Unavailable, Some(known.unwrap_or(reason)));
         }
         let stuck = Stuck { workers: self.engine.sessions_stuck(now), of: self.sessions() };
         let (state, reason) = self.health.load().at(now, stuck);
@@ -371,21 +355,6 @@ impl Hsm {
         let version = self.shared.config.pin_version().ok().flatten();
         let former = std::mem::replace(&mut *self.pin_version.lock(), version);
         self.engine.is_pin_rejected() && former != version
-    }
-
-    /// The same for an HSM that reads its PIN file itself.
-    pub fn pin_file_changed(&self) {
-        self.engine.pin_file_changed();
-    }
-
-    /// Whether its library is in a worker process.
-    pub fn is_isolated(&self) -> bool {
-        self.engine.library().is_none()
-    }
-
-    /// Ends its worker process, if it has one; whether that was done within this time.
-    pub fn stop(&self, patience: Duration) -> bool {
-        self.engine.stop(patience)
     }
 
     /// The same; the library need not be initialized for it if another token did that already.

@@ -62,10 +62,10 @@ mod wrapping;
 
 pub use cluster::{ClusterParts, HsmCluster, HsmClusters};
 pub use group::HsmGroup;
-pub use hsm::{Hsm, HsmParts, IsolatedHsmParts};
+pub use hsm::{Hsm, HsmParts};
 pub use inventory::Inventory;
 pub use key_admin::{KeyAdmin, KeyAdminError};
 pub use module::Module;
 pub use new_key::NewKey;
-pub use process::{LineWriter, LogLine, Processes, WorkerSide};
+pub use process::{IsolatedHsmParts, LineWriter, LogLine, Processes, WorkerSide};
 pub use wrapped_key_group::WrappedKeyGroup;

@@ -194,14 +194,11 @@ impl Wire for ExternalKeyId {
 
 /// As PKCS#11 numbers it. What cryptoki knows by name only is looked for among all that have names.
 impl Wire for RvError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "cryptoki has a name for each of a hundred codes")]
     fn put(&self, to: &mut Writer) {
         const NAMED_END: u64 = 0x1000;
         let number = match self {
             Self::UnknownErrorCode(number) | Self::VendorDefined(number) => Some(*number),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "cryptoki has a name for each of a hundred codes"
-            )]
             _ => (0..NAMED_END).find(|number| matches!(Rv::from(*number), Rv::Error(code) if code == *self)),
         };
         number.unwrap_or(u64::MAX).put(to);

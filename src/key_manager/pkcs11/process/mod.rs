@@ -6,6 +6,7 @@ mod broken_worker;
 mod codec;
 mod control;
 mod in_flight;
+mod isolated_hsm;
 mod job_codec;
 mod job_socket;
 mod limits;
@@ -19,7 +20,7 @@ mod serving;
 mod supervisor;
 mod worker_process;
 
+pub use isolated_hsm::IsolatedHsmParts;
 pub(in crate::key_manager::pkcs11) use job_socket::SocketReply;
 pub use processes::{LogLine, Processes};
 pub use serving::{LineWriter, WorkerSide};
-pub(in crate::key_manager::pkcs11) use worker_process::WorkerProcess;

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(super) struct Post {
     /// Since when, and why, nobody takes jobs.
     pub(super) vacancy: Mutex<Option<Vacancy>>,
     pub(super) vacated: Notify,
+    /// The start of the daemon waits for the first process, and asks the token next.
+    pub(super) is_awaited: AtomicBool,
     pub(super) stop: watch::Sender<bool>,
 }
 
@@ -90,6 +93,15 @@ impl Post {
     pub(super) fn is_patient(&self, now: Instant) -> bool {
         let vacancy = self.vacancy.lock();
         vacancy.as_ref().is_none_or(|vacancy| now.saturating_duration_since(vacancy.since) < PATIENCE)
+    }
+
+    /// Blocks the thread until a process does jobs, but for no longer than this.
+    pub(super) fn wait_in_service(&self, patience: Duration) {
+        let until = self.now() + patience;
+        while self.vacancy.lock().is_some() && self.now() < until {
+            std::thread::sleep(EXIT_INTERVAL);
+        }
+        self.is_awaited.store(false, Ordering::Release);
     }
 
     fn set_vacant(&self, reason: &str) {
@@ -254,7 +266,9 @@ impl Post {
         *self.vacancy.lock() = None;
         live.send_jobs();
         // What it found out counts only if somebody asks.
-        self.mirror.shared.alarm.raise();
+        if !self.is_awaited.swap(false, Ordering::AcqRel) {
+            self.mirror.shared.alarm.raise();
+        }
     }
 
     fn bury(&self, live: &Live, ended: Option<(Ended, Option<ExitStatus>)>) {

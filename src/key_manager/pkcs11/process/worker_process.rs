@@ -1,6 +1,7 @@
 //! The PKCS#11 library in a process of its own, started anew when it ends.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,12 @@ use crate::key_manager::pkcs11::process::supervisor::{Post, Vacancy};
 use crate::key_manager::pkcs11::watcher::Command;
 use crate::secret::SecretBytes;
 
+/// And for its token to have been asked once. Who takes longer is asked again as soon as it can be.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the start of the daemon waits for the library to be loaded.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(in crate::key_manager::pkcs11) struct WorkerProcess {
+pub(super) struct WorkerProcess {
     post: Arc<Post>,
     /// Ends when the supervisor does.
     ended: Mutex<mpsc::Receiver<()>>,
@@ -36,10 +39,7 @@ pub(in crate::key_manager::pkcs11) struct WorkerProcess {
 
 impl WorkerProcess {
     /// Starts the first process. A library that cannot be loaded is an error; one that crashes or hangs is not.
-    pub(in crate::key_manager::pkcs11) fn start(
-        shared: Arc<Shared>,
-        processes: Arc<Processes>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(shared: Arc<Shared>, processes: Arc<Processes>) -> std::io::Result<Self> {
         let since = shared.clock.instant();
         let vacancy = Vacancy { since, reason: "its worker process is being started".to_owned() };
         let post = Arc::new(Post {
@@ -48,6 +48,7 @@ impl WorkerProcess {
             live: ArcSwapOption::empty(),
             vacancy: Mutex::new(Some(vacancy)),
             vacated: Notify::new(),
+            is_awaited: AtomicBool::new(true),
             stop: watch::Sender::new(false),
         });
         post.vacated.notify_one();
@@ -62,9 +63,11 @@ impl WorkerProcess {
         });
         let this = Self { post, ended: Mutex::new(ended) };
         match first.recv_timeout(FIRST_TIMEOUT) {
-            Ok(Err(reason)) => Err(std::io::Error::other(reason)),
-            Ok(Ok(())) | Err(_) => Ok(this),
+            Ok(Err(reason)) => return Err(std::io::Error::other(reason)),
+            Ok(Ok(())) => this.post.wait_in_service(READY_TIMEOUT),
+            Err(_) => {}
         }
+        Ok(this)
     }
 
     fn tell(&self, message: &ToWorker) {
