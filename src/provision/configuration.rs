@@ -78,11 +78,28 @@ fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+fn hsm(folder: &Folder, module: &str) -> String {
+    let variable = string(&folder.softhsm_variable().1);
+    let (label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
+    format!(
+        r#"[[hsm]]
+name = "{SOFTHSM}"
+module = {module}
+token_label = "{label}"
+pin_file = "pin"
+iv_mode = "host"
+session_copies = true
+health_key = "{health_key}"
+
+[hsm.environment]
+SOFTHSM2_CONF = {variable}"#
+    )
+}
+
 fn first(folder: &Folder, ports: Ports, module: &str) -> String {
     let Ports { xks, xks_mtls, kms, kms_http, admin } = ports;
-    let (module, variable) = (string(module), string(&folder.softhsm_variable().1));
-    let (label, health_key) = (softhsm::TOKEN_LABEL, softhsm::HEALTH_KEY);
-    let (cluster, subject) = (cluster(&module), tls::CLIENT_SUBJECT);
+    let module = string(module);
+    let (hsm, cluster, subject) = (hsm(folder, &module), cluster(&module), tls::CLIENT_SUBJECT);
     format!(
         r#"# The quick start's configuration; `holdfast config default` prints one that explains every member.
 # Changes last: a later quick start only moves ports and paths.
@@ -132,17 +149,7 @@ enabled = false
 [dev]
 clock_control = true
 
-[[hsm]]
-name = "{SOFTHSM}"
-module = {module}
-token_label = "{label}"
-pin_file = "pin"
-iv_mode = "host"
-session_copies = true
-health_key = "{health_key}"
-
-[hsm.environment]
-SOFTHSM2_CONF = {variable}
+{hsm}
 
 {cluster}
 [[key_store]]
