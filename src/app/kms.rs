@@ -97,8 +97,7 @@ impl Foundation {
         surroundings: &Surroundings,
     ) -> Result<Self, StartError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
-        let group = WrappedKeyGroup::new(members, Arc::clone(&surroundings.clock))
-            .with_hedging(&surroundings.hedging)
+        let group = WrappedKeyGroup::new(members, &surroundings.hedging, Arc::clone(&surroundings.clock))
             .with_software(&settings.software_key_specs);
         let group = Arc::new(group);
         let parts = AuditParts {
@@ -347,7 +346,7 @@ pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartErro
         for member in &members {
             member.probe(ROOT_KEY_TIMEOUT).await;
         }
-        let group = WrappedKeyGroup::new(members, Arc::clone(&parts.clock));
+        let group = WrappedKeyGroup::new(members, &config.hedging, Arc::clone(&parts.clock));
         let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
         group.open_root_key(Some(id), deadline).await.result.map(drop).map_err(start_error)
     })

@@ -83,7 +83,8 @@ pub(super) fn token(
     within("token_serial", raw.token_serial.as_deref().unwrap_or("-"), TOKEN_SERIAL_BYTES_MAX);
     within("health_key", &raw.health_key, 128);
     let module = review.path(table, "module", raw.module.as_deref().unwrap_or(module));
-    check_parameters(review, table, declared, (&module, raw.initialize_parameters.as_deref()));
+    let parameters =
+        initialize_parameters(review, table, declared, (&module, raw.initialize_parameters.clone()));
     let memory_mb = raw.worker_memory_max_mb.unwrap_or(MEMORY_MB_DEFAULT);
     Hsm {
         name: raw.name,
@@ -92,7 +93,7 @@ pub(super) fn token(
         token_serial: raw.token_serial,
         pin_file: None,
         refused_pin_file: None,
-        initialize_parameters: raw.initialize_parameters,
+        initialize_parameters: parameters,
         sessions: review.within(table, "sessions", raw.sessions, 1..=SESSIONS_MAX),
         queue_length_max: review.within(
             table,
@@ -113,19 +114,19 @@ pub(super) fn token(
     }
 }
 
-/// A library is initialized once for all its tokens.
-fn check_parameters(
+/// A library is initialized once for all its tokens: who says nothing has what another of its tokens said before.
+fn initialize_parameters(
     review: &mut Review<'_>,
     table: &str,
     declared: &mut Declared,
-    (module, parameters): (&Path, Option<&str>),
-) {
-    let is_text = parameters.is_none_or(|text| !text.is_empty() && !text.contains('\0'));
+    (module, parameters): (&Path, Option<String>),
+) -> Option<String> {
+    let is_text = parameters.as_ref().is_none_or(|text| !text.is_empty() && !text.contains('\0'));
     review.require(is_text, table, "`initialize_parameters` is empty or has a NUL in it");
-    let parameters = parameters.map(str::to_owned);
     let first = declared.initialize_parameters.entry(real_path(module)).or_insert_with(|| parameters.clone());
-    let reason = "`initialize_parameters` has another value in another hsm of the same module";
-    review.require(*first == parameters, table, reason);
+    let reason = "`initialize_parameters` has another value in an earlier hsm of the same module";
+    review.require(parameters.is_none() || *first == parameters, table, reason);
+    first.clone()
 }
 
 /// A process has one environment, so two HSMs in it cannot have different values for one variable.

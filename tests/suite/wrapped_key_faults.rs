@@ -361,11 +361,7 @@ fn a_second_hsm_without_the_root_key_takes_no_request_down() {
         let refused = keys.open(None).unwrap_err().to_string();
         assert!(refused.contains("only be made with one HSM"), "{refused}");
         let clock = Arc::new(SystemClock);
-        let alone = holdfast::key_manager::pkcs11::WrappedKeyGroup::new(
-            vec![keys.hsms[0].clone()],
-            &holdfast::config::Hedging { share_max_percent: 5 },
-            clock,
-        );
+        let alone = holdfast::key_manager::pkcs11::WrappedKeyGroup::new(vec![keys.hsms[0].clone()], clock);
         let id = keys.runtime.block_on(alone.open_root_key(None, deadline())).result.unwrap();
         assert_eq!(keys.open(Some(id)), Ok(id));
         let key = keys.key(1);

@@ -69,10 +69,6 @@ impl Failover {
         Self { flow, patience: Patience::Deadline, budget, clock, turn: AtomicUsize::new(0) }
     }
 
-    pub(super) fn with_hedging(self, share_max_percent: u8) -> Self {
-        Self { budget: HedgeBudget::new(share_max_percent), ..self }
-    }
-
     pub(super) fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
     }

@@ -1,5 +1,7 @@
 //! One HSM as the async side sees it: a bounded queue with deadlines, an inventory, a health state.
 
+mod requests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,21 +17,18 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::private_file::FileVersion;
 use crate::key_manager::cluster::ClusterError;
-use crate::key_manager::pkcs11::breaker::{Admission, BreakerState};
-use crate::key_manager::pkcs11::class::Class;
+use crate::key_manager::pkcs11::breaker::BreakerState;
 use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::fault::Fault;
 use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::health::{Health, Stuck};
 use crate::key_manager::pkcs11::inventory::Inventory;
-use crate::key_manager::pkcs11::job_queue::{Arrival, Flow, NotQueued, NotTaken};
+use crate::key_manager::pkcs11::job_queue::NotTaken;
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Module};
 use crate::key_manager::pkcs11::orders::{Order, Reply};
-use crate::key_manager::pkcs11::reply::{JobReply, quarantined};
 use crate::key_manager::pkcs11::threads::Threads;
 use crate::key_manager::pkcs11::token::Product;
 use crate::key_manager::pkcs11::watcher::{Command, Vitals};
-use crate::key_manager::pkcs11::worker::{Completed, Job, Task};
 use crate::key_manager::{HealthState, HsmError, Lookup, MemberHealth};
 use crate::metrics::HsmMetrics;
 use crate::secret::SecretBytes;
@@ -147,72 +146,6 @@ impl Hsm {
 
     pub(super) fn fitness(&self) -> &Arc<Fitness> {
         &self.shared.fitness
-    }
-
-    /// Which requests it gets, and how long a session of it would be busy if it got one more of this class.
-    pub(super) fn standing(&self, class: Class, now: Instant) -> (Admission, Duration) {
-        let (fitness, stuck) = (self.fitness(), self.sessions_stuck(now));
-        let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
-        let admission = match self.health.load().state_at(now) {
-            HealthState::Active if stuck == 0 => fitness.admission(),
-            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::Behind),
-            HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
-        };
-        let is_vacant = self.engine.interruption(now).is_some();
-        let admission = if free == 0 || is_vacant { admission.max(Admission::LastResort) } else { admission };
-        (admission, fitness.expected_with(class, free, now))
-    }
-
-    /// An HSM without work cannot hang in it.
-    fn sessions_stuck(&self, now: Instant) -> usize {
-        if self.fitness().jobs() == 0 { 0 } else { self.engine.sessions_stuck(now) }
-    }
-
-    /// Puts a job into the queue. A hung library costs the caller nothing once all sessions hang.
-    pub(super) fn submit(
-        &self,
-        task: Task,
-        flow: Flow,
-        (now, deadline): (Instant, Instant),
-    ) -> Result<oneshot::Receiver<Completed>, HsmError> {
-        let fitness = self.fitness();
-        if fitness.admission() == Admission::Never {
-            return Err(self.refuse("quarantined", quarantined()));
-        }
-        if let Some(Interruption { reason, is_brief: false }) = self.engine.interruption(now) {
-            return Err(self.refuse("no_worker", HsmError::Unavailable(reason)));
-        }
-        let sessions = self.sessions().saturating_sub(self.sessions_stuck(now));
-        if sessions == 0 {
-            return Err(self.refuse("all_sessions_hang", HsmError::DeadlineExceeded));
-        }
-        let class = task.class();
-        let arrival = Arrival { flow, now, cost: fitness.cost(class), sessions };
-        let (reply, answer) = JobReply::new(fitness.ticket(class, now));
-        match self.shared.jobs.push(Job { task, enqueued: now, deadline, reply }, arrival) {
-            Ok(()) => {
-                self.engine.job_arrived();
-                Ok(answer)
-            }
-            Err(NotQueued::CannotFinish) => Err(self.refuse("cannot_finish", HsmError::Busy)),
-            Err(NotQueued::Full) => Err(self.refuse("queue_full", HsmError::Busy)),
-            Err(NotQueued::Closed) => Err(stopped()),
-        }
-    }
-
-    fn refuse(&self, reason: &'static str, error: HsmError) -> HsmError {
-        self.shared.metrics.refusal(reason);
-        error
-    }
-
-    /// What became of asking another HSM because this one took long.
-    pub(super) fn count_hedge(&self, outcome: &'static str) {
-        self.shared.metrics.hedge(outcome);
-    }
-
-    /// A request went on to another HSM because this one was taken out.
-    pub(super) fn count_eviction(&self) {
-        self.shared.metrics.evictions.inc();
     }
 
     /// It may hang: a probe will tell, at once.

@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, IvMode};
+use crate::config::{self, Isolation, IvMode};
 use crate::domain::kms::MaterialId;
 use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
-use crate::key_manager::pkcs11::engine::{Engine, Shared};
+use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
 use crate::key_manager::pkcs11::fitness::Fitness;
 use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::inventory::Inventory;
@@ -138,6 +138,16 @@ impl Engine for Scripted {
     }
 
     fn discard(&self, _: &MaterialId) {}
+
+    fn interruption(&self, _: Instant) -> Option<Interruption> {
+        None
+    }
+
+    fn pin_file_changed(&self) {}
+
+    fn stop(&self, _: Duration) -> bool {
+        true
+    }
 }
 
 pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> Arc<Shared> {
@@ -151,6 +161,8 @@ pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> 
             token_label: "label".into(),
             token_serial: None,
             pin_file: None,
+            refused_pin_file: None,
+            initialize_parameters: None,
             sessions: 2,
             queue_length_max,
             cached_keys_max: 1,
@@ -159,6 +171,8 @@ pub(super) fn shared(name: &str, queue_length_max: usize, metrics: &Metrics) -> 
             check_encryptions: false,
             health_key: "health".into(),
             environment: [].into(),
+            isolation: Isolation::Thread,
+            worker_memory_max_bytes: 0,
         },
         name,
         jobs: JobQueue::new(queue_length_max),

@@ -36,16 +36,10 @@ pub struct WrappedKeyGroup {
 }
 
 impl WrappedKeyGroup {
-    pub fn new(members: Vec<Arc<Hsm>>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(members: Vec<Arc<Hsm>>, hedging: &Hedging, clock: Arc<dyn Clock>) -> Self {
         let sessions: usize = members.iter().map(|member| member.sessions().saturating_sub(1)).sum();
-        let failover = Failover::new(FLOW, Hedging::default().share_max_percent, clock);
+        let failover = Failover::new(FLOW, hedging.share_max_percent, clock);
         Self { members, in_software: Vec::new(), lengthy: Semaphore::new(sessions.max(1)), failover }
-    }
-
-    #[must_use]
-    pub fn with_hedging(mut self, hedging: &Hedging) -> Self {
-        self.failover = self.failover.with_hedging(hedging.share_max_percent);
-        self
     }
 
     /// Keys of these specs are made by the software provider, sealed by the HSM.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
-use holdfast::config::{Config, Hedging};
+use holdfast::config::Config;
 use holdfast::domain::kms::{
     KeyKind, KeySpec, MATERIAL_ID_BYTES, MaterialId, WrappingAlgorithm, WrappingKeySpec,
 };
@@ -90,7 +90,7 @@ impl Keys {
         let mut starter = Starter::new(&runtime, &metrics, &clock);
         let hsms: Vec<_> = config.hsms.iter().map(|hsm| starter.start(&config, hsm)).collect();
         let modules = starter.modules;
-        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), &Hedging { share_max_percent: 5 }, clock));
+        let group = Arc::new(WrappedKeyGroup::new(hsms.clone(), clock));
         let keys = Self { folder, modules, runtime, hsms, group, metrics };
         keys.probe();
         keys
@@ -185,10 +185,7 @@ impl Keys {
                 .build()
                 .unwrap(),
             hsms: self.hsms.clone(),
-            group: Arc::new(
-                WrappedKeyGroup::new(self.hsms.clone(), &Hedging { share_max_percent: 5 }, clock)
-                    .with_software(specs),
-            ),
+            group: Arc::new(WrappedKeyGroup::new(self.hsms.clone(), clock).with_software(specs)),
             metrics: Arc::clone(&self.metrics),
         }
     }

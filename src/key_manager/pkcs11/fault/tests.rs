@@ -76,8 +76,9 @@ fn return_codes() -> String {
 fn vendors() -> String {
     let mut table = format!("{:<14}{:<12}{:<14}{:<18}BLAME\n", "VENDOR", "DOING", "CALL", "NAME");
     for quirks in VENDORS.iter().chain([&CAUTIOUS]) {
-        let (vendor, pin, curves) = (quirks.vendor, quirks.remembers_pin, quirks.curve_attribute);
-        writeln!(table, "{vendor:<14}remembers the PIN: {pin}, attribute for curves: {curves:#x?}").unwrap();
+        let (vendor, pin) = (quirks.vendor, quirks.remembers_pin);
+        let curves = quirks.curve_attribute.map_or("none".to_owned(), |attribute| format!("{attribute:#x}"));
+        writeln!(table, "{vendor:<14}remembers the PIN: {pin}, attribute for curves: {curves}").unwrap();
         for (_, code) in codes() {
             for doing in [Doing::Decrypting, Doing::Unwrapping, Doing::Other] {
                 for call in [Call::Start, Call::Rest] {
