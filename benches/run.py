@@ -31,8 +31,11 @@ def build():
 
 
 def cpu_seconds(pid):
+    """Of a process and of those that it has started."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    started = (thread.joinpath("children").read_text().split() for thread in Path(f"/proc/{pid}/task").iterdir())
+    return own + sum(cpu_seconds(int(child)) for children in started for child in children)
 
 
 def memory_mb(pid):
@@ -43,14 +46,14 @@ def memory_mb(pid):
 
 
 class Bench:
-    def __init__(self, programs, seconds, rounds):
+    def __init__(self, programs, seconds, rounds, port=PORT):
         self.holdfast, self.floor, self.load_client, self.shim = (
             programs / name for name in ("holdfast", "floor", "kms-load", "libpkcs11_shim.so"))
         self.seconds, self.rounds = seconds, rounds
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
         self.processes = []
         subprocess.run(
-            [self.holdfast, "provision", "--dir", self.folder, "--port-base", str(PORT)],
+            [self.holdfast, "provision", "--dir", self.folder, "--port-base", str(port)],
             check=True, stdout=subprocess.DEVNULL,
         )
         self.env = dict(os.environ)
@@ -177,6 +180,7 @@ class Bench:
 
 def main():
     from authorization import AuthorizationBench
+    from isolation import IsolationBench
     from kms import KmsBench
     from signing import SigningBench
 
@@ -185,12 +189,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="pairs of loads")
     parser.add_argument("--keys", type=int, nargs="*", default=[4, 1000, 10000])
     parser.add_argument("--kms-keys", type=int, nargs="*", default=[100, 10_000, 100_000])
-    parser.add_argument("--only", choices=["authorization", "key-stores", "kms", "sign", "xks"])
+    parser.add_argument("--only", choices=["authorization", "isolation", "key-stores", "kms", "sign", "xks"])
     parser.add_argument("--programs", type=Path, help="the folder that they were built into; otherwise they are built")
     options = parser.parse_args()
     programs = options.programs or build()
     if options.only == "authorization":
         return AuthorizationBench(programs, options.seconds, options.rounds).run_authorization()
+    if options.only == "isolation":
+        return IsolationBench(programs, options.seconds, options.rounds).run_isolation()
     if options.only == "sign":
         return SigningBench(programs, options.seconds, options.rounds).run_signing()
     if options.only == "key-stores":

@@ -1,5 +1,6 @@
 //! `holdfast hsm-worker`: what the daemon runs for an HSM with `isolation = "process"`.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -23,6 +24,10 @@ pub(super) struct Arguments {
 pub(super) fn run(_: &Arguments) -> Outcome {
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let jobs = io::stdout().as_fd().try_clone_to_owned()?;
+    // What the library reads and prints, and what it starts, must not reach the sockets.
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(io::stderr().as_fd())?;
     let (worker, lines) = WorkerSide::accept(control, jobs)?;
     let metrics = Metrics::new()?;
     let (sink, guard) = LogSink::start(lines, metrics.log_lines_dropped_total.clone())?;

@@ -173,6 +173,12 @@ impl KeyObject {
     }
 
     pub(super) fn remember_handle(&self, login: u64, handle: u64) {
+        let is_known = self.handle_login.load(Ordering::Acquire) == login
+            && self.handle.load(Ordering::Relaxed) == handle;
+        if !is_known {
+            // Under the same name it may be another key.
+            self.forget_copy();
+        }
         self.handle.store(handle, Ordering::Relaxed);
         self.handle_login.store(login, Ordering::Release);
     }

@@ -5,6 +5,11 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, I
 
 use crate::metrics::{Metrics, Registrar};
 
+const HEDGE_OUTCOMES: [&str; 4] = ["failed", "lost", "refused", "won"];
+const REFUSAL_REASONS: [&str; 5] =
+    ["all_sessions_hang", "cannot_finish", "no_worker", "quarantined", "queue_full"];
+const RESTART_REASONS: [&str; 6] = ["exit", "hang", "memory", "protocol", "signal", "start"];
+
 /// How HSMs are taken out and stood in for.
 #[derive(Clone)]
 pub struct ResilienceMetrics {
@@ -80,6 +85,13 @@ impl WorkerMetrics {
 impl Metrics {
     pub fn hsm(&self, name: &str) -> HsmMetrics {
         let hsm = [name];
+        // A rise from nothing is a rise only if there was a zero before.
+        for outcome in HEDGE_OUTCOMES {
+            self.resilience.hedges.with_label_values(&[name, outcome]);
+        }
+        for reason in REFUSAL_REASONS {
+            self.resilience.refusals.with_label_values(&[name, reason]);
+        }
         HsmMetrics {
             encrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "encrypt"]),
             decrypt: self.hsm_operation_duration_seconds.with_label_values(&[name, "decrypt"]),
@@ -172,6 +184,9 @@ impl HsmMetrics {
     /// The worker process, or that there is none.
     pub fn set_worker(&self, pid: Option<u32>, resident_bytes: u64) {
         let hsm = [self.name.as_str()];
+        for reason in RESTART_REASONS {
+            self.workers.restarts.with_label_values(&[self.name.as_str(), reason]);
+        }
         self.workers.process.with_label_values(&hsm).set(pid.unwrap_or_default().into());
         let bytes = i64::try_from(resident_bytes).unwrap_or(i64::MAX);
         self.workers.memory.with_label_values(&hsm).set(bytes);

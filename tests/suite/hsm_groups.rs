@@ -190,7 +190,9 @@ fn what_an_hsm_corrupts_reaches_nobody_and_it_is_quarantined() {
     let health = site.health().assert_ok().json();
     let states: Vec<_> = health["ekmFleetDetails"].as_array().unwrap().iter().collect();
     assert_eq!((&states[0]["id"], &states[0]["healthStatus"]), (&json!("second"), &json!("UNAVAILABLE")));
-    assert!(site.log().contains("quarantined: the token does not decrypt what it has just encrypted"));
+    site.wait_until("its line in the log", || {
+        site.log().contains("quarantined: the token does not decrypt what it has just encrypted")
+    });
     // While the other one serves, it gets nothing.
     let line = |site: &Site| site.request_lines().last().unwrap()["hsm"].clone();
     for _ in 0..20 {

@@ -71,7 +71,9 @@ fn traffic(site: &Site) {
 fn the_documented_metrics_are_the_metrics() {
     let events = "[kms.events]\nfile = \"events.json\"\n".to_owned();
     let kms = events + &Setup::kms().kms.unwrap_or_default();
-    let site = Site::start_with(&Setup { kms: Some(kms), ..Setup::quiet(1) });
+    let quiet = Setup::quiet(1);
+    let hsm = format!("{}\nisolation = \"process\"", quiet.hsm);
+    let site = Site::start_with(&Setup { kms: Some(kms), hsm, ..quiet });
     traffic(&site);
     site.kms("RotateKeyOnDemand", &json!({"KeyId": site.create_kms_key()})).ok();
     let told = "holdfast_kms_events_total{detail_type=\"KMS CMK Rotation\",outcome=\"told\"}";

@@ -263,7 +263,7 @@ fn opencryptoki_is_refused_at_the_start_with_what_it_lacks() {
         return;
     }
     let site = token.prepare(&setup());
-    let _daemon = SlotDaemon::start(&site);
+    let slots = SlotDaemon::start(&site);
     site.run();
     let lacks = "the token has no mechanism CKM_AES_GCM";
     site.wait_until("a refusal", || {
@@ -277,6 +277,9 @@ fn opencryptoki_is_refused_at_the_start_with_what_it_lacks() {
     let mut column = Column::default();
     column.add("`holdfast check`", format!("{NOT_IN_SERVICE}: {lacks}"));
     assert_golden(&golden_file(token), &column.text());
+    // In this order: it stays as long as it has clients.
+    drop(site);
+    drop(slots);
 }
 
 /// A session that the token loses, and a login, cost no request on any of them.

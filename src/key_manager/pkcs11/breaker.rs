@@ -153,9 +153,10 @@ impl Breaker {
             || (window.failures >= FAILURES_IN_WINDOW && percent >= FAILURE_SHARE_PERCENT)
     }
 
-    /// Nothing was answered for too long.
-    pub(super) fn fell_silent(&mut self, reason: &str, now: Instant) {
+    /// What came in at `asked` was not answered for too long. What was asked before a trial says nothing against it.
+    pub(super) fn fell_silent(&mut self, reason: &str, (asked, now): (Instant, Instant)) {
         match self.state {
+            BreakerState::HalfOpen if asked < self.since => {}
             BreakerState::Closed | BreakerState::HalfOpen => self.open(reason, now),
             BreakerState::Open | BreakerState::Quarantined => {}
         }
@@ -249,7 +250,7 @@ mod tests {
 
     fn opened() -> (Breaker, Instant) {
         let (mut breaker, now) = breaker();
-        breaker.fell_silent("silent", now);
+        breaker.fell_silent("silent", (now, now));
         (breaker, now)
     }
 

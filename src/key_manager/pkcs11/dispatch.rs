@@ -190,8 +190,10 @@ impl<'a> Dispatch<'a> {
                 if attempt.is_hedge {
                     attempt.member.count_hedge("failed");
                 }
+                // What makes a key under a given id must not make another one elsewhere.
+                let is_over = !self.is_idempotent && may_have_begun(&error);
                 self.remember(attempt.member, error);
-                false
+                is_over
             }
             answer => {
                 self.done.hsm = Some(Arc::clone(attempt.member.name()));
@@ -252,6 +254,9 @@ impl<'a> Dispatch<'a> {
         } else if let Some(slow) = self.under_way.iter().flatten().next() {
             slow.member.count_hedge("refused");
             slow.suspect(now);
+            // It may be too early to say that of it.
+            let again = slow.asked + SUSPICIOUS;
+            self.hedge_at = (now < again).then_some(again);
         }
     }
 
@@ -296,6 +301,21 @@ fn is_fault_of_member(error: &HsmError) -> bool {
         HsmError::BadCiphertext | HsmError::BadKeyMaterial | HsmError::TooLong | HsmError::UsageRefused => {
             false
         }
+    }
+}
+
+/// Whether something may be left in the HSM of a request that it failed.
+fn may_have_begun(error: &HsmError) -> bool {
+    match error {
+        HsmError::Corrupted(_) | HsmError::DeadlineExceeded | HsmError::Device(_) => true,
+        HsmError::BadCiphertext
+        | HsmError::BadKeyMaterial
+        | HsmError::Busy
+        | HsmError::KeyMissing
+        | HsmError::TooLong
+        | HsmError::Unavailable(_)
+        | HsmError::Unsupported(_)
+        | HsmError::UsageRefused => false,
     }
 }
 

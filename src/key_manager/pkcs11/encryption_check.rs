@@ -33,7 +33,14 @@ impl Gcm<'_> {
         };
         let decrypted: SecretBytes = decrypted.map_err(|fault| {
             let what = "the token does not decrypt what it has just encrypted";
-            if is_about_data(&fault) { Fault::corrupted(what) } else { fault }
+            if fault.blame == Blame::Data {
+                Fault::corrupted(what)
+            } else if fault.blame == Blame::DataOrToken {
+                // Or it is broken: whoever judges it finds out.
+                Fault { return_code: fault.return_code, ..Fault::corrupted(what) }
+            } else {
+                fault
+            }
         })?;
         if bool::from(decrypted.expose().ct_eq(plaintext)) {
             Ok(())

@@ -70,10 +70,11 @@ impl Fitness {
         }
     }
 
-    pub(super) fn admission(&self) -> Admission {
+    /// `stuck` jobs are in hand that nobody waits for.
+    pub(super) fn admission(&self, stuck: usize) -> Admission {
         match self.admission.load(Ordering::Acquire) {
             0 => Admission::Freely,
-            1 if self.jobs() < TRIALS_MAX => Admission::OnTrial,
+            1 if self.jobs() < TRIALS_MAX + stuck => Admission::OnTrial,
             1 | 2 => Admission::LastResort,
             _ => Admission::Never,
         }
@@ -136,7 +137,8 @@ impl Fitness {
     pub(super) fn gave_up(&self, asked: Instant, now: Instant) {
         if self.is_silent_since(asked) {
             let waited = now.saturating_duration_since(asked).as_millis();
-            self.change(|breaker| breaker.fell_silent(&format!("nothing answered within {waited} ms"), now));
+            let reason = format!("nothing answered within {waited} ms");
+            self.change(|breaker| breaker.fell_silent(&reason, (asked, now)));
         }
     }
 
@@ -222,7 +224,7 @@ impl Fitness {
 impl Ticket {
     /// Whether nothing that the HSM answers may leave: it has answered something wrong.
     pub(super) fn is_quarantined(&self) -> bool {
-        self.fitness.admission() == Admission::Never
+        self.fitness.admission(0) == Admission::Never
     }
 
     /// The HSM has answered: well, or with an error.

@@ -101,7 +101,7 @@ impl KeyCopies {
                 Ok(copy)
             }
             None if object.count_use(ready.login) < USES_MIN || !self.has_room() => Ok(original),
-            None => Ok(self.copy(object, original, library).unwrap_or(original)),
+            None => Ok(self.copy(object, (original, ready.login), library).unwrap_or(original)),
         }
     }
 
@@ -129,7 +129,12 @@ impl KeyCopies {
     }
 
     /// Nothing if there is none to be had now. Nobody waits for whoever makes another one.
-    fn copy(&self, object: &Arc<KeyObject>, original: u64, library: &Library) -> Option<u64> {
+    fn copy(
+        &self,
+        object: &Arc<KeyObject>,
+        (original, of_login): (u64, u64),
+        library: &Library,
+    ) -> Option<u64> {
         let mut holder = self.holder.try_lock()?;
         let Holder { session, login, copies } = &mut *holder;
         let ready = session.ready(library).ok()?;
@@ -138,11 +143,18 @@ impl KeyCopies {
             copies.clear();
             *login = ready.login;
         }
+        // Under another login the number may be another key's.
+        if ready.login != of_login {
+            return None;
+        }
         let made = match make(ready.session, original) {
             Ok(made) => made,
             Err(fault) => {
                 if session.heal(&fault, library) {
-                    copies.clear();
+                    // They died with their session.
+                    copies.drain(..).filter_map(|copy| copy.of.upgrade()).for_each(|object| {
+                        object.forget_copy();
+                    });
                 } else {
                     object.refuse_copy(*login);
                 }
@@ -151,6 +163,9 @@ impl KeyCopies {
         };
         copies.push(Copy { of: Arc::downgrade(object), handle: made });
         self.count.store(copies.len(), Ordering::Relaxed);
+        if session.ready(library).ok()?.login != of_login {
+            return None;
+        }
         object.remember_copy(*login, made, self.now_ms());
         Some(made)
     }

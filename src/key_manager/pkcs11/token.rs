@@ -301,8 +301,12 @@ impl Token {
         let try_pin = |anchor: &Session| self.try_pin(anchor, &pin);
         let opened = open_anchor(library, found, try_pin);
         if opened.as_ref().is_err_and(|fault| fault.blame == Blame::Pin) {
-            self.pin_rejected.store(true, Ordering::Release);
-            self.refused_pin.remember();
+            // Another one that was given meanwhile was not tried.
+            let present = self.pin.lock();
+            if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, &pin)) {
+                self.pin_rejected.store(true, Ordering::Release);
+                self.refused_pin.remember();
+            }
         }
         let (slot, anchor) = opened?;
         self.login_number.fetch_add(1, Ordering::AcqRel);

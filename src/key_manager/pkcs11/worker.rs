@@ -360,7 +360,8 @@ impl Worker {
             Blame::Unsupported => return HsmError::Unsupported(fault.what),
             Blame::Material => {
                 self.shared.metrics.fault(&fault.code);
-                return HsmError::Device(fault.what);
+                // It has just unwrapped other material: nothing is wrong with the HSM.
+                return HsmError::Unavailable(fault.what);
             }
             // A token that is gone answers as if it were empty.
             Blame::Missing if self.try_health_key(library).is_ok() => return self.tell_missing(fault, job),
@@ -373,11 +374,14 @@ impl Worker {
             | Blame::Session
             | Blame::Token => {}
         }
+        // A token that breaks between an encryption and its check looks like one that corrupts.
+        let is_corruption =
+            fault.is_corruption() && (fault.return_code.is_none() || self.try_health_key(library).is_ok());
         // A call lost on its way to the token leaves its operation active: only a new session is clean.
         self.session.close(library);
         self.shared.metrics.fault(&fault.code);
         self.shared.alarm.raise();
-        if fault.is_corruption() {
+        if is_corruption {
             HsmError::Corrupted(fault.what)
         } else if fault.blame == Blame::Pin {
             HsmError::Unavailable(fault.what)

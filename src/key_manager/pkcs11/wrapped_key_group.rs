@@ -12,6 +12,7 @@ use crate::key_manager::backing_key::{
     BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
     KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
 };
+use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
 use crate::key_manager::pkcs11::failover::{Candidate, Failover, refused};
 use crate::key_manager::pkcs11::hsm::Hsm;
@@ -37,7 +38,8 @@ pub struct WrappedKeyGroup {
 
 impl WrappedKeyGroup {
     pub fn new(members: Vec<Arc<Hsm>>, hedging: &Hedging, clock: Arc<dyn Clock>) -> Self {
-        let sessions: usize = members.iter().map(|member| member.sessions().saturating_sub(1)).sum();
+        let sessions: usize =
+            members.iter().map(|member| member.sessions().saturating_sub(1)).min().unwrap_or_default();
         let failover = Failover::new(FLOW, hedging.share_max_percent, clock);
         Self { members, in_software: Vec::new(), lengthy: Semaphore::new(sessions.max(1)), failover }
     }
@@ -118,17 +120,17 @@ impl WrappedKeyGroup {
     /// One member that has it is enough. The others are asked again when it is their turn to serve.
     async fn find_root_key(&self, id: RootKeyId, deadline: Instant) -> Done<Output> {
         self.members.iter().for_each(|member| member.engine().want_root_key(id));
-        let mut answer = refused(HsmError::KeyMissing);
-        for member in &self.members {
+        // All at once: one that hangs must not keep the others from serving.
+        let asked = self.members.iter().map(|member| async move {
             let done = self.run_at(member, BackingTask::OpenRootKey(Some(id)), deadline).await;
             if let Err(error) = &done.result {
                 tracing::warn!(hsm = %member.name(), reason = %error, "the root key is not open: {error}");
             }
-            if answer.result.is_err() {
-                answer = done;
-            }
-        }
-        answer
+            done
+        });
+        let answers = gather(asked, |done| done.result.is_ok()).await;
+        let best = answers.into_iter().reduce(|best, other| if best.result.is_ok() { best } else { other });
+        best.unwrap_or_else(|| refused(HsmError::KeyMissing))
     }
 }
 

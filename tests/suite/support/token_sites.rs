@@ -162,6 +162,14 @@ impl Drop for SlotDaemon {
             let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.id()).unwrap()).unwrap();
             // It removes its socket and shared memory.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            // While it has clients it does not listen.
+            for _ in 0..100 {
+                if let Ok(Some(_)) = daemon.try_wait() {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            let _ = daemon.kill();
             let _ = daemon.wait();
         }
     }

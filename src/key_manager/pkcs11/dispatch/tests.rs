@@ -70,7 +70,7 @@ impl Group {
     }
 
     fn admissions(&self) -> Vec<Admission> {
-        self.scripts.iter().map(|script| script.fitness().admission()).collect()
+        self.scripts.iter().map(|script| script.fitness().admission(0)).collect()
     }
 
     fn metric(&self, line: &str) -> bool {

@@ -23,9 +23,9 @@ impl Hsm {
         let (fitness, stuck) = (self.fitness(), self.sessions_stuck(now));
         let free = u32::try_from(self.sessions().saturating_sub(stuck)).unwrap_or(u32::MAX);
         let admission = match self.health.load().state_at(now) {
-            HealthState::Active if stuck == 0 => fitness.admission(),
-            HealthState::Active | HealthState::Degraded => fitness.admission().max(Admission::Behind),
-            HealthState::Unavailable => fitness.admission().max(Admission::LastResort),
+            HealthState::Active if stuck == 0 => fitness.admission(0),
+            HealthState::Active | HealthState::Degraded => fitness.admission(stuck).max(Admission::Behind),
+            HealthState::Unavailable => fitness.admission(stuck).max(Admission::LastResort),
         };
         let is_vacant = self.engine.interruption(now).is_some();
         let admission = if free == 0 || is_vacant { admission.max(Admission::LastResort) } else { admission };
@@ -45,7 +45,7 @@ impl Hsm {
         (now, deadline): (Instant, Instant),
     ) -> Result<oneshot::Receiver<Completed>, HsmError> {
         let fitness = self.fitness();
-        if fitness.admission() == Admission::Never {
+        if fitness.admission(0) == Admission::Never {
             return Err(self.refuse("quarantined", quarantined()));
         }
         if let Some(Interruption { reason, is_brief: false }) = self.engine.interruption(now) {

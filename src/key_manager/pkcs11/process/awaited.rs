@@ -47,6 +47,7 @@ pub(super) enum Awaiting {
     ChangePin { new: SecretBytes, reply: Reply<()> },
     Destroyed(Reply<Option<ClusterKey>>),
     Done(Reply<()>),
+    LoggedOut(Reply<()>),
     Listed(Reply<Vec<ClusterKey>>),
     LogIn { pin: SecretBytes, pin_changes: u64, reply: Reply<()> },
     Made(Reply<ClusterKey>),
@@ -106,7 +107,9 @@ impl Awaited {
                 Ok(()) | Err(Err(_)) => Effect::None,
             }),
             (Awaiting::Destroyed(reply), Answer::Destroyed(result)) => Ok(told(reply.send(result))),
-            (Awaiting::Done(reply), Answer::Done(result)) => Ok(told(reply.send(result))),
+            (Awaiting::Done(reply) | Awaiting::LoggedOut(reply), Answer::Done(result)) => {
+                Ok(told(reply.send(result)))
+            }
             (Awaiting::Listed(reply), Answer::Listed(result)) => Ok(told(reply.send(result))),
             (Awaiting::Probed(reply), Answer::Probed(result)) => Ok(told(reply.send(result))),
             (Awaiting::Read(reply), Answer::Read(result)) => Ok(told(reply.send(result))),
@@ -123,7 +126,10 @@ impl Awaited {
     pub(super) fn abandoned(&self) -> Vec<u64> {
         let mut state = self.0.lock();
         let abandoned = state.all.iter_mut().filter(|(_, entry)| {
-            entry.kind != Kind::Command && !entry.is_cancelled && entry.waiting.is_closed()
+            entry.kind != Kind::Command
+                && !entry.is_cancelled
+                && !entry.waiting.is_done_anyway()
+                && entry.waiting.is_closed()
         });
         abandoned
             .map(|(id, entry)| {
@@ -138,6 +144,10 @@ impl Awaited {
         let state = self.0.lock();
         let ages = state.all.values().map(|entry| now.saturating_duration_since(entry.since));
         ages.max().unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().all.is_empty()
     }
 
     /// Nobody will answer.
@@ -162,15 +172,31 @@ impl Awaiting {
             | Self::Done(_)
             | Self::Listed(_)
             | Self::LogIn { .. }
+            | Self::LoggedOut(_)
             | Self::Made(_) => Kind::Order,
+        }
+    }
+
+    /// Whoever gave up wants it to be done all the same.
+    fn is_done_anyway(&self) -> bool {
+        match self {
+            Self::Destroyed(_) | Self::LoggedOut(_) | Self::Read(_) => true,
+            Self::ChangePin { .. }
+            | Self::Done(_)
+            | Self::Listed(_)
+            | Self::LogIn { .. }
+            | Self::Made(_)
+            | Self::Probed(_)
+            | Self::Refreshed(_) => false,
         }
     }
 
     fn is_closed(&self) -> bool {
         match self {
-            Self::ChangePin { reply, .. } | Self::Done(reply) | Self::LogIn { reply, .. } => {
-                reply.is_closed()
-            }
+            Self::ChangePin { reply, .. }
+            | Self::Done(reply)
+            | Self::LogIn { reply, .. }
+            | Self::LoggedOut(reply) => reply.is_closed(),
             Self::Destroyed(reply) => reply.is_closed(),
             Self::Listed(reply) => reply.is_closed(),
             Self::Made(reply) => reply.is_closed(),
@@ -183,7 +209,10 @@ impl Awaiting {
     pub(super) fn fail(self, fault: &Fault) {
         let fault = fault.clone();
         match self {
-            Self::ChangePin { reply, .. } | Self::Done(reply) | Self::LogIn { reply, .. } => {
+            Self::ChangePin { reply, .. }
+            | Self::Done(reply)
+            | Self::LogIn { reply, .. }
+            | Self::LoggedOut(reply) => {
                 drop(reply.send(Err(fault)));
             }
             Self::Destroyed(reply) => drop(reply.send(Err(fault))),
@@ -206,7 +235,7 @@ impl Awaiting {
             Order::LogIn { pin, reply } => {
                 (OrderMessage::LogIn(pin.clone()), Self::LogIn { pin, pin_changes, reply })
             }
-            Order::LogOut(reply) => (OrderMessage::LogOut, Self::Done(reply)),
+            Order::LogOut(reply) => (OrderMessage::LogOut, Self::LoggedOut(reply)),
             Order::Look(reply) => (OrderMessage::Look, Self::Done(reply)),
             Order::MakeKey { label, deadline, reply } => {
                 let deadline = moments.moment(deadline);

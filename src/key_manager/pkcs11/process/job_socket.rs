@@ -142,12 +142,21 @@ impl JobSocket {
             message = answer_message(id, hsm_time, &Err(HsmError::Device(reason)));
         }
         // The daemon reads them as they come. Without a daemon there is nobody to tell.
-        if send_now(&self.socket, &message) == Sent::Full {
-            let _one_at_a_time = self.sending.lock();
-            while let Err(Errno::INTR | Errno::NOBUFS) =
-                send(&self.socket, message.as_bytes(), SendFlags::NOSIGNAL)
-            {}
+        match send_now(&self.socket, &message) {
+            Sent::Full => self.send_in_turn(&message),
+            Sent::TooLong => {
+                let reason = "the system does not let so long an answer through".to_owned();
+                self.send_in_turn(&answer_message(id, hsm_time, &Err(HsmError::Device(reason))));
+            }
+            Sent::Yes | Sent::Broken => {}
         }
+    }
+
+    fn send_in_turn(&self, message: &Writer) {
+        let _one_at_a_time = self.sending.lock();
+        while let Err(Errno::INTR | Errno::NOBUFS) =
+            send(&self.socket, message.as_bytes(), SendFlags::NOSIGNAL)
+        {}
     }
 }
 
@@ -159,15 +168,32 @@ fn answer_message(id: u64, hsm_time: Duration, result: &Result<Output, HsmError>
     message
 }
 
-/// Whoever waits for the answer is in the daemon.
+/// Whoever waits for the answer is in the daemon, and holds a place for the job until it comes.
 pub(in crate::key_manager::pkcs11) struct SocketReply {
     id: u64,
     socket: Arc<JobSocket>,
+    is_sent: bool,
 }
 
 impl SocketReply {
-    pub(in crate::key_manager::pkcs11) fn send(self, completed: Completed) {
+    fn new(id: u64, socket: &Arc<JobSocket>) -> Self {
+        Self { id, socket: Arc::clone(socket), is_sent: false }
+    }
+
+    pub(in crate::key_manager::pkcs11) fn send(mut self, completed: Completed) {
+        self.is_sent = true;
         self.socket.send(self.id, completed);
+    }
+}
+
+impl Drop for SocketReply {
+    /// A job that was left undone, because its time was over.
+    fn drop(&mut self) {
+        if !self.is_sent {
+            let (queue_wait, hsm_time) = (Duration::ZERO, Duration::ZERO);
+            let result = Err(HsmError::DeadlineExceeded);
+            self.socket.send(self.id, Completed { result, queue_wait, hsm_time });
+        }
     }
 }
 
@@ -213,7 +239,7 @@ impl Lane for SocketLane {
             // The daemon is gone, or is another program than this.
             let Ok(Some(Ok(JobMessage { id, deadline, root_key, asked }))) = received else { return None };
             let enqueued = socket.shared.clock.instant();
-            let reply = SocketReply { id, socket: Arc::clone(socket) };
+            let reply = SocketReply::new(id, socket);
             // With the job, since what is said elsewhere may come later.
             if let Some(root_key) = root_key {
                 self.vault.ensure_wanted(root_key);
@@ -221,7 +247,10 @@ impl Lane for SocketLane {
             let inventory = socket.shared.inventory.load();
             match asked.into_task(|name| inventory.find_named(name)) {
                 Some(task) => return Some(job(task, enqueued, socket.moments.instant(deadline), reply)),
-                None => reply.send(unknown_key()),
+                None => {
+                    socket.shared.alarm.raise_for_keys();
+                    reply.send(unknown_key());
+                }
             }
         }
     }

@@ -19,6 +19,8 @@ pub(super) fn give_up(daemon_pid: u32) -> io::Result<()> {
         return Err(io::Error::other("the daemon is gone"));
     }
     rustix::thread::set_no_new_privs(true)?;
+    // If the machine runs out of memory it is the library that goes, not the daemon. Where that cannot be said, it is as before.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let limit = getrlimit(Resource::Nofile);
     let files = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) })?;

@@ -148,7 +148,7 @@ impl Live {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_empty()
+        self.in_flight.is_empty() && self.awaited.is_empty()
     }
 
     /// Whoever has more to do asks another.
@@ -423,7 +423,9 @@ impl Live {
             if live.awaited.age(now) > WATCHER_LIMIT {
                 return Ended::Hangs("a probe or order has not returned");
             }
-            if now.saturating_duration_since(live.heard.lock().last) > SILENCE_MAX {
+            // Who waits for it to start has a limit of its own: a library may look for its HSM for long.
+            let is_starting = *live.stage.borrow() == Stage::Starting;
+            if !is_starting && now.saturating_duration_since(live.heard.lock().last) > SILENCE_MAX {
                 return Ended::Hangs("it gives no sign of life");
             }
             // A message that did not fit may have been the only one in flight.

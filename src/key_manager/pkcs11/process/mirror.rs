@@ -53,6 +53,14 @@ struct Known {
     capabilities: Arc<Capabilities>,
 }
 
+/// How much has been said of PINs so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct PinNews {
+    pub(super) changes: u64,
+    /// The version of the PIN file that was seen last.
+    pub(super) file: Option<FileVersion>,
+}
+
 /// Of a PIN, for the start of a worker process.
 pub(super) struct PinFacts {
     pub(super) pin: Option<SecretBytes>,
@@ -102,6 +110,7 @@ impl Mirror {
     pub(super) fn replace_pin(&self, pin: &SecretBytes) {
         if let Some(given) = &mut self.pin.lock().given {
             *given = pin.clone();
+            self.pin_changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -123,6 +132,10 @@ impl Mirror {
             self.is_pin_rejected.store(false, Ordering::Release);
         }
         is_other
+    }
+
+    pub(super) fn pin_news(&self) -> PinNews {
+        PinNews { changes: self.pin_changes(), file: self.pin.lock().seen_version }
     }
 
     pub(super) fn pin_facts(&self) -> PinFacts {

@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::net::SocketType;
@@ -24,6 +25,9 @@ const COMMAND: &str = "hsm-worker";
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// What libraries and the C library may want, besides what the configuration gives them.
 const INHERITED: [&str; 8] = ["HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER"];
+
+/// How often is looked whether processes that were killed have ended.
+const REAP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Writes a line of a worker process to the log; the line has no end yet.
 pub type LogLine = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -66,15 +70,24 @@ impl Processes {
         let program = program.unwrap_or_else(|| PathBuf::from(THIS_PROGRAM));
         // INVARIANT: the kernel ends a process when the thread that started it ends (`limits.rs`).
         thread::Builder::new().name("worker-starter".to_owned()).spawn(move || {
-            for request in waiting {
+            let mut dying: Vec<Child> = Vec::new();
+            loop {
+                // One that a driver holds on to is waited for, but not before others are started.
+                let request = match waiting.recv_timeout(REAP_INTERVAL) {
+                    Ok(request) => Some(request),
+                    Err(mpsc::RecvTimeoutError::Timeout) => None,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                };
                 match request {
-                    Request::Start { mut command, reply } => {
+                    Some(Request::Start { mut command, reply }) => {
                         if let Err(Ok(unwanted)) = reply.send(command.spawn()) {
-                            end(unwanted);
+                            dying.push(killed(unwanted));
                         }
                     }
-                    Request::Reap(child) => end(child),
+                    Some(Request::Reap(child)) => dying.push(killed(child)),
+                    None => {}
                 }
+                dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
             }
         })?;
         let requests = Mutex::new(requests);
@@ -109,12 +122,18 @@ impl Processes {
         let sent = self.requests.lock().send(Request::Start { command, reply });
         sent.map_err(|_| io::Error::other("the thread that starts processes has ended"))?;
         let child = answer.await.map_err(io::Error::other)??;
-        Ok(Started { child, control: tokio::net::UnixStream::from_std(control)?, jobs })
+        match tokio::net::UnixStream::from_std(control) {
+            Ok(control) => Ok(Started { child, control, jobs }),
+            Err(error) => {
+                self.reap(child);
+                Err(error)
+            }
+        }
     }
 }
 
-/// A process that was killed ends, and its entry in the table of processes goes.
-fn end(mut child: Child) {
+/// It ends soon, and its entry in the table of processes goes when it is asked for.
+fn killed(mut child: Child) -> Child {
     let _ = child.kill();
-    let _ = child.wait();
+    child
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::net::unix::OwnedWriteHalf;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -84,6 +85,8 @@ impl WorkerSide {
 
     async fn serve(self, metrics: &Metrics, clock: Arc<dyn Clock>) -> io::Result<()> {
         let Self { start, control, jobs, messages, outgoing } = self;
+        // A terminal or a service manager signals the whole group; the daemon says when its processes end.
+        let _ignored = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
         let (reading, writing) = tokio::net::UnixStream::from_std(control)?.into_split();
         let mut tasks = JoinSet::new();
         let writer = tasks.spawn(write(writing, outgoing));

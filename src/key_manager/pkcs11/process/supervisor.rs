@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::key_manager::HsmError;
+use crate::key_manager::pkcs11::orders::Order;
 use crate::key_manager::pkcs11::process::in_flight::fail;
 use crate::key_manager::pkcs11::process::live::{Ended, Live, Stage};
 use crate::key_manager::pkcs11::process::memory;
 use crate::key_manager::pkcs11::process::message::{Start, ToWorker};
-use crate::key_manager::pkcs11::process::mirror::{Mirror, PinFacts};
+use crate::key_manager::pkcs11::process::mirror::{Mirror, PinFacts, PinNews};
 use crate::key_manager::pkcs11::process::processes::{Processes, Started};
 
 /// Loading and initializing a library that looks for its HSM takes its time.
@@ -64,6 +65,8 @@ pub(super) type Outcome = Result<(), String>;
 /// A process in service, and the task that serves it.
 struct Worker {
     live: Arc<Live>,
+    /// What it was told of PINs when it was started.
+    told: PinNews,
     serving: JoinHandle<(Ended, Option<ExitStatus>)>,
 }
 
@@ -167,7 +170,7 @@ impl Post {
     async fn start(&self, first: &mut Option<mpsc::Sender<Outcome>>) -> Option<Worker> {
         match self.start_process().await {
             Ok(worker) => {
-                self.live.store(Some(Arc::clone(&worker.live)));
+                self.put_in_place(&worker);
                 self.tell_first(first, Ok(()));
                 Some(worker)
             }
@@ -191,11 +194,17 @@ impl Post {
     async fn start_process(&self) -> Result<Worker, NotStarted> {
         let config = &self.mirror.shared.config;
         let Started { child, control, jobs } = self.processes.start(config).await.map_err(NotStarted::of)?;
-        let start = self.start_message();
+        let (told, start) = self.start_message();
         let mirror = Arc::clone(&self.mirror);
         let log = Arc::clone(&self.processes.log);
         let created = Live::new(mirror, (control, jobs), child.id(), log, &start);
-        let (live, ends) = created.map_err(NotStarted::of)?;
+        let (live, ends) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                self.processes.reap(child);
+                return Err(NotStarted::of(error));
+            }
+        };
         let live = Arc::new(live);
         let mut stage = live.stage();
         let serving = self.processes.runtime.spawn(serve(
@@ -204,7 +213,7 @@ impl Post {
             (child, Arc::clone(&self.processes)),
         ));
         let reason = match reached(&mut stage, |stage| *stage != Stage::Starting).await {
-            Some(Stage::Started | Stage::Ready) => return Ok(Worker { live, serving }),
+            Some(Stage::Started | Stage::Ready) => return Ok(Worker { live, told, serving }),
             Some(Stage::Ended(Ended::Failed(reason))) => return Err(NotStarted { reason, is_final: true }),
             Some(Stage::Starting | Stage::Ended(_)) => match serving.await {
                 Ok((ended, status)) => describe(&ended, status).0,
@@ -219,17 +228,40 @@ impl Post {
         Err(NotStarted { reason, is_final: false })
     }
 
-    fn start_message(&self) -> Start {
+    /// What is news after it has to be told apart.
+    fn start_message(&self) -> (PinNews, Start) {
         let config = &self.mirror.shared.config;
         self.mirror.see_pin_file();
+        let news = self.mirror.pin_news();
         let PinFacts { pin, is_rejected } = self.mirror.pin_facts();
-        Start {
+        let start = Start {
             config: config.clone(),
             log_filter: self.processes.log_filter.clone(),
             daemon_pid: std::process::id(),
             pin,
             is_pin_rejected: is_rejected,
             root_key: self.mirror.wanted_root(),
+        };
+        (news, start)
+    }
+
+    /// It is told what to do from now on, and first what was said while there was nobody to listen.
+    fn put_in_place(&self, worker: &Worker) {
+        self.live.store(Some(Arc::clone(&worker.live)));
+        let news = self.mirror.pin_news();
+        if news.changes != worker.told.changes {
+            match self.mirror.pin_facts().pin {
+                Some(pin) => worker.live.tell(&ToWorker::OfferPin { pin, reinitialize: true }),
+                None if !self.mirror.is_connected() => {
+                    worker.live.tell(&ToWorker::Disconnect);
+                    let (reply, _) = oneshot::channel();
+                    let _ = worker.live.order(Order::LogOut(reply));
+                }
+                None => {}
+            }
+        }
+        if news.file != worker.told.file {
+            worker.live.tell(&ToWorker::PinFileChanged);
         }
     }
 
@@ -312,7 +344,9 @@ impl Post {
         self.mirror.shared.metrics.restart("memory");
         let former = std::mem::replace(worker, next);
         former.live.retire();
-        self.live.store(Some(Arc::clone(&worker.live)));
+        self.put_in_place(worker);
+        // Keys may have been made by the former since this one read them.
+        self.mirror.shared.alarm.raise_for_keys();
         self.take_up(&worker.live);
         self.processes.runtime.spawn(drain(former));
     }

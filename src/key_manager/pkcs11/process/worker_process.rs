@@ -108,14 +108,21 @@ impl Engine for WorkerProcess {
             Command::Probe(reply) => (true, Awaiting::Probed(reply)),
             Command::Refresh(reply) => (false, Awaiting::Refreshed(reply)),
         };
-        let Some(live) = live.as_ref() else {
-            waiting.fail(&gone());
-            return Ok(());
+        let asked = match live.as_ref() {
+            Some(live) => live.ask(waiting, |id| match is_probe {
+                true => ToWorker::Probe { id, have_keys_changed },
+                false => ToWorker::Refresh { id, have_keys_changed },
+            }),
+            None => {
+                waiting.fail(&gone());
+                Ok(())
+            }
         };
-        live.ask(waiting, |id| match is_probe {
-            true => ToWorker::Probe { id, have_keys_changed },
-            false => ToWorker::Refresh { id, have_keys_changed },
-        })
+        if have_keys_changed && (asked.is_err() || live.is_none()) {
+            // It is for the next one who is asked.
+            self.mirror().shared.alarm.note_keys_changed();
+        }
+        asked
     }
 
     fn order(&self, order: Order) -> Result<(), NotTaken> {
