@@ -144,7 +144,7 @@ fn an_hsm_that_is_gone_costs_no_request_and_serves_within_two_seconds_of_its_ret
         assert!(away < Duration::from_secs(2), "{away:?}");
     }
     assert!(site.log().contains("HSM second is taken out: "), "{}", site.log());
-    assert!(site.log().contains("HSM second gets requests again"));
+    site.wait_until("the log", || site.log().contains("HSM second gets requests again"));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn keys_of_the_software_provider_are_sealed_by_the_hsm_and_do_everything() {
             let mut stolen = key.clone();
             stolen.id = other.id;
             let refused = keys.compute(&stolen, sign(SigningAlgorithm::Ed25519Sha512));
-            assert!(matches!(refused, Err(HsmError::Device(_))), "{refused:?}");
+            assert!(matches!(refused, Err(HsmError::Unavailable(_))), "{refused:?}");
             let (key, _) = keys.pair(kind(KeySpec::MlKem768, KeyUsage::EncapsulateDecapsulate));
             let secret = keys.compute(&key, Computation::Decapsulate { ciphertext: vec![0; 1088] }).unwrap();
             assert_eq!(secret.len(), 32);

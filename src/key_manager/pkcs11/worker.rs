@@ -245,6 +245,8 @@ impl Worker {
                 Err(fault) if fault.blame == Blame::DataOrToken => {
                     return self.ask_again(fault, job, &library);
                 }
+                // To make it again would hide it.
+                Err(fault) if fault.is_corruption() => return Err(self.judge(fault, job, &library)),
                 Err(fault) if healed < HEALINGS_MAX && self.heal(&fault, job, &library) => {
                     self.shared.metrics.fault(&fault.code);
                     healed += 1;

@@ -87,6 +87,8 @@ impl WorkerSide {
         let Self { start, control, jobs, messages, outgoing } = self;
         // A terminal or a service manager signals the whole group; the daemon says when its processes end.
         let _ignored = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        // Open until everything was said: the daemon takes the end of one socket for the end of all.
+        let _kept_open = jobs.try_clone()?;
         let (reading, writing) = tokio::net::UnixStream::from_std(control)?.into_split();
         let mut tasks = JoinSet::new();
         let writer = tasks.spawn(write(writing, outgoing));
