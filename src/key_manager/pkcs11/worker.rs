@@ -378,7 +378,7 @@ impl Worker {
         }
         // A token that breaks between an encryption and its check looks like one that corrupts.
         let is_corruption =
-            fault.is_corruption() && (fault.return_code.is_none() || self.try_health_key(library).is_ok());
+            fault.is_corruption() && (fault.return_code.is_none() || !self.is_broken(library));
         // A call lost on its way to the token leaves its operation active: only a new session is clean.
         self.session.close(library);
         self.shared.metrics.fault(&fault.code);
@@ -390,6 +390,13 @@ impl Worker {
         } else {
             HsmError::Device(fault.what)
         }
+    }
+
+    /// Whether calls fail with a key that is known to be good, other than by what they return.
+    fn is_broken(&mut self, library: &Library) -> bool {
+        self.try_health_key(library).is_err_and(|fault| {
+            fault.return_code.is_some() && !matches!(fault.blame, Blame::Data | Blame::DataOrToken)
+        })
     }
 
     fn tell_missing(&self, fault: Fault, job: &Job) -> HsmError {
