@@ -87,7 +87,7 @@ fn a_root_key_that_is_not_there_is_named_and_no_other_takes_its_place() {
             let second = keys.opened();
             assert_ne!(id, second);
             // The first wrapped it.
-            assert!(matches!(keys.try_encrypt(&key, b""), Err(HsmError::Device(_))));
+            assert!(matches!(keys.try_encrypt(&key, b""), Err(HsmError::Unavailable(_))));
             let absent = RootKeyId([0xab; ROOT_KEY_ID_BYTES]);
             let missing = format!("the root key {} is not in HSM softhsm", "ab".repeat(ROOT_KEY_ID_BYTES));
             for _ in 0..2 {
