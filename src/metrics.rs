@@ -424,7 +424,8 @@ mod tests {
         ] {
             gauges.with_label_values(&vec![""; labels]).set(1);
         }
-        let (_, document) = include_str!("../docs/metrics.md").split_once("## External key stores").unwrap();
+        let (_, document) =
+            include_str!("../docs/reference/metrics.md").split_once("## External key stores").unwrap();
         let rows = document.lines().filter(|line| line.contains("| `holdfast_"));
         let documented: BTreeMap<_, _> = rows
             .map(|line| {

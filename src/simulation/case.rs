@@ -35,7 +35,7 @@ impl fmt::Display for Reply {
     }
 }
 
-/// Everything that decides one request, described in docs/policy-simulation.md.
+/// Everything that decides one request, described in docs/how-to/policy-simulation.md.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Case {

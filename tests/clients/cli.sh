@@ -174,7 +174,7 @@ openssl pkeyutl -encrypt -pubin -keyform DER -inkey public.der -in message -out 
 get kms decrypt --key-id "$rsa" --ciphertext-blob fileb://sealed-message --encryption-algorithm RSAES_OAEP_SHA_256 Plaintext |
     base64 --decode | cmp - message
 
-# The example of docs/imported-key-material.md
+# The example of docs/how-to/imported-key-material.md
 imported=$(get kms create-key --origin EXTERNAL --key-spec HMAC_256 --key-usage GENERATE_VERIFY_MAC KeyMetadata.KeyId)
 refused KMSInvalidStateException GenerateMac "$arn:key/$imported is pending import." \
     kms generate-mac --key-id "$imported" --mac-algorithm HMAC_SHA_256 --message fileb://message

@@ -24,7 +24,7 @@ fn permissions_with(key: ConditionKey, on_keys_alone: bool) -> BTreeSet<&'static
 
 #[test]
 fn the_documented_condition_keys_are_those_of_the_code() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/key-policies.md");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/key-policies.md");
     let text = std::fs::read_to_string(file).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("| `kms:") || line.starts_with("| `aws:"));
     let documented: Vec<_> = lines

@@ -348,7 +348,7 @@ fn the_lock_out_check_asks_what_the_next_such_request_would_be_told() {
 
 /// The JSON texts in the documentation.
 fn documented() -> Vec<String> {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/key-policies.md");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/key-policies.md");
     let text = std::fs::read_to_string(file).unwrap();
     let blocks = text.split("```json\n").skip(1);
     blocks.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()

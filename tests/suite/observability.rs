@@ -83,7 +83,7 @@ fn the_documented_metrics_are_the_metrics() {
     let mut found = types(&metrics);
     let process: Vec<_> = found.extract_if(.., |name, _| name.starts_with("process_")).collect();
     assert!(!process.is_empty(), "{metrics}");
-    let document = document("metrics.md");
+    let document = document("reference/metrics.md");
     let rows: Vec<_> =
         rows(&document).into_iter().filter(|cells| cells[0].starts_with("`holdfast_")).collect();
     let documented: BTreeMap<_, _> =
@@ -129,7 +129,7 @@ fn a_request_is_one_line_with_the_documented_fields() {
     site.send_signed(&elsewhere).assert_error(404, "InvalidUriPathException");
     site.wait_until("five lines", || site.request_lines().len() >= 5);
 
-    let document = document("logs.md");
+    let document = document("reference/logs.md");
     // The lines of the KMS API have a table of their own behind it.
     let (document, _) = document.split_once("Lines with `\"message\":\"kms request\"`").unwrap();
     let documented: BTreeSet<_> = rows(document).iter().flat_map(|cells| code(cells[0])).collect();
@@ -259,7 +259,7 @@ fn a_request_to_the_kms_api_is_one_line_with_the_documented_fields() {
     };
     site.wait_until("the last line", || lines().iter().any(|line| line["message"] == "sts request"));
 
-    let document = document("logs.md");
+    let document = document("reference/logs.md");
     let (_, document) = document.split_once("Lines with `\"message\":\"kms request\"`").unwrap();
     let documented: BTreeSet<_> = rows(document).iter().flat_map(|cells| code(cells[0])).collect();
     let found: BTreeSet<_> = lines()

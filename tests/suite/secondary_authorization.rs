@@ -130,7 +130,7 @@ fn without_a_policy_an_operation_nobody_knows_is_served() {
 
 /// The policy that the documentation shows.
 fn documented_policy() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/policy.md");
     let text = std::fs::read_to_string(path).unwrap();
     text.split_once("```json").unwrap().1.split_once("```").unwrap().0.to_owned()
 }

@@ -142,7 +142,7 @@ fn through_a_vpc_endpoint_there_is_no_source_ip() {
 
 #[test]
 fn the_documentation_repeats_the_table() {
-    let document = include_str!("../../../docs/policy-keys.md");
+    let document = include_str!("../../../docs/reference/policy-keys.md");
     let documented: Vec<_> = document.lines().filter(|line| line.starts_with("| `aws:")).collect();
     let tag = |name: &str| if name.ends_with('/') { format!("{name}<key>") } else { name.to_owned() };
     let rows = GLOBAL_KEYS

@@ -14,10 +14,10 @@ pub(super) enum Class {
     Curve,
     Decrypt,
     Encrypt,
+    /// Makes or destroys keys, or asks for the root key.
+    KeyManagement,
     Lattice,
     Mac,
-    /// Makes or destroys keys, or whatever else is rare.
-    Other,
     Random,
     Rsa2048,
     Rsa3072,
@@ -33,9 +33,9 @@ impl Class {
             Self::Curve => 1,
             Self::Decrypt => 2,
             Self::Encrypt => 3,
-            Self::Lattice => 4,
-            Self::Mac => 5,
-            Self::Other => 6,
+            Self::KeyManagement => 4,
+            Self::Lattice => 5,
+            Self::Mac => 6,
             Self::Random => 7,
             Self::Rsa2048 => 8,
             Self::Rsa3072 => 9,
@@ -51,7 +51,7 @@ impl Class {
             }
             Self::Curve | Self::Lattice | Self::Rsa2048 => Duration::from_millis(2),
             Self::Rsa3072 | Self::Rsa4096 => Duration::from_millis(8),
-            Self::Other => Duration::from_millis(20),
+            Self::KeyManagement => Duration::from_millis(20),
         }
     }
 
@@ -93,36 +93,14 @@ impl Task {
                 | BackingTask::MakeSoftware(_)
                 | BackingTask::OpenRootKey(_)
                 | BackingTask::Sweep(_)
-                | BackingTask::WrappingKey(_) => Class::Other,
+                | BackingTask::WrappingKey(_) => Class::KeyManagement,
             },
         }
     }
 
     /// Whether doing it twice, in two HSMs, leaves nothing behind: whatever makes or destroys keys is done once.
     pub(super) fn is_idempotent(&self) -> bool {
-        match self {
-            Self::Encrypt { .. } | Self::Decrypt { .. } => true,
-            Self::Backing(task) => match task {
-                BackingTask::Compute(_)
-                | BackingTask::DataKey(_)
-                | BackingTask::Decrypt(_)
-                | BackingTask::Encrypt(_)
-                | BackingTask::Random(_)
-                | BackingTask::Seal(_)
-                | BackingTask::Sign(_)
-                | BackingTask::Unseal(_) => true,
-                BackingTask::Destroy(_)
-                | BackingTask::Generate(_)
-                | BackingTask::Import(_)
-                | BackingTask::ImportSoftware(_)
-                | BackingTask::KeyPair(_)
-                | BackingTask::MakeSigningKey
-                | BackingTask::MakeSoftware(_)
-                | BackingTask::OpenRootKey(_)
-                | BackingTask::Sweep(_)
-                | BackingTask::WrappingKey(_) => false,
-            },
-        }
+        self.class() != Class::KeyManagement
     }
 }
 
@@ -137,9 +115,9 @@ mod tests {
             Class::Curve,
             Class::Decrypt,
             Class::Encrypt,
+            Class::KeyManagement,
             Class::Lattice,
             Class::Mac,
-            Class::Other,
             Class::Random,
             Class::Rsa2048,
             Class::Rsa3072,

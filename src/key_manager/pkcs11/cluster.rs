@@ -126,7 +126,7 @@ impl HsmCluster {
             |member: &&Arc<Hsm>| member.is_connected() && member.health().state != HealthState::Unavailable;
         let mut members: Vec<_> = self.members.iter().filter(is_well).collect();
         let now = self.clock.instant();
-        members.sort_by_cached_key(|member| member.standing(Class::Other, now));
+        members.sort_by_cached_key(|member| member.standing(Class::KeyManagement, now));
         members
     }
 

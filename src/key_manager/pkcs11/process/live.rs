@@ -77,6 +77,8 @@ pub(super) struct Live {
     is_deaf: Notify,
     /// Others have its work: it may end.
     is_retired: AtomicBool,
+    /// What its token said when it was asked first.
+    is_well: AtomicBool,
     stage: watch::Sender<Stage>,
     heard: Mutex<Heard>,
     log: LogLine,
@@ -119,6 +121,7 @@ impl Live {
             outgoing,
             is_deaf: Notify::new(),
             is_retired: AtomicBool::new(false),
+            is_well: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::Starting),
             heard: Mutex::new(Heard {
                 last: clock.instant(),
@@ -141,6 +144,11 @@ impl Live {
 
     pub(super) fn is_ready(&self) -> bool {
         *self.stage.borrow() == Stage::Ready
+    }
+
+    /// Whether it came into service with a token that works.
+    pub(super) fn came_well(&self) -> bool {
+        self.is_ready() && self.is_well.load(Ordering::Acquire)
     }
 
     pub(super) fn stuck(&self, now: Instant, limit: Duration) -> usize {
@@ -348,7 +356,10 @@ impl Live {
                     .map_err(|_| Ended::Protocol("it says that the token has more keys than it can have"))?;
             }
             FromWorker::Log(line) => (self.log)(&line),
-            FromWorker::Ready => self.come_to(Stage::Ready),
+            FromWorker::Ready(is_well) => {
+                self.is_well.store(is_well, Ordering::Release);
+                self.come_to(Stage::Ready);
+            }
             FromWorker::Skipped(id) => self.awaited.skip(id),
             FromWorker::Started => self.come_to(Stage::Started),
             FromWorker::Status(status) => {

@@ -88,8 +88,8 @@ pub(super) enum FromWorker {
     Keys(KeysMessage),
     /// A line of its log, without the end of the line.
     Log(Vec<u8>),
-    /// The token was asked once, whatever it said.
-    Ready,
+    /// The token was asked once; whether it is well.
+    Ready(bool),
     /// What was asked was left out.
     Skipped(u64),
     /// The library is loaded.
@@ -318,7 +318,7 @@ wire_enum!(FromWorker {
     2 => Failed(reason),
     3 => Keys(keys),
     4 => Log(line),
-    5 => Ready,
+    5 => Ready(is_well),
     6 => Skipped(id),
     7 => Started,
     8 => Status(status),

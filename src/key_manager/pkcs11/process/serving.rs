@@ -173,10 +173,8 @@ impl Service {
     /// Logs in and reads the keys before the first job comes.
     async fn get_ready(self: Arc<Self>) {
         let (reply, answer) = oneshot::channel();
-        if self.engine.command(Command::Probe(reply)).is_ok() {
-            let _ = answer.await;
-        }
-        self.reporter.report(Some(&FromWorker::Ready)).await;
+        let is_well = self.engine.command(Command::Probe(reply)).is_ok() && matches!(answer.await, Ok(Ok(_)));
+        self.reporter.report(Some(&FromWorker::Ready(is_well))).await;
     }
 
     /// Tells of alarms at once, and of the rest soon.

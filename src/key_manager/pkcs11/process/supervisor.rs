@@ -336,8 +336,10 @@ impl Post {
             }
         };
         let mut stage = next.live.stage();
-        let come = reached(&mut stage, |stage| !matches!(stage, Stage::Starting | Stage::Started)).await;
-        if come != Some(Stage::Ready) {
+        let _ = reached(&mut stage, |stage| !matches!(stage, Stage::Starting | Stage::Started)).await;
+        if !next.live.came_well() {
+            // Better one that takes too much than one that cannot work: a token may be out of sessions for both.
+            tracing::error!(%hsm, "the process that was to take over has no use of the token of HSM {hsm}");
             next.live.tell(&ToWorker::End);
             return;
         }
