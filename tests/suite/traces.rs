@@ -41,9 +41,8 @@ fn spans(receiver: &Receiver) -> Vec<Span> {
         let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
         let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
         spans.extend(scopes.flat_map(|scope| scope.spans).map(|span| {
-            let text = |value: any_value::Value| match value {
-                any_value::Value::StringValue(text) => text,
-                other => format!("{other:?}"),
+            let text = |value| {
+                if let any_value::Value::StringValue(text) = value { text } else { format!("{value:?}") }
             };
             let attributes = span.attributes.into_iter().map(|pair| {
                 let value = pair.value.and_then(|value| value.value);
@@ -179,16 +178,19 @@ fn without_traces_no_span_is_made() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_at_the_start() {
+fn settings_that_cannot_work_are_refused() {
+    let site = Site::prepare(&Setup::default());
+    let right = std::fs::read_to_string(site.path("holdfast.toml")).unwrap();
     for (members, reason) in [
         ("endpoint = \"http://collector.example:4318/v1/traces\"", "loopback"),
         ("endpoint = \"http://127.0.0.1:4318/v1/traces\"\nsampled_share = 1.5", "sampled_share"),
         ("endpoint = \"http://127.0.0.1:4318/v1/traces\"\nservice_name = \"\"", "service_name"),
         ("endpoint = \"http://127.0.0.1:4318/v1/traces\"\nheaders_file = \"absent\"", "headers_file"),
     ] {
-        let site = Site::prepare(&Setup { tables: format!("[traces]\n{members}\n"), ..Setup::default() });
+        site.edit_configuration(|text| format!("{text}\n[traces]\n{members}\n"));
         let output = site.holdfast(&["config", "check"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(reason), "{members}: {said}");
+        site.edit_configuration(|_| right.clone());
     }
 }
