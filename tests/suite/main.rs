@@ -97,6 +97,7 @@ mod provisioning;
 mod quickstart;
 mod quota;
 mod recovery_walk;
+mod references;
 mod reload;
 mod robustness;
 mod secondary_authorization;
