@@ -13,6 +13,7 @@ mod identity;
 mod key;
 mod policy;
 mod provision;
+mod ready;
 mod restore;
 mod serve;
 mod store;
@@ -64,6 +65,8 @@ enum Command {
     Policy(policy::Arguments),
     /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
     Provision(provision::Arguments),
+    /// Ask the running daemon whether it can serve; exit status 1 if it cannot
+    Ready(ready::Arguments),
     /// Bring a backup back into an installation that has no keys yet
     Restore(restore::Arguments),
     /// Run the daemon in the foreground
@@ -113,6 +116,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Key(arguments) => key::run(&arguments, &mut world),
         Command::Policy(arguments) => policy::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
+        Command::Ready(arguments) => ready::run(&arguments, &mut world),
         Command::Restore(arguments) => restore::run(&arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments, &mut world),

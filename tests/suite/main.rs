@@ -100,6 +100,7 @@ mod recovery_walk;
 mod reload;
 mod robustness;
 mod secondary_authorization;
+mod service_manager;
 mod session_copies;
 mod shutdown;
 mod sigv4;
