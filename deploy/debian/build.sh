@@ -61,15 +61,18 @@ done
 file 644 "$here/lintian-overrides" usr/share/lintian/overrides/holdfast
 
 # What the program says of itself. Gzip without time stamps, for the same package from the same files.
-mkdir -p "$work/completions" "$package/usr/share/man/man1"
+mkdir "$work/completions"
 for shell in bash zsh fish; do
     "$binary" completion "$shell" >"$work/completions/$shell"
 done
 file 644 "$work/completions/bash" usr/share/bash-completion/completions/holdfast
 file 644 "$work/completions/zsh" usr/share/zsh/vendor-completions/_holdfast
 file 644 "$work/completions/fish" usr/share/fish/vendor_completions.d/holdfast.fish
-"$binary" man --dir "$package/usr/share/man/man1"
-gzip --best --no-name "$package"/usr/share/man/man1/*
+"$binary" man "$work/man1" >/dev/null
+gzip --best --no-name "$work"/man1/*
+for page in "$work"/man1/*; do
+    file 644 "$page" "usr/share/man/man1/$(basename "$page")"
+done
 
 # Rules and dashboards, for the Prometheus and Grafana that are there already.
 for folder in prometheus grafana; do

@@ -52,7 +52,7 @@ fn a_reload_that_is_refused_ends_too() {
     std::fs::write(site.path("holdfast.toml"), "not = 'a configuration'").unwrap();
     expect(&socket, "RELOADING=1");
     expect(&socket, "READY=1");
-    assert!(site.log().contains("the old one stays in force"));
+    site.wait_until("the refusal", || site.log().contains("the old one stays in force"));
 }
 
 #[test]
