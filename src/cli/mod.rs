@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod check;
 mod cluster;
+mod completion;
 mod config;
 mod credential;
 mod daemon;
@@ -11,8 +12,10 @@ pub mod environment;
 mod hsm_worker;
 mod identity;
 mod key;
+mod man;
 mod policy;
 mod provision;
+mod ready;
 mod restore;
 mod serve;
 mod store;
@@ -49,6 +52,8 @@ enum Command {
     Check(Box<Options>),
     /// Compare the clusters of CloudHSM key stores with the keys in them
     Cluster(cluster::Arguments),
+    /// Print what a shell needs to complete commands and options
+    Completion(completion::Arguments),
     /// Check a configuration, or print the default one
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
@@ -60,10 +65,14 @@ enum Command {
     Identity(Box<identity::Arguments>),
     /// Make, rotate, disable, block and delete external keys
     Key(key::Arguments),
+    /// Write the manual pages
+    Man(man::Arguments),
     /// Check policies, and ask what they decide
     Policy(policy::Arguments),
     /// Make all that a first try needs: a SoftHSM token with keys, certificates, a configuration
     Provision(provision::Arguments),
+    /// Ask the running daemon whether it can serve; exit status 1 if it cannot
+    Ready(ready::Arguments),
     /// Bring a backup back into an installation that has no keys yet
     Restore(restore::Arguments),
     /// Run the daemon in the foreground
@@ -106,13 +115,16 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Backup(arguments) => backup::run(&arguments, &mut world),
         Command::Check(options) => check::run(&options, &mut world),
         Command::Cluster(arguments) => cluster::run(&arguments, &mut world),
+        Command::Completion(arguments) => completion::run(&arguments, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
         Command::HsmWorker(arguments) => hsm_worker::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),
+        Command::Man(arguments) => man::run(&arguments, &mut world),
         Command::Policy(arguments) => policy::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
+        Command::Ready(arguments) => ready::run(&arguments, &mut world),
         Command::Restore(arguments) => restore::run(&arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments, &mut world),

@@ -101,6 +101,7 @@ mod references;
 mod reload;
 mod robustness;
 mod secondary_authorization;
+mod service_manager;
 mod session_copies;
 mod shutdown;
 mod sigv4;
