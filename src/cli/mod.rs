@@ -8,12 +8,14 @@ mod completion;
 mod config;
 mod credential;
 mod daemon;
+mod doctor;
 pub mod environment;
 mod hsm_worker;
 mod identity;
 mod key;
 mod man;
 mod policy;
+mod progress;
 mod provision;
 mod restore;
 mod serve;
@@ -57,6 +59,8 @@ enum Command {
     Config(config::Arguments),
     /// Make, list and remove the credentials of a key store
     Credential(credential::Arguments),
+    /// Look for everything that can be wrong with an installation, and say what to do about it
+    Doctor(Box<doctor::Arguments>),
     /// Work for a daemon that has started this
     #[command(hide = true)]
     HsmWorker(hsm_worker::Arguments),
@@ -115,6 +119,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Completion(arguments) => completion::run(&arguments, &mut world),
         Command::Config(arguments) => config::run(&arguments, &mut world),
         Command::Credential(arguments) => credential::run(&arguments, &mut world),
+        Command::Doctor(arguments) => doctor::run(&arguments, &mut world),
         Command::HsmWorker(arguments) => hsm_worker::run(&arguments),
         Command::Identity(arguments) => identity::run(&arguments, &mut world),
         Command::Key(arguments) => key::run(&arguments, &mut world),
