@@ -33,6 +33,13 @@ impl Progress {
         Self(bar)
     }
 
+    /// The same, with what is done.
+    pub(super) fn of(what: &str, quiet: Quiet) -> Self {
+        let progress = Self::start(quiet);
+        progress.says(what);
+        progress
+    }
+
     /// What is done now.
     pub(super) fn says(&self, what: &str) {
         self.0.set_message(what.to_owned());

@@ -203,7 +203,9 @@ pub(super) fn judge_chain(
     findings.judge(&diagnosis::DATES, name, (judge_dates(chain, now), days_left(chain, now)));
     let bad = match chain.key {
         KeyType::Rsa(2048..) | KeyType::Ecdsa(256 | 384) => None,
-        key => Some((Verdict::Error, format!("{key:?}"))),
+        KeyType::Rsa(_) | KeyType::Ecdsa(_) | KeyType::Other => {
+            Some((Verdict::Error, format!("{:?}", chain.key)))
+        }
     };
     findings.judge(&diagnosis::KEY_TYPE, name, (bad, format!("{:?}", chain.key)));
     judge_authority(chain, (name, standing), findings);

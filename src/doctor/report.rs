@@ -54,9 +54,10 @@ impl Report {
                 continue;
             }
             writeln!(out, "{}", painted(coloured, BOLD, group.name()))?;
-            for finding in findings {
+            for finding in findings.iter().filter(|finding| finding.verdict != Verdict::Unchecked) {
                 write_finding(finding, coloured, out)?;
             }
+            write_unchecked(&findings, coloured, out)?;
             writeln!(out)?;
         }
         let [errors, warnings, ok, unchecked] =
@@ -72,7 +73,7 @@ fn write_finding(finding: &Finding, coloured: bool, out: &mut dyn Write) -> io::
         Verdict::Ok => ("ok     ", GREEN),
         Verdict::Warning => ("warning", YELLOW),
         Verdict::Error => ("ERROR  ", RED),
-        Verdict::Unchecked => ("-      ", DIM),
+        Verdict::Unchecked => ("not checked", DIM),
     };
     let word = painted(coloured, colour, word);
     writeln!(out, "  {word}  {:<27} {looked_at}: {seen}", diagnosis.id)?;
@@ -82,6 +83,23 @@ fn write_finding(finding: &Finding, coloured: bool, out: &mut dyn Write) -> io::
         }
         Verdict::Ok | Verdict::Unchecked => Ok(()),
     }
+}
+
+/// One line for all that one reason kept from being looked at.
+fn write_unchecked(findings: &[&Finding], coloured: bool, out: &mut dyn Write) -> io::Result<()> {
+    let mut reasons: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for finding in findings.iter().filter(|finding| finding.verdict == Verdict::Unchecked) {
+        let (looked_at, seen) = (finding.looked_at.as_str(), finding.seen.as_str());
+        match reasons.iter_mut().find(|(place, reason, _)| (*place, *reason) == (looked_at, seen)) {
+            Some((_, _, ids)) => ids.push(finding.diagnosis.id),
+            None => reasons.push((looked_at, seen, vec![finding.diagnosis.id])),
+        }
+    }
+    let word = painted(coloured, DIM, "not checked");
+    for (looked_at, reason, ids) in reasons {
+        writeln!(out, "  {word}  {looked_at}: {reason} ({})", ids.join(", "))?;
+    }
+    Ok(())
 }
 
 const BOLD: &str = "1";

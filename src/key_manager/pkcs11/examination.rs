@@ -104,7 +104,7 @@ fn examine_token(token: &Token, look: &Look<'_>) -> Result<Examined, Unreachable
     let may_log_in = !was_refused && matches!(state, PinState::Fine | PinState::ToBeChanged);
     let mechanisms = library.functions.mechanisms(slot).unwrap_or_default();
     let wanted = [(CKM_AES_GCM, "CKM_AES_GCM"), (CKM_AES_KEY_GEN, "CKM_AES_KEY_GEN")];
-    let missing = wanted.iter().filter(|(mechanism, _)| !mechanisms.contains(&u64::from(*mechanism)));
+    let missing = wanted.iter().filter(|(mechanism, _)| !mechanisms.contains(mechanism));
     let inside = (may_log_in && look.pin.is_some()).then(|| look_inside(token, &library, look));
     Ok(Examined {
         product: format!("{} {}, firmware {}", info.manufacturer, info.model, info.firmware),
@@ -218,7 +218,7 @@ fn same_keys(
         .take(COMPARED_MAX)
         .filter_map(|(facts, key)| Some((facts.check_value.as_ref()?, key)))
         .collect();
-    by_value.sort_by(|(one, _), (other, _)| one.cmp(other));
+    by_value.sort_by_key(|(value, _)| *value);
     let pairs = by_value.windows(2).filter_map(|pair| match pair {
         [(one, first), (other, second)] if one == other => Some((first, second)),
         _ => None,
