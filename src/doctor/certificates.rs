@@ -53,7 +53,7 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
     let hosts: Vec<_> = patient.options.endpoints.iter().filter_map(|url| host_of(url)).collect();
     for listener in config.tls_listeners() {
         let name = format!("listener {}", listener.name);
-        examine_listener(patient, (listener, &name), &hosts, findings);
+        examine_listener(patient, (config, listener, &name), &hosts, findings);
     }
     for listener in &config.listeners {
         judge_client_auth(listener, findings);
@@ -71,7 +71,7 @@ fn host_of(url: &str) -> Option<String> {
 
 fn examine_listener(
     patient: &Patient<'_>,
-    (listener, name): (&TlsListener, &str),
+    (config, listener, name): (&Config, &TlsListener, &str),
     hosts: &[String],
     findings: &mut Findings,
 ) {
@@ -87,7 +87,9 @@ fn examine_listener(
     findings.ok(&diagnosis::SUITES, name, "TLS 1.3 and 1.2 with AES-256-GCM");
     match read_chain(&listener.certificate_file) {
         Ok(chain) => {
-            judge_chain(&chain, (name, patient.now(), Standing::Listener), findings);
+            let is_proxy = config.listeners.contains(listener);
+            let standing = if is_proxy { Standing::Listener } else { Standing::OwnClients };
+            judge_chain(&chain, (name, patient.now(), standing), findings);
             for host in hosts {
                 judge_name(&chain, (name, host), findings);
             }
@@ -169,6 +171,8 @@ fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
 pub(super) enum Standing {
     Endpoint,
     Listener,
+    /// A listener of the KMS API.
+    OwnClients,
 }
 
 pub(super) fn judge_chain(
@@ -227,6 +231,9 @@ pub(super) fn judge_dates(chain: &Chain, now: u64) -> Option<(Verdict, String)> 
 }
 
 fn judge_authority(chain: &Chain, (name, standing): (&str, Standing), findings: &mut Findings) {
+    if standing == Standing::OwnClients {
+        return findings.unchecked(&diagnosis::AUTHORITY, name, "AWS KMS does not call it");
+    }
     let listed = chain.links.iter().find_map(|link| trusted::by_fingerprint(&link.fingerprint));
     let last = chain.links.last().map_or("", |last| last.issuer_name.as_str());
     let bad = (listed.is_none() && !trusted::is_named(last)).then(|| {

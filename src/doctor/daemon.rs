@@ -9,7 +9,7 @@ use crate::doctor::Patient;
 use crate::doctor::diagnoses::machine::daemon as diagnosis;
 use crate::doctor::diagnosis::Diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
-use crate::doctor::samples::Samples;
+use crate::doctor::samples::{Sample, Samples};
 use crate::kill_switch::KillSwitch;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +64,7 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
         }
         None => findings.error(&diagnosis::READY, "/readyz", "no answer"),
     }
+    judge_states(samples, config, findings);
     judge_hsms(samples, findings);
     judge_requests(samples, findings);
     judge_itself(samples, findings);
@@ -84,13 +85,22 @@ fn examine_blocks(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn judge_hsms(samples: &Samples, findings: &mut Findings) {
-    let states = |metric: &'static str, wanted: &'static [&'static str]| {
-        samples
-            .named(metric)
-            .filter(move |sample| sample.value >= 1.0 && wanted.contains(&sample.label("state")))
-    };
-    for sample in states("holdfast_hsm_state", &["ACTIVE", "DEGRADED", "UNAVAILABLE"]) {
+/// Those that are 1 of a metric with a label for the state.
+fn states<'a>(
+    samples: &'a Samples,
+    metric: &'static str,
+    wanted: &'static [&'static str],
+) -> impl Iterator<Item = &'a Sample> {
+    samples
+        .named(metric)
+        .filter(move |sample| sample.value >= 1.0 && wanted.contains(&sample.label("state")))
+}
+
+fn judge_states(samples: &Samples, config: &Config, findings: &mut Findings) {
+    // Members of a cluster are out of service while its key store is not connected: `kms` judges them.
+    let is_ours = |sample: &&Sample| config.hsms.iter().any(|hsm| hsm.name == sample.label("hsm"));
+    let all = &["ACTIVE", "DEGRADED", "UNAVAILABLE"];
+    for sample in states(samples, "holdfast_hsm_state", all).filter(is_ours) {
         let bad = match sample.label("state") {
             "ACTIVE" => None,
             "DEGRADED" => Some((Verdict::Warning, "degraded".to_owned())),
@@ -98,12 +108,16 @@ fn judge_hsms(samples: &Samples, findings: &mut Findings) {
         };
         findings.judge(&diagnosis::HSM_STATE, format!("HSM {}", sample.label("hsm")), (bad, "active"));
     }
-    for sample in states("holdfast_hsm_breaker_state", &["open", "half_open"]) {
+    let taken_out = &["open", "half_open"];
+    for sample in states(samples, "holdfast_hsm_breaker_state", taken_out).filter(is_ours) {
         let seen = format!("taken out of service: the circuit breaker is {}", sample.label("state"));
         findings.warning(&diagnosis::HSM_STATE, format!("HSM {}", sample.label("hsm")), seen);
     }
+}
+
+fn judge_hsms(samples: &Samples, findings: &mut Findings) {
     let quarantined: Vec<_> =
-        states("holdfast_hsm_breaker_state", &["quarantined"]).map(|sample| sample.label("hsm")).collect();
+        states(samples, "holdfast_hsm_breaker_state", &["quarantined"]).map(|sample| sample.label("hsm")).collect();
     let corrupt = samples.sum("holdfast_hsm_corruptions_total", |_| true);
     let bad = (!quarantined.is_empty() || corrupt > 0.0).then(|| {
         (Verdict::Error, format!("in quarantine: {}; wrong ciphertexts: {corrupt}", quarantined.join(", ")))

@@ -29,7 +29,8 @@ impl Samples {
 
     /// The sum over all labels that hold.
     pub(super) fn sum(&self, name: &str, holds: impl Fn(&Sample) -> bool) -> f64 {
-        self.named(name).filter(|sample| holds(sample)).map(|sample| sample.value).sum()
+        // From a zero of our own: the sum of nothing is -0.
+        self.named(name).filter(|sample| holds(sample)).fold(0.0, |sum, sample| sum + sample.value)
     }
 
     /// The bound of the bucket that this share of observations is below; nothing without observations.
