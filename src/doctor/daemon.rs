@@ -91,9 +91,7 @@ fn states<'a>(
     metric: &'static str,
     wanted: &'static [&'static str],
 ) -> impl Iterator<Item = &'a Sample> {
-    samples
-        .named(metric)
-        .filter(move |sample| sample.value >= 1.0 && wanted.contains(&sample.label("state")))
+    samples.named(metric).filter(move |sample| sample.value >= 1.0 && wanted.contains(&sample.label("state")))
 }
 
 fn judge_states(samples: &Samples, config: &Config, findings: &mut Findings) {
@@ -116,8 +114,9 @@ fn judge_states(samples: &Samples, config: &Config, findings: &mut Findings) {
 }
 
 fn judge_hsms(samples: &Samples, findings: &mut Findings) {
-    let quarantined: Vec<_> =
-        states(samples, "holdfast_hsm_breaker_state", &["quarantined"]).map(|sample| sample.label("hsm")).collect();
+    let quarantined: Vec<_> = states(samples, "holdfast_hsm_breaker_state", &["quarantined"])
+        .map(|sample| sample.label("hsm"))
+        .collect();
     let corrupt = samples.sum("holdfast_hsm_corruptions_total", |_| true);
     let bad = (!quarantined.is_empty() || corrupt > 0.0).then(|| {
         (Verdict::Error, format!("in quarantine: {}; wrong ciphertexts: {corrupt}", quarantined.join(", ")))
