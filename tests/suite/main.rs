@@ -13,6 +13,7 @@ mod commands;
 mod conformance;
 mod conformance_client;
 mod deadlines;
+mod doctor;
 mod hsm_faults;
 mod hsm_groups;
 mod hsm_health;
