@@ -1,7 +1,9 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
+mod alarms;
 mod audit;
 mod hsm;
+mod store;
 
 use std::collections::HashMap;
 
@@ -11,8 +13,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use alarms::{AlarmMetrics, OBJECTIVE_SECONDS};
 pub use audit::AuditMetrics;
 pub use hsm::{HsmMetrics, ResilienceMetrics};
+pub use store::StoreMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -70,8 +74,10 @@ pub struct Metrics {
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
     pub audit_records_of_strangers_dropped_total: IntCounter,
+    pub alarms: AlarmMetrics,
     pub audit: AuditMetrics,
     pub resilience: ResilienceMetrics,
+    pub store: StoreMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -337,7 +343,9 @@ impl Metrics {
                 "audit_records_of_strangers_dropped_total",
                 "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
+            alarms: AlarmMetrics::new(&mut make)?,
             audit: AuditMetrics::new(&mut make)?,
+            store: StoreMetrics::new(&mut make)?,
             resilience: ResilienceMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
@@ -372,6 +380,7 @@ impl Metrics {
         forget(&self.kms_xks_external_key_managers, id);
         forget(&self.kms_xks_proxy_credential_associated_timestamp_seconds, id);
         forget(&self.kms_external_key_store_throttled_total, id);
+        forget(&self.alarms.kms_external_key_store_quota, id);
     }
 }
 
@@ -380,6 +389,7 @@ impl Metrics {
 pub struct KeyStoreMetrics {
     credential_since: IntGaugeVec,
     throttled: IntCounterVec,
+    quota: IntGaugeVec,
 }
 
 impl KeyStoreMetrics {
@@ -387,11 +397,17 @@ impl KeyStoreMetrics {
         Self {
             credential_since: metrics.kms_xks_proxy_credential_associated_timestamp_seconds.clone(),
             throttled: metrics.kms_external_key_store_throttled_total.clone(),
+            quota: metrics.alarms.kms_external_key_store_quota.clone(),
         }
     }
 
     pub fn credential_since(&self, custom_key_store_id: &str, unix_seconds: i64) {
         self.credential_since.with_label_values(&[custom_key_store_id]).set(unix_seconds);
+    }
+
+    /// How many requests a second it admits.
+    pub fn quota(&self, custom_key_store_id: &str, per_second: u32) {
+        self.quota.with_label_values(&[custom_key_store_id]).set(per_second.into());
     }
 
     pub fn throttled(&self, custom_key_store_id: &str, kms_operation: &str, key_spec: &str) {
