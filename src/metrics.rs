@@ -4,6 +4,7 @@ mod alarms;
 mod audit;
 mod hsm;
 mod store;
+mod traces;
 
 use std::collections::HashMap;
 
@@ -17,6 +18,7 @@ pub use alarms::{AlarmMetrics, OBJECTIVE_SECONDS};
 pub use audit::AuditMetrics;
 pub use hsm::{HsmMetrics, ResilienceMetrics};
 pub use store::StoreMetrics;
+pub use traces::TraceMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -76,6 +78,7 @@ pub struct Metrics {
     pub audit_records_of_strangers_dropped_total: IntCounter,
     pub alarms: AlarmMetrics,
     pub audit: AuditMetrics,
+    pub traces: TraceMetrics,
     pub resilience: ResilienceMetrics,
     pub store: StoreMetrics,
     pub build_info: IntGaugeVec,
@@ -346,6 +349,7 @@ impl Metrics {
             alarms: AlarmMetrics::new(&mut make)?,
             audit: AuditMetrics::new(&mut make)?,
             store: StoreMetrics::new(&mut make)?,
+            traces: TraceMetrics::new(&mut make)?,
             resilience: ResilienceMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };
@@ -435,6 +439,7 @@ mod tests {
         for (gauges, labels) in [
             (&metrics.kms_xks_proxy_certificate_not_after_timestamp_seconds, 2),
             (&metrics.kms_xks_external_key_managers, 2),
+            (&metrics.alarms.kms_external_key_store_quota, 1),
             (&metrics.kms_xks_proxy_credential_associated_timestamp_seconds, 1),
             (&metrics.kms_key_material_expiration_timestamp_seconds, 1),
         ] {
@@ -460,6 +465,6 @@ mod tests {
             })
             .collect();
         assert_eq!(found, documented);
-        assert_eq!(found.len(), 7);
+        assert_eq!(found.len(), 8);
     }
 }

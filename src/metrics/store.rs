@@ -32,7 +32,9 @@ impl StoreMetrics {
     }
 
     /// Observes when it is dropped.
-    pub fn time(&self, access: &'static str) -> HistogramTimer {
+    pub fn time(&self, operation: &'static str, access: &'static str) -> HistogramTimer {
+        // From zero on, or an alert on its increase would miss the first.
+        self.operations.with_label_values(&[operation, "failed"]);
         self.duration.with_label_values(&[access]).start_timer()
     }
 

@@ -126,7 +126,7 @@ impl SqliteStore {
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let Some(metrics) = &self.metrics else { return answer.await };
-        let _timer = metrics.time(access);
+        let _timer = metrics.time(operation, access);
         let result = answer.await;
         metrics.count(operation, outcome(&result));
         result
