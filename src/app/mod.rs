@@ -32,12 +32,14 @@ use crate::config::Config;
 use crate::http::{Drained, Listener};
 use crate::key_manager::{HealthState, MemberHealth};
 use crate::logging::{self, LogSink};
+use crate::tasks::disk_space;
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
 use crate::tasks::kms_due_work;
 use crate::tasks::kms_events;
 use crate::tasks::kms_key_stores;
 use crate::tasks::probes;
+use crate::traces;
 
 pub use build::App;
 pub use kms::find_root_key;
@@ -71,10 +73,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let parts = Parts::new()?;
     let (sink, log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
         .map_err(start_error)?;
-    logging::subscribe(sink.clone(), &config.log.filter).map_err(StartError)?;
-    let shutdown_timeout = config.limits.shutdown_timeout;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
+    let traces = config.traces.as_ref();
+    let traces = traces.map(|traces| traces::start(traces, &parts.metrics.traces, runtime.handle()));
+    let (span_layer, traces_guard) = traces.transpose().map_err(StartError)?.unzip();
+    logging::subscribe(sink.clone(), &config.log.filter, span_layer).map_err(StartError)?;
+    let shutdown_timeout = config.limits.shutdown_timeout;
     let result = runtime.block_on(serve(config, parts, sink));
+    drop(traces_guard);
     // A thread that hangs in a PKCS#11 call must not keep the process alive.
     runtime.shutdown_timeout(STOP_MARGIN.min(shutdown_timeout));
     drop(log_guard);
@@ -131,6 +137,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     for hsm in hsms.clone() {
         background.spawn(probes::run(hsm, settings.clone()));
     }
+    background.spawn(disk_space::watch(app.state_dir(), app.metrics()));
     background.spawn(InvocationLedger::new(&app.state_dir(), hsms.clone()).run());
     background.spawn(control::serve(control_socket, Arc::clone(&app)));
     background.spawn(watch_configuration(Arc::clone(&app), changes, Arc::clone(&manager)));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::config::Isolation;
 use crate::config::hedging;
+use crate::config::traces;
 use crate::domain::kms::KeySpec;
 
 pub(super) use limits::Health;
@@ -40,6 +41,7 @@ pub(super) struct File {
     pub(super) hedging: hedging::Raw,
     #[serde(default)]
     pub(super) log: Log,
+    pub(super) traces: Option<traces::Raw>,
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ use http::Method;
 use prometheus::{Histogram, IntCounter};
 use proxy_api::sigv4;
 use proxy_api::wire::{self, Operation, Target};
+use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -19,7 +20,8 @@ use crate::gate::KeyStore;
 use crate::http::{Incoming, Responder, Response};
 use crate::identity::Credentials;
 use crate::logging::LogSink;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OBJECTIVE_SECONDS};
+use crate::spans;
 use crate::xks::accounting::Accounting;
 use crate::xks::error::{Error, json_response};
 use crate::xks::operations::{self, Context};
@@ -54,6 +56,7 @@ pub struct StoreWithAccess {
     quota: Option<(NonZeroU32, Arc<DefaultDirectRateLimiter>)>,
     latency: [Histogram; 4],
     successes: [IntCounter; 4],
+    within_objective: IntCounter,
 }
 
 pub struct StoreParts {
@@ -81,7 +84,9 @@ impl StoreWithAccess {
         let successes = OPERATIONS.map(|operation| {
             metrics.xks_requests_total.with_label_values(&[name.as_str(), operation.name(), "none"])
         });
-        Self { key_store, credentials, quota, latency, successes }
+        let within_objective =
+            metrics.alarms.xks_requests_within_objective_total.with_label_values(&[name.as_str()]);
+        Self { key_store, credentials, quota, latency, successes, within_objective }
     }
 
     /// Whether an authenticated request is served at all.
@@ -95,8 +100,17 @@ impl StoreWithAccess {
         Ok(())
     }
 
-    pub(super) fn observe(&self, operation: Operation, duration: Duration, is_success: bool) {
+    /// `is_served`: it did not fail by a fault of ours.
+    pub(super) fn observe(
+        &self,
+        operation: Operation,
+        duration: Duration,
+        (is_success, is_served): (bool, bool),
+    ) {
         let index = index_of(operation);
+        if is_served && duration.as_secs_f64() <= OBJECTIVE_SECONDS {
+            self.within_objective.inc();
+        }
         if let Some(latency) = self.latency.get(index) {
             latency.observe(duration.as_secs_f64());
         }
@@ -221,6 +235,7 @@ impl Server {
         metrics.credential_requests_total.with_label_values(&[name, caller.access_key_id.as_str()]).inc();
         let skew = i32::try_from(caller.clock_skew_seconds).unwrap_or(i32::MAX);
         metrics.xks_clock_skew_seconds.with_label_values(&[name]).set(f64::from(skew));
+        spans::adopt(&request.span, head.headers);
         record.access_key_id = Some(caller.access_key_id);
         record.region = Some(caller.region);
         Ok(())
@@ -234,6 +249,23 @@ pub(super) struct Arrived<'a> {
     pub(super) head: &'a Head<'a>,
     /// The key store that the path names, and what is asked of it.
     pub(super) addressed: Option<Addressed<'a>>,
+    pub(super) span: Span,
+}
+
+/// The label of requests that name no key store or operation of ours.
+const UNKNOWN: &str = "unknown";
+
+impl Arrived<'_> {
+    /// Key store and operation, as metrics, log and spans call them.
+    pub(super) fn names(&self) -> (&str, &'static str) {
+        names(self.addressed.as_ref())
+    }
+}
+
+fn names<'a>(addressed: Option<&'a Addressed<'_>>) -> (&'a str, &'static str) {
+    addressed.map_or((UNKNOWN, UNKNOWN), |(store, target)| {
+        (store.key_store().name.as_str(), target.operation().name())
+    })
 }
 
 type Addressed<'a> = (Arc<StoreWithAccess>, Target<'a>);
@@ -261,6 +293,8 @@ impl Responder for Server {
         let addressed = wire::parse_path(uri.path()).and_then(|route| {
             self.key_stores.load().get(route.prefix).map(|store| (Arc::clone(store), route.target))
         });
+        let (key_store, operation) = names(addressed.as_ref());
+        let span = spans::xks_request(key_store, operation);
         // Nothing is read of a body that nobody will look at.
         let body = if addressed.is_some() && method == Method::POST {
             body.read(self.body_bytes_max).await.map_err(Error::from)
@@ -268,9 +302,10 @@ impl Responder for Server {
             Ok(crate::secret::SecretBytes::default())
         };
         let body = body.as_ref().map(|body| body.expose()).map_err(Error::clone);
-        let request = Arrived { head: &head, addressed };
+        let request = Arrived { head: &head, addressed, span };
         let mut accounting = Accounting::new(&self.parts, &request);
-        let result = self.serve(&request, body, &mut accounting.record).await;
+        let served = self.serve(&request, body, &mut accounting.record);
+        let result = served.instrument(request.span.clone()).await;
         accounting.finish(&result);
         match result {
             Ok(body) => json_response(body),
