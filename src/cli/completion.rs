@@ -3,10 +3,10 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli::{Cli, Outcome, World};
+use crate::cli::{self, Outcome, World};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "holdfast", &mut script);
+    clap_complete::generate(arguments.shell, &mut cli::command(), "holdfast", &mut script);
     written(world.out.write_all(&script))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,11 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
 use crate::cli::completion::written;
-use crate::cli::{Cli, Outcome, World};
+use crate::cli::{self, Outcome, World};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
-    let mut holdfast = Cli::command().disable_help_subcommand(true);
+    let mut holdfast = cli::command().disable_help_subcommand(true);
     holdfast.build();
     match &arguments.dir {
         None => written(world.out.write_all(&page(holdfast)?))?,

@@ -333,6 +333,7 @@ pub struct Hsm {
 }
 
 /// Where the PKCS#11 library is.
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
