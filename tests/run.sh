@@ -27,7 +27,8 @@ cargo fmt --all --check
 
 step 'scripts'
 shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
-    tests/kryoptic/*.sh tests/tokens/*.sh .ci/run
+    tests/kryoptic/*.sh tests/packaging/*.sh tests/tokens/*.sh deploy/ci/*.sh deploy/debian/*.sh \
+    deploy/debian/{postinst,prerm,postrm} .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -61,6 +62,11 @@ step 'clients of the KMS API'
 before=$SECONDS
 tests/clients/run.sh
 printf 'The clients took %s s.\n' "$((SECONDS - before))"
+
+step 'package, unit, manifests, recipe for pipelines'
+before=$SECONDS
+tests/packaging/run.sh
+printf 'Packaging took %s s.\n' "$((SECONDS - before))"
 
 step 'decisions of another evaluator of policies'
 before=$SECONDS
