@@ -22,7 +22,8 @@ fn read(path: &str) -> String {
 /// Status, name and message of each row, each once. A number that only shows how long one can be is none.
 fn rows(golden: &str, after: &str) -> Vec<String> {
     let mut rows = Vec::new();
-    let lines = golden.lines().skip_while(|line| !line.starts_with(after)).skip(usize::from(!after.is_empty()));
+    let lines =
+        golden.lines().skip_while(|line| !line.starts_with(after)).skip(usize::from(!after.is_empty()));
     for line in lines.take_while(|line| !line.is_empty()) {
         let mut words = line.split_whitespace();
         let Some(status) = words.next().filter(|word| word.parse::<u16>().is_ok()) else { continue };
@@ -61,7 +62,8 @@ fn the_reference_has_every_error_and_says_when_it_comes() {
     let mut tables = String::new();
     let mut unexplained = Vec::new();
     for (heading, golden, after) in TABLES {
-        write!(tables, "\n## {heading}\n\n| Status | Name | Message | When |\n| --- | --- | --- | --- |\n").unwrap();
+        write!(tables, "\n## {heading}\n\n| Status | Name | Message | When |\n| --- | --- | --- | --- |\n")
+            .unwrap();
         for row in rows(&read(&format!("tests/golden/{golden}")), after) {
             let when = written.get(&(heading.to_owned(), row.clone())).map_or("", String::as_str);
             if when.is_empty() {

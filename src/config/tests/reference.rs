@@ -20,8 +20,7 @@ fn written(page: &str) -> Written {
     for line in page.lines() {
         if let Some(text) = line.strip_prefix("## ") {
             heading = text.to_owned();
-        } else if let Some((member, rest)) =
-            line.strip_prefix("| `").and_then(|row| row.split_once("` | "))
+        } else if let Some((member, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | "))
             && let Some((_, words)) = rest.split_once(" | ")
         {
             written.insert((heading.clone(), member.to_owned()), words.to_owned());
@@ -33,7 +32,8 @@ fn written(page: &str) -> Written {
 fn tables(written: &Written) -> String {
     let mut page = String::new();
     for table in members::tables() {
-        let heading = if table.heading.is_empty() { "No table".to_owned() } else { format!("`{}`", table.heading) };
+        let heading =
+            if table.heading.is_empty() { "No table".to_owned() } else { format!("`{}`", table.heading) };
         write!(page, "\n## {heading}\n\n| Member | Default | Live | |\n| --- | --- | --- | --- |\n").unwrap();
         for member in table.members {
             let words = written.get(&(heading.clone(), member.name.to_owned()));
