@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::config::Isolation;
 use crate::config::hedging;
+use crate::config::traces;
 use crate::domain::kms::KeySpec;
 
 pub(super) use limits::Health;
@@ -41,6 +42,7 @@ pub(super) struct File {
     pub(super) hedging: hedging::Raw,
     #[serde(default)]
     pub(super) log: Log,
+    pub(super) traces: Option<traces::Raw>,
 }
 
 #[derive(Deserialize)]

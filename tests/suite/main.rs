@@ -109,6 +109,7 @@ mod store_sqlite;
 mod tls;
 mod token_loss;
 mod token_matrix;
+mod traces;
 mod versions;
 mod wrapped_key_faults;
 mod wrapped_key_imports;
