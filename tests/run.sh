@@ -26,7 +26,7 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
+shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh tests/fuzz/*.sh \
     tests/kryoptic/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
@@ -66,5 +66,10 @@ step 'decisions of another evaluator of policies'
 before=$SECONDS
 tests/differential/run.sh
 printf 'The comparison took %s s.\n' "$((SECONDS - before))"
+
+step 'the book, its links, and the tutorial'
+before=$SECONDS
+tests/docs/run.sh
+printf 'The documentation took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'
