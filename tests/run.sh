@@ -26,8 +26,8 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh tests/fuzz/*.sh \
-    tests/kryoptic/*.sh tests/tokens/*.sh .ci/run
+shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh \
+    tests/fuzz/*.sh tests/kryoptic/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
