@@ -69,6 +69,7 @@ impl<R: Readiness> Responder for Routes<R> {
 impl<R: Readiness> Routes<R> {
     fn metrics(&self) -> Response {
         self.readiness.publish();
+        self.metrics.alarms.ready.set(i64::from(self.readiness.obstacles().is_empty()));
         // Ten thousand keys make many lines: not on a thread that requests wait for.
         match tokio::task::block_in_place(|| self.metrics.render()) {
             Ok(body) => {
