@@ -37,9 +37,10 @@ prepare_linkchecker() {
 every_page_is_in_the_summary() {
     local page missing=()
     while read -r page; do
-        grep --quiet --fixed-strings "]($page)" "$root/docs/SUMMARY.md" || missing+=("$page")
+        grep --quiet --fixed-strings "]($page)" "$root/docs/SUMMARY.md" ||
+            missing+=("- [$(sed -n '1s/^# //p' "$root/docs/$page")]($page)")
     done < <(cd "$root/docs" && find . -name '*.md' ! -name SUMMARY.md ! -path './runbooks/*' -printf '%P\n' | sort)
-    ((${#missing[@]} == 0)) || fail "not in docs/SUMMARY.md: ${missing[*]}"
+    ((${#missing[@]} == 0)) || fail "add to docs/SUMMARY.md: $(printf '\n%s' "${missing[@]}")"
 }
 
 # links_are_alive BOOK. Links to other machines are looked at for their form only. A dead anchor is a warning, which ends
