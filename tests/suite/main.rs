@@ -99,6 +99,7 @@ mod quota;
 mod recovery_walk;
 mod reload;
 mod robustness;
+mod runbooks;
 mod secondary_authorization;
 mod session_copies;
 mod shutdown;
