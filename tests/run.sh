@@ -26,9 +26,9 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
-    tests/kryoptic/*.sh tests/packaging/*.sh tests/tokens/*.sh deploy/ci/*.sh deploy/debian/*.sh \
-    deploy/debian/{postinst,prerm,postrm} .ci/run
+shellcheck --external-sources deploy/*.sh deploy/ci/*.sh deploy/debian/*.sh deploy/debian/{postinst,prerm,postrm} \
+    tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh tests/fuzz/*.sh tests/kryoptic/*.sh \
+    tests/packaging/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -72,5 +72,10 @@ step 'decisions of another evaluator of policies'
 before=$SECONDS
 tests/differential/run.sh
 printf 'The comparison took %s s.\n' "$((SECONDS - before))"
+
+step 'the book, its links, and the tutorial'
+before=$SECONDS
+tests/docs/run.sh
+printf 'The documentation took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'

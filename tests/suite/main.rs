@@ -101,6 +101,7 @@ mod recovery_walk;
 mod references;
 mod reload;
 mod robustness;
+mod runbooks;
 mod secondary_authorization;
 mod service_manager;
 mod session_copies;
