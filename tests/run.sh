@@ -27,7 +27,7 @@ cargo fmt --all --check
 
 step 'scripts'
 shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
-    tests/kryoptic/*.sh tests/tokens/*.sh .ci/run
+    tests/kryoptic/*.sh tests/prometheus/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -66,5 +66,10 @@ step 'decisions of another evaluator of policies'
 before=$SECONDS
 tests/differential/run.sh
 printf 'The comparison took %s s.\n' "$((SECONDS - before))"
+
+step 'alerts'
+before=$SECONDS
+tests/prometheus/run.sh
+printf 'The alerts took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'

@@ -62,7 +62,7 @@ class Prometheus:
     def is_up(self):
         try:
             return bool(self.ask("query", query="up == 1")["result"])
-        except OSError:
+        except (OSError, AssertionError):
             return False
 
     def alerts(self):
