@@ -72,7 +72,10 @@ fn a_page_has_its_sections_and_the_expression_of_its_rule() {
         assert!(text.contains(&format!("| Severity | {severity}: ")), "{page}: {severity}");
         assert!(index.contains(&format!("| [{name}]({}.md) | {severity} |", kebab(&name))), "{name}");
         let address = format!("/holdfast/runbooks/{}.html", kebab(&name));
-        assert!(rule.iter().any(|line| line.starts_with("runbook_url: ") && line.ends_with(&address)), "{name}");
+        assert!(
+            rule.iter().any(|line| line.starts_with("runbook_url: ") && line.ends_with(&address)),
+            "{name}"
+        );
     }
 }
 
