@@ -17,6 +17,7 @@ pub(super) use limits::Limits;
 pub(super) use limits::Log;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) state_dir: PathBuf,
@@ -45,20 +46,28 @@ pub(super) struct File {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Admin {
     pub(super) listen: String,
     pub(super) probe_listen: Option<String>,
+    pub(super) metrics_listen: Option<String>,
     pub(super) control_socket: Option<PathBuf>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8444".into(), probe_listen: None, control_socket: None }
+        Self {
+            listen: crate::config::ADMIN_LISTEN.into(),
+            probe_listen: None,
+            metrics_listen: None,
+            control_socket: None,
+        }
     }
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listener {
     pub(super) name: String,
@@ -69,6 +78,7 @@ pub(super) struct Listener {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientAuth {
     pub(super) ca_file: PathBuf,
@@ -76,6 +86,7 @@ pub(super) struct ClientAuth {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Hsm {
     pub(super) name: String,
@@ -131,6 +142,7 @@ impl Hsm {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cluster {
     pub(super) id: String,
@@ -143,6 +155,7 @@ pub(super) struct Cluster {
 
 /// Written out like [`Hsm`]: `flatten` of serde does not refuse unknown members.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Member {
     pub(super) name: String,
@@ -188,6 +201,7 @@ fn default_health_key() -> String {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum IvMode {
     Appended,
@@ -197,6 +211,7 @@ pub(super) enum IvMode {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyStore {
     pub(super) name: String,
@@ -216,6 +231,7 @@ fn everything() -> Vec<String> {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kms {
     pub(super) hsms: Vec<String>,
@@ -245,19 +261,23 @@ pub(super) struct Kms {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attestation {
     pub(super) root_certificates_file: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct SoftwareProvider {
     #[serde(default)]
+    #[cfg_attr(test, serde(skip_serializing))]
     pub(super) key_specs: Vec<KeySpec>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Events {
     pub(super) file: Option<PathBuf>,
@@ -265,6 +285,7 @@ pub(super) struct Events {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Webhook {
     pub(super) url: String,
@@ -289,6 +310,7 @@ fn default_known_grants_max() -> u64 {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct KmsListener {
     pub(super) name: String,
@@ -307,6 +329,7 @@ pub(super) struct KmsListener {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RequestQuotas {
     pub(super) enabled: bool,
@@ -320,6 +343,7 @@ impl Default for RequestQuotas {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ResourceQuotas {
     pub(super) keys: u64,
@@ -342,6 +366,7 @@ impl Default for ResourceQuotas {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ExternalKeyStores {
     pub(super) allow_ports: bool,
@@ -370,6 +395,7 @@ impl Default for ExternalKeyStores {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct VpcEndpointService {
     pub(super) name: String,
@@ -396,6 +422,7 @@ fn default_private_dns_verified() -> bool {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum LoadBalancer {
     Gateway,
@@ -404,6 +431,7 @@ pub(super) enum LoadBalancer {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Audit {
     pub(super) enabled: bool,
@@ -440,6 +468,7 @@ impl Default for Audit {
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum WhenFull {
     Drop,
@@ -447,6 +476,7 @@ pub(super) enum WhenFull {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Syslog {
     pub(super) address: String,
@@ -459,6 +489,7 @@ fn default_facility() -> String {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Dev {
     pub(super) clock_control: bool,

@@ -24,6 +24,7 @@ pub struct Traces {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
     endpoint: String,
