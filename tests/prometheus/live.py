@@ -144,7 +144,7 @@ def main():
         prometheus.wait_over({"HoldfastAbsent"})
         quiet = prometheus.names("proxy")
         say("the daemons are scraped")
-        busy = lambda: (lambda xks: lambda: xks.encrypt("busy"))(old.xks())
+        busy = lambda: (lambda xks: lambda: (xks.encrypt("busy"), xks.encrypt("foo")))(old.xks())
         with Traffic(busy, pause=0.1):
             works = [
                 lambda: faults.proxy_faults(stage, proxy),
