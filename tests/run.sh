@@ -28,7 +28,7 @@ cargo fmt --all --check
 step 'scripts'
 shellcheck --external-sources deploy/*.sh deploy/ci/*.sh deploy/debian/*.sh deploy/debian/{postinst,prerm,postrm} \
     tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh tests/fuzz/*.sh tests/kryoptic/*.sh \
-    tests/packaging/*.sh tests/tokens/*.sh .ci/run
+    tests/packaging/*.sh tests/prometheus/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -77,5 +77,10 @@ step 'the book, its links, and the tutorial'
 before=$SECONDS
 tests/docs/run.sh
 printf 'The documentation took %s s.\n' "$((SECONDS - before))"
+
+step 'alerts'
+before=$SECONDS
+tests/prometheus/run.sh
+printf 'The alerts took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'

@@ -91,7 +91,7 @@ def firing(face):
         width=24,
         height=5,
         options={"showHeader": True},
-        runbooks=("README",),
+        runbooks=("index",),
     )
     result["targets"][0] |= {"instant": True, "format": "table"}
     hidden = {name: True for name in ("Time", "Value", "__name__", "alertstate", "job", "face")}
@@ -164,7 +164,7 @@ def dashboard(uid, title, description, variables, rows):
         "templating": {"list": [source_variable(), *variables]},
         "links": [
             {"type": "dashboards", "title": "Holdfast", "tags": ["holdfast"], "asDropdown": False, "keepTime": True},
-            {"type": "link", "title": "Runbooks", "url": f"{RUNBOOKS}/README.html", "targetBlank": True},
+            {"type": "link", "title": "Runbooks", "url": f"{RUNBOOKS}/index.html", "targetBlank": True},
         ],
         "panels": placed(rows),
     }

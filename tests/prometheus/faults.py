@@ -48,16 +48,19 @@ def proxy_faults(stage, site):
         site.faults()
 
     # A slow HSM: late answers, full queues. What is refused at once is not slow.
+    site.faults("C_Encrypt delay_ms=175")
+    with Traffic(lambda: site.xks().encrypt, threads=2):
+        stage.expect("slow answers", name, ["HoldfastXksLatencyHigh"])
     site.faults("C_Encrypt delay_ms=300")
     burns = [f"Holdfast{face}ErrorBudgetBurn{pace}" for face in ("Xks", "Kms") for pace in ("Fast", "Medium", "Slow")]
-    slow = ["HoldfastXksLatencyHigh", "HoldfastHsmQueueSaturated"]
+    slow = ["HoldfastHsmQueueSaturated"]
     full = ["HoldfastHsmRefusals", "HoldfastXksThrottled", "HoldfastKmsThrottled"]
     with Traffic(both, threads=4):
         stage.expect("slow HSM", name, slow + burns)
     with Traffic(both, threads=12):
         stage.expect("full queues", name, full)
     with Traffic(both, threads=1, pause=0.05):
-        stage.expect("HSM is quick again", name, [], over=slow + full + [name for name in burns if "Fast" in name], mend=mended)
+        stage.expect("HSM is quick again", name, [], over=["HoldfastXksLatencyHigh"] + slow + full + [burn for burn in burns if "Fast" in burn], mend=mended)
 
     # A token that is gone.
     site.faults("* code=CKR_DEVICE_REMOVED")
@@ -238,10 +241,19 @@ def connections_and_database(stage, site):
 
     database = next(site.folder.glob("state/*.db"))
     lock = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    lock.execute("BEGIN IMMEDIATE")
-    with Traffic(lambda: (lambda kms: lambda: kms.call("CreateKey"))(site.kms()), threads=3):
-        broken = ["HoldfastDatabaseErrors", "HoldfastDatabaseSlow"]
-        stage.expect("database locked", name, broken, over=broken, mend=lambda: lock.execute("ROLLBACK"), limit=70)
+    create = lambda: (lambda kms: lambda: kms.call("CreateKey"))(site.kms())
+
+    def hold():
+        lock.execute("BEGIN IMMEDIATE")
+        time.sleep(0.6)
+        lock.execute("ROLLBACK")
+
+    with Traffic(create, threads=3):
+        with Traffic(lambda: hold, pause=0.05):
+            stage.expect("database slow", name, ["HoldfastDatabaseSlow"])
+        lock.execute("BEGIN IMMEDIATE")
+        both = ["HoldfastDatabaseErrors", "HoldfastDatabaseSlow"]
+        stage.expect("database locked", name, ["HoldfastDatabaseErrors"], over=both, mend=lambda: lock.execute("ROLLBACK"))
 
 
 def import_key(site, kms, hours):

@@ -140,9 +140,11 @@ def main():
         prometheus = Prometheus(ROOT / "deploy/prometheus", folder / "prometheus", base + 50, targets)
         wait_until("Prometheus scrapes", prometheus.is_up)
         stage = faults.Stage(prometheus, say)
+        # Until the first scrape there is no target.
+        prometheus.wait_over({"HoldfastAbsent"})
         quiet = prometheus.names("proxy")
         say("the daemons are scraped")
-        busy = lambda: (lambda xks: lambda: xks.encrypt("busy"))(old.xks())
+        busy = lambda: (lambda xks: lambda: (xks.encrypt("busy"), xks.encrypt("foo")))(old.xks())
         with Traffic(busy, pause=0.1):
             works = [
                 lambda: faults.proxy_faults(stage, proxy),
@@ -157,6 +159,7 @@ def main():
                 say("no file system can be mounted here: the faults of disks are left out")
             broken = in_parallel(*works)
         failures = stage.failures + broken + check_names(prometheus)
+        failures += [f"an annotation that is not one: {text}" for text in prometheus.garbled]
         if quiet:
             failures.append(f"fires without a fault: {sorted(quiet)}")
         prometheus.watch({})

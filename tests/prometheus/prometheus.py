@@ -40,7 +40,7 @@ class Prometheus:
         config = config.replace("scrape_interval: 500ms", "scrape_interval: 500ms\n  scrape_timeout: 500ms")
         config = config.replace('"127.0.0.1:9093"', "")
         (folder / "prometheus.yml").write_text(config)
-        self.seen = set()
+        self.seen, self.garbled = set(), set()
         self.watch(targets)
         log = open(folder / "log", "wb")
         words = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address=127.0.0.1:{port}"]
@@ -62,12 +62,16 @@ class Prometheus:
     def is_up(self):
         try:
             return bool(self.ask("query", query="up == 1")["result"])
-        except OSError:
+        except (OSError, AssertionError):
             return False
 
     def alerts(self):
         """What fires: names with instances."""
-        alerts = [alert["labels"] for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"]
+        firing = [alert for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"]
+        texts = {text for alert in firing for text in alert["annotations"].values()}
+        # What a template cannot fill in, it says so.
+        self.garbled |= {text for text in texts if re.search(r"<no value>|<error|%!|  ", text) or text.startswith(" ")}
+        alerts = [alert["labels"] for alert in firing]
         self.seen |= {alert["alertname"] for alert in alerts}
         return {(alert["alertname"], alert.get("instance")) for alert in alerts}
 

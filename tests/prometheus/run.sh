@@ -20,7 +20,7 @@ install_packages "${missing[@]}"
 cd "$root/deploy/prometheus"
 promtool check config prometheus.yml >/dev/null
 promtool check rules rules/*.yml >/dev/null
-promtool test rules tests/*.test.yml
+printf "%s\0" tests/*.test.yml | xargs -0 -n 1 -P 2 promtool test rules
 python3 "$root/deploy/grafana/dashboards.py" --check
 if [[ ${1:-} == --rules-only ]]; then
     exit 0
