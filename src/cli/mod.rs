@@ -14,6 +14,7 @@ mod key;
 mod policy;
 mod provision;
 mod restore;
+mod root_key;
 mod serve;
 mod store;
 
@@ -66,6 +67,8 @@ enum Command {
     Provision(provision::Arguments),
     /// Bring a backup back into an installation that has no keys yet
     Restore(restore::Arguments),
+    /// Show, rotate and retire the root key, which wraps all keys of the KMS front end
+    RootKey(root_key::Arguments),
     /// Run the daemon in the foreground
     Serve(serve::Arguments),
     /// Show, block and unblock key stores
@@ -114,6 +117,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Policy(arguments) => policy::run(&arguments, &mut world),
         Command::Provision(arguments) => provision::run(arguments, &mut world),
         Command::Restore(arguments) => restore::run(&arguments, &mut world),
+        Command::RootKey(arguments) => root_key::run(&arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments, &mut world),
     };

@@ -25,12 +25,13 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     ensure_environment(&config.environment())?;
     let facts = sqlite::inspect(&arguments.from)?;
     // Before anything is written: keys that nobody can unwrap are no keys.
-    if let Some(root_key_id) = &facts.root_key_id {
-        app::find_root_key(&config, root_key_id)?;
-    }
+    app::find_root_keys(&config, &facts.root_keys)?;
     std::fs::create_dir_all(&config.state_dir)?;
     sqlite::restore(&arguments.from, &config.state_dir)?;
     let state_dir = config.state_dir.display();
     writeln!(world.out, "{state_dir} has {} keys again; start the daemon", facts.keys)?;
+    if facts.root_keys.len() > 1 {
+        writeln!(world.out, "a rotation of the root key was going on: the daemon goes on with it")?;
+    }
     Ok(ExitCode::SUCCESS)
 }

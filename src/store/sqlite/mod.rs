@@ -20,6 +20,7 @@ mod numbers;
 mod open_error;
 mod reader;
 mod related_keys;
+mod root_keys;
 mod schema;
 mod scopes;
 mod statements;

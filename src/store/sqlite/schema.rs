@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_retirable_grants.sql"),
     include_str!("migrations/0004_lifecycle_events.sql"),
     include_str!("migrations/0005_kinds_of_keys.sql"),
+    include_str!("migrations/0006_root_key_rotation.sql"),
 ];
 
 /// How many migrations a database has had.
