@@ -209,12 +209,10 @@ impl KmsFace {
     async fn root_key_status(&self, known: RootKeys) -> Result<RootKeyAnswer, String> {
         let uses = self.store.root_key_uses().await.map_err(text)?;
         let members = self.root_keys.admin.list_root_keys(self.root_key_deadline()).await;
-        let shown = |id: RootKeyId, uses| {
-            let lacks = |(hsm, found): &(String, Result<Vec<RootKeyId>, HsmError>)| {
-                let has = found.as_ref().is_ok_and(|ids| ids.contains(&id));
-                (!has).then(|| hsm.clone())
-            };
-            ShownRootKey { id: id.to_string(), uses, missing_in: members.iter().filter_map(lacks).collect() }
+        let shown = |id: RootKeyId, uses| ShownRootKey {
+            id: id.to_string(),
+            uses,
+            missing_in: lacking(&members, id),
         };
         Ok(RootKeyAnswer::Status {
             current: shown(known.current, uses.current),
@@ -247,18 +245,16 @@ impl KmsFace {
             return Err(format!("root key {to} is the current one already"));
         }
         let proven = self.prove_root_key(to).await;
-        let lacks = |(hsm, result): &(String, Result<(), HsmError>)| {
-            matches!(result, Err(HsmError::KeyMissing)).then(|| hsm.clone())
-        };
-        let missing_in: Vec<_> = proven.members.iter().filter_map(lacks).collect();
-        let failed = |(hsm, result): &(String, Result<(), HsmError>)| {
-            result.as_ref().err().map(|error| format!("HSM {hsm}: {error}"))
-        };
-        let failures: Vec<_> = proven.members.iter().filter_map(failed).collect();
         let Some(check) = proven.sealed else {
+            let members = self.root_keys.admin.list_root_keys(self.root_key_deadline()).await;
+            let missing_in = lacking(&members, to);
             if is_new && !missing_in.is_empty() {
                 return Ok(RootKeyAnswer::Made { id: to.to_string(), missing_in });
             }
+            let failed = |(hsm, result): &(String, Result<(), HsmError>)| {
+                result.as_ref().err().map(|error| format!("HSM {hsm}: {error}"))
+            };
+            let failures: Vec<_> = proven.members.iter().filter_map(failed).collect();
             return Err(format!("root key {to} does not serve in every HSM: {}", failures.join("; ")));
         };
         self.begin_rotation(RootKeyRotation { before: known.current, after: to, check }).await?;
@@ -342,6 +338,12 @@ impl KmsFace {
 
 fn text(error: impl ToString) -> String {
     error.to_string()
+}
+
+/// HSMs that do not show this root key.
+fn lacking(members: &[(String, Result<Vec<RootKeyId>, HsmError>)], id: RootKeyId) -> Vec<String> {
+    let lacks = |found: &Result<Vec<RootKeyId>, HsmError>| !found.as_ref().is_ok_and(|ids| ids.contains(&id));
+    members.iter().filter(|(_, found)| lacks(found)).map(|(hsm, _)| hsm.clone()).collect()
 }
 
 fn refused_retirement(known: RootKeys, id: RootKeyId) -> String {

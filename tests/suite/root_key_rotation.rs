@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use proxy_api::client::Endpoint;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::audit_trail::trail_lines;
 use crate::support::external_key_stores::new_external_key;
@@ -199,8 +201,8 @@ impl Everything {
 }
 
 /// Encrypts and decrypts, makes keys and signs until it is told to stop; never sees an error.
-fn work(site: &Site, done: &AtomicU64, stop: &AtomicBool) {
-    let mut client = KmsClient::open(&site.runtime, site.kms_endpoint()).unwrap();
+fn work((runtime, endpoint): (&Runtime, Endpoint), done: &AtomicU64, stop: &AtomicBool) {
+    let mut client = KmsClient::open(runtime, endpoint).unwrap();
     while !stop.load(Ordering::Relaxed) {
         let key = client.call("CreateKey", &json!({})).unwrap().ok()["KeyMetadata"]["KeyId"].clone();
         for _ in 0..5 {
@@ -221,7 +223,12 @@ fn a_rotation_under_load_is_seen_by_nobody_and_everything_works_afterwards() {
     let everything = Everything::make(&site);
     let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (former, current) = thread::scope(|scope| {
-        let clients: Vec<_> = (0..2).map(|_| scope.spawn(|| work(&site, &done, &stop))).collect();
+        let (runtime, done, stop) = (&site.runtime, &done, &stop);
+        let start = |_| {
+            let endpoint = site.kms_endpoint();
+            scope.spawn(move || work((runtime, endpoint), done, stop))
+        };
+        let clients: Vec<_> = (0..2).map(start).collect();
         site.wait_until("some load", || done.load(Ordering::Relaxed) > 10);
         let (former, current) = rotate(&site);
         wait_until_over(&site);
@@ -258,12 +265,12 @@ fn a_rotation_under_load_is_seen_by_nobody_and_everything_works_afterwards() {
 fn a_daemon_that_is_killed_in_the_middle_goes_on_where_it_was() {
     let site = site();
     let everything = Everything::make(&site);
-    let keys: Vec<_> = (0..150).map(|_| symmetric(&site, &site.create_kms_key())).collect();
+    let keys: Vec<_> = (0..80).map(|_| symmetric(&site, &site.create_kms_key())).collect();
     let (former, _) = rotate(&site);
     let mut kills = 0;
     loop {
         let before = remaining(&site);
-        if before == 0 || kills == 6 {
+        if before == 0 || kills == 3 {
             break;
         }
         site.wait_until("some progress", || remaining(&site) < before);

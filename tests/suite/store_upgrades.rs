@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast::domain::kms::{
-    AccountId, AliasName, CustomKeyStoreId, KeptKey, Key, KeyId, Material, MaterialSource, Region, RootKeyId, Scope,
-    WrappedKey,
+    AccountId, AliasName, CustomKeyStoreId, KeptKey, Key, KeyId, Material, MaterialSource, Region, RootKeyId,
+    Scope, WrappedKey,
 };
 use holdfast::store::sqlite::{BackupError, OpenError, SchemaError, SqliteStore, inspect, restore};
 use holdfast::store::{RootKeyRotation, RootKeyStore, RootKeyUses, Setting, Store, StoreError};
