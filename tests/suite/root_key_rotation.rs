@@ -265,7 +265,7 @@ fn a_rotation_under_load_is_seen_by_nobody_and_everything_works_afterwards() {
 fn a_daemon_that_is_killed_in_the_middle_goes_on_where_it_was() {
     let site = site();
     let everything = Everything::make(&site);
-    let keys: Vec<_> = (0..80).map(|_| symmetric(&site, &site.create_kms_key())).collect();
+    let keys: Vec<_> = (0..40).map(|_| symmetric(&site, &site.create_kms_key())).collect();
     let (former, _) = rotate(&site);
     let mut kills = 0;
     loop {
