@@ -1,6 +1,7 @@
 //! Log lines, one JSON object each, written by a thread of their own so that a slow log delays no request.
 
 use std::io::{self, Write};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -8,8 +9,13 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 use time::OffsetDateTime;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{Directive, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::spans::{self, SpanLayer};
 
 /// Text that may wait to be written; more is dropped, and its lines are counted.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -125,18 +131,23 @@ impl Drop for LogGuard {
     }
 }
 
-/// Sends `tracing` events of this program to `sink` as JSON. `filter` has the syntax of `EnvFilter`.
-pub fn subscribe(sink: LogSink, filter: &str) -> Result<(), String> {
+/// Sends `tracing` events of this program to `sink` as JSON, and spans to `span_layer`. `filter` has the syntax of
+/// `EnvFilter`; it has no say in spans.
+pub fn subscribe(sink: LogSink, filter: &str, span_layer: Option<SpanLayer>) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log filter `{filter}`: {error}"))?;
-    let subscriber = tracing_subscriber::fmt()
+    let no_spans =
+        Directive::from_str(&format!("{}=off", spans::TARGET)).map_err(|error| error.to_string())?;
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
-        .with_env_filter(filter)
         .with_writer(SinkWriter(sink))
-        .finish();
+        .with_filter(filter.add_directive(no_spans));
+    let only_spans = Targets::new().with_target(spans::TARGET, LevelFilter::INFO);
+    let span_layer = span_layer.map(|layer| layer.with_filter(only_spans));
+    let subscriber = tracing_subscriber::registry().with(span_layer).with(lines);
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())
 }
 

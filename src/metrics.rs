@@ -2,6 +2,7 @@
 
 mod audit;
 mod hsm;
+mod traces;
 
 use std::collections::HashMap;
 
@@ -13,6 +14,7 @@ use prometheus::{
 
 pub use audit::AuditMetrics;
 pub use hsm::{HsmMetrics, ResilienceMetrics};
+pub use traces::TraceMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
 const LATENCY_BUCKETS_SECONDS: [f64; 20] = [
@@ -72,6 +74,7 @@ pub struct Metrics {
     pub log_lines_dropped_total: IntCounter,
     pub audit_records_of_strangers_dropped_total: IntCounter,
     pub audit: AuditMetrics,
+    pub traces: TraceMetrics,
     pub resilience: ResilienceMetrics,
     pub build_info: IntGaugeVec,
 }
@@ -344,6 +347,7 @@ impl Metrics {
                 "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
             audit: AuditMetrics::new(&mut make)?,
+            traces: TraceMetrics::new(&mut make)?,
             resilience: ResilienceMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
         };

@@ -38,6 +38,7 @@ use crate::tasks::kms_due_work;
 use crate::tasks::kms_events;
 use crate::tasks::kms_key_stores;
 use crate::tasks::probes;
+use crate::traces;
 
 pub use build::App;
 pub use root_keys::{RootKeyAnswer, RootKeyRequest, RootKeysInHsm, ShownRootKey, find_root_keys};
@@ -71,10 +72,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let parts = Parts::new()?;
     let (sink, log_guard) = LogSink::start(std::io::stdout(), parts.metrics.log_lines_dropped_total.clone())
         .map_err(start_error)?;
-    logging::subscribe(sink.clone(), &config.log.filter).map_err(StartError)?;
-    let shutdown_timeout = config.limits.shutdown_timeout;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
+    let traces = config.traces.as_ref();
+    let traces = traces.map(|traces| traces::start(traces, &parts.metrics.traces, runtime.handle()));
+    let (span_layer, traces_guard) = traces.transpose().map_err(StartError)?.unzip();
+    logging::subscribe(sink.clone(), &config.log.filter, span_layer).map_err(StartError)?;
+    let shutdown_timeout = config.limits.shutdown_timeout;
     let result = runtime.block_on(serve(config, parts, sink));
+    drop(traces_guard);
     // A thread that hangs in a PKCS#11 call must not keep the process alive.
     runtime.shutdown_timeout(STOP_MARGIN.min(shutdown_timeout));
     drop(log_guard);

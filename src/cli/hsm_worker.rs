@@ -31,7 +31,7 @@ pub(super) fn run(_: &Arguments) -> Outcome {
     let (worker, lines) = WorkerSide::accept(control, jobs)?;
     let metrics = Metrics::new()?;
     let (sink, guard) = LogSink::start(lines, metrics.log_lines_dropped_total.clone())?;
-    logging::subscribe(sink, worker.log_filter())?;
+    logging::subscribe(sink, worker.log_filter(), None)?;
     worker.run(&metrics, Arc::new(SystemClock))?;
     drop(guard);
     // Libraries run code at the end of a process too, and one may hang; the daemon waits for this end.

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use http::Uri;
-
+use crate::config::destination::{self, Destination};
 use crate::config::review::Review;
 use crate::config::schema;
 
@@ -20,9 +19,7 @@ pub enum Events {
 /// `[kms.events.webhook]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    pub url: Uri,
-    /// Absent: the certificates of the system.
-    pub ca_file: Option<PathBuf>,
+    pub destination: Destination,
     /// What requests are signed with.
     pub secret_file: PathBuf,
 }
@@ -39,22 +36,7 @@ pub(super) fn events(review: &mut Review<'_>, raw: schema::Events) -> Option<Eve
 }
 
 fn webhook(review: &mut Review<'_>, raw: schema::Webhook) -> Option<Webhook> {
-    let Some(url) = raw.url.parse::<Uri>().ok().filter(is_allowed) else {
-        review.refuse(WEBHOOK, "`url` must be an HTTPS URL, or an HTTP URL of a loopback address");
-        return None;
-    };
-    Some(Webhook {
-        url,
-        ca_file: raw.ca_file.map(|path| review.path(WEBHOOK, "ca_file", &path)),
-        secret_file: review.path(WEBHOOK, "secret_file", &raw.secret_file),
-    })
-}
-
-/// Over TLS, or within this machine.
-fn is_allowed(url: &Uri) -> bool {
-    let is_loopback = matches!(url.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let has_user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    !has_user
-        && url.host().is_some_and(|host| !host.is_empty())
-        && (url.scheme_str() == Some("https") || (url.scheme_str() == Some("http") && is_loopback))
+    let url = ("url", raw.url.as_str());
+    let destination = destination::destination(review, WEBHOOK, url, raw.ca_file.as_deref())?;
+    Some(Webhook { destination, secret_file: review.path(WEBHOOK, "secret_file", &raw.secret_file) })
 }

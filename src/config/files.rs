@@ -16,6 +16,7 @@ use crate::config::KeyStore;
 use crate::config::Network;
 use crate::config::ProxyTls;
 use crate::config::TlsListener;
+use crate::config::Traces;
 use crate::config::credentials;
 use crate::config::private_file;
 use crate::config::review::Review;
@@ -30,6 +31,9 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     }
     for hsm in &config.hsms {
         check_hsm(&mut review, hsm);
+    }
+    if let Some(traces) = &config.traces {
+        check_traces(&mut review, traces);
     }
     if let Some(kms) = &config.kms {
         check_proxy_tls(&mut review, &kms.external_key_stores.tls);
@@ -135,6 +139,15 @@ fn read_key_store(review: &mut Review<'_>, key_store: &mut KeyStore) {
             Ok(policy) => key_store.policy = Some(policy),
             Err(error) => review.refuse(&table, format_args!("`policy_file` {}: {error}", path.display())),
         }
+    }
+}
+
+fn check_traces(review: &mut Review<'_>, traces: &Traces) {
+    if let Some(path) = &traces.destination.ca_file {
+        check_readable(review, "traces", "ca_file", path);
+    }
+    if let Some(Err(error)) = traces.headers_file.as_deref().map(private_file::read) {
+        review.refuse("traces", format_args!("`headers_file` {error}"));
     }
 }
 

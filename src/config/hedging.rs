@@ -15,6 +15,7 @@ pub struct Hedging {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Raw {
     share_max_percent: u8,

@@ -3,6 +3,7 @@
 mod audit;
 mod cluster;
 pub mod credentials;
+mod destination;
 pub mod environment;
 mod events;
 mod external_key_stores;
@@ -19,6 +20,7 @@ mod review;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod validation;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ pub use audit::Syslog;
 pub use audit::SyslogAddress;
 pub use audit::SyslogFacility;
 pub use audit::WhenFull;
+pub use destination::Destination;
 pub use events::Events;
 pub use events::Webhook;
 pub use external_key_stores::ExternalKeyStores;
@@ -47,6 +50,7 @@ pub use network::Network;
 pub use network::VpcEndpoint;
 pub use review::ConfigError;
 pub use review::Problem;
+pub use traces::Traces;
 
 use crate::config::private_file::FileVersion;
 use crate::config::private_file::PrivateFileError;
@@ -81,6 +85,8 @@ pub struct Config {
     pub health: Health,
     pub hedging: Hedging,
     pub log: Log,
+    /// Absent: no spans are made.
+    pub traces: Option<Traces>,
 }
 
 impl Config {
@@ -322,6 +328,7 @@ pub struct Hsm {
 }
 
 /// Where the PKCS#11 library is.
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::config::Isolation;
 use crate::config::hedging;
+use crate::config::traces;
 use crate::domain::kms::KeySpec;
 
 pub(super) use limits::Health;
@@ -16,6 +17,7 @@ pub(super) use limits::Limits;
 pub(super) use limits::Log;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) state_dir: PathBuf,
@@ -40,9 +42,11 @@ pub(super) struct File {
     pub(super) hedging: hedging::Raw,
     #[serde(default)]
     pub(super) log: Log,
+    pub(super) traces: Option<traces::Raw>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Admin {
     pub(super) listen: String,
@@ -57,6 +61,7 @@ impl Default for Admin {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listener {
     pub(super) name: String,
@@ -67,6 +72,7 @@ pub(super) struct Listener {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientAuth {
     pub(super) ca_file: PathBuf,
@@ -74,6 +80,7 @@ pub(super) struct ClientAuth {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Hsm {
     pub(super) name: String,
@@ -129,6 +136,7 @@ impl Hsm {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cluster {
     pub(super) id: String,
@@ -141,6 +149,7 @@ pub(super) struct Cluster {
 
 /// Written out like [`Hsm`]: `flatten` of serde does not refuse unknown members.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Member {
     pub(super) name: String,
@@ -186,6 +195,7 @@ fn default_health_key() -> String {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum IvMode {
     Appended,
@@ -195,6 +205,7 @@ pub(super) enum IvMode {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyStore {
     pub(super) name: String,
@@ -214,6 +225,7 @@ fn everything() -> Vec<String> {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kms {
     pub(super) hsms: Vec<String>,
@@ -243,19 +255,23 @@ pub(super) struct Kms {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attestation {
     pub(super) root_certificates_file: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct SoftwareProvider {
     #[serde(default)]
+    #[cfg_attr(test, serde(skip_serializing))]
     pub(super) key_specs: Vec<KeySpec>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Events {
     pub(super) file: Option<PathBuf>,
@@ -263,6 +279,7 @@ pub(super) struct Events {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Webhook {
     pub(super) url: String,
@@ -287,6 +304,7 @@ fn default_known_grants_max() -> u64 {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct KmsListener {
     pub(super) name: String,
@@ -305,6 +323,7 @@ pub(super) struct KmsListener {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RequestQuotas {
     pub(super) enabled: bool,
@@ -318,6 +337,7 @@ impl Default for RequestQuotas {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ResourceQuotas {
     pub(super) keys: u64,
@@ -340,6 +360,7 @@ impl Default for ResourceQuotas {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ExternalKeyStores {
     pub(super) allow_ports: bool,
@@ -368,6 +389,7 @@ impl Default for ExternalKeyStores {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct VpcEndpointService {
     pub(super) name: String,
@@ -394,6 +416,7 @@ fn default_private_dns_verified() -> bool {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum LoadBalancer {
     Gateway,
@@ -402,6 +425,7 @@ pub(super) enum LoadBalancer {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Audit {
     pub(super) enabled: bool,
@@ -438,6 +462,7 @@ impl Default for Audit {
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum WhenFull {
     Drop,
@@ -445,6 +470,7 @@ pub(super) enum WhenFull {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Syslog {
     pub(super) address: String,
@@ -457,6 +483,7 @@ fn default_facility() -> String {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Dev {
     pub(super) clock_control: bool,

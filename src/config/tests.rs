@@ -3,6 +3,8 @@
 mod clusters;
 mod files;
 mod kms;
+mod members;
+mod reference;
 
 use std::path::Path;
 use std::time::Duration;

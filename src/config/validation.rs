@@ -27,6 +27,7 @@ use crate::config::listener;
 use crate::config::listener::Sockets;
 use crate::config::review::Review;
 use crate::config::schema;
+use crate::config::traces;
 
 /// More than any configuration needs; a wrong path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -90,6 +91,7 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
         health: health(&mut review, &file.health),
         hedging: hedging::hedging(&mut review, &file.hedging),
         log: log(&mut review, file.log, log_filter),
+        traces: file.traces.and_then(|raw| traces::traces(&mut review, raw)),
     };
     review.finish(config)
 }

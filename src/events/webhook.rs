@@ -1,16 +1,14 @@
 //! Events as POST requests, signed with a shared secret.
 
-use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
-use proxy_api::client::{Deadlines, Endpoint, HttpVersions, Outgoing, Pool, TlsTrust, client_config};
+use proxy_api::client::{Deadlines, Outgoing, Pool};
 
 use crate::config;
 use crate::config::private_file;
+use crate::outbound;
 use crate::secret::SecretBytes;
 
 const DEADLINES: Deadlines = Deadlines { connect: Duration::from_secs(5), total: Duration::from_secs(10) };
@@ -30,14 +28,13 @@ impl Webhook {
     /// Whether everything is there that a request needs.
     pub(super) fn check(&self) -> Result<(), String> {
         self.secret()?;
-        self.endpoint().map(drop)
+        outbound::endpoint(&self.settings.destination).map(drop)
     }
 
     /// Succeeds when the receiver says so by a status 2xx.
     pub(super) async fn post(&self, body: Vec<u8>) -> Result<(), String> {
-        let endpoint = self.endpoint()?;
-        let path = self.settings.url.path_and_query().cloned();
-        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let endpoint = outbound::endpoint(&self.settings.destination)?;
+        let path = outbound::path(&self.settings.destination);
         let signature = signature(&self.secret()?, &body);
         let mut outgoing = Outgoing::new(Method::POST, path, endpoint.host(), body.into());
         let signature = HeaderValue::from_str(&signature).map_err(|error| error.to_string())?;
@@ -49,23 +46,6 @@ impl Webhook {
 
     fn secret(&self) -> Result<SecretBytes, String> {
         private_file::read(&self.settings.secret_file).map_err(|error| format!("`secret_file` {error}"))
-    }
-
-    fn endpoint(&self) -> Result<Endpoint, String> {
-        let host = self.settings.url.authority().map_or("", |authority| authority.as_str());
-        if self.settings.url.scheme_str() == Some("http") {
-            return Endpoint::http(host, HttpVersions::Http1).map_err(|error| error.to_string());
-        }
-        let (ca_pem, ca_der) = match &self.settings.ca_file {
-            Some(path) => {
-                let pem = fs::read(path);
-                (pem.map_err(|error| format!("`ca_file` {}: {error}", path.display()))?, None)
-            }
-            None => (Vec::new(), Some(rustls_native_certs::load_native_certs().certs)),
-        };
-        let trust = TlsTrust { ca_der: ca_der.as_deref(), ..TlsTrust::new(&ca_pem) };
-        let config = client_config(&trust, HttpVersions::Http1).map_err(|error| error.to_string())?;
-        Endpoint::https_with(host, Arc::new(config)).map_err(|error| error.to_string())
     }
 }
 

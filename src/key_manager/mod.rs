@@ -153,6 +153,25 @@ pub enum HsmError {
     UsageRefused,
 }
 
+impl HsmError {
+    /// The name of the variant, for spans.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::BadCiphertext => "BadCiphertext",
+            Self::BadKeyMaterial => "BadKeyMaterial",
+            Self::Busy => "Busy",
+            Self::Corrupted(_) => "Corrupted",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::Device(_) => "Device",
+            Self::KeyMissing => "KeyMissing",
+            Self::TooLong => "TooLong",
+            Self::Unavailable(_) => "Unavailable",
+            Self::Unsupported(_) => "Unsupported",
+            Self::UsageRefused => "UsageRefused",
+        }
+    }
+}
+
 impl fmt::Display for HsmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

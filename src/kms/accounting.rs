@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use prometheus::{Histogram, IntCounter};
+use tracing::Span;
 
 use crate::audit::Strangers;
 use crate::cloudtrail::RecordError;
@@ -17,9 +18,10 @@ use crate::kms::operation::OperationName;
 use crate::kms::server::ServerParts;
 use crate::logging::{micros, timestamp};
 use crate::metrics::Metrics;
+use crate::spans;
 
 /// The label of requests that name no operation.
-const UNKNOWN: &str = "unknown";
+pub(super) const UNKNOWN: &str = "unknown";
 const CLIENT_GONE: &str = "ClientGone";
 const CLIENT_GONE_REASON: &str = "the client went away before the answer";
 /// Of a change that was begun and whose end nobody saw, the record says this, too.
@@ -43,6 +45,7 @@ pub(super) struct Arrival<'a> {
     pub(super) received_at: Instant,
     pub(super) peer: SocketAddr,
     pub(super) listener: &'a str,
+    pub(super) span: &'a Span,
 }
 
 /// Facts that are known later. Never a plaintext, a secret, a signature or an encryption context.
@@ -170,6 +173,7 @@ impl Drop for Accounting<'_> {
             }
         };
         self.count(duration, error_name);
+        spans::answered(arrival.span, status, error_name);
         let Some(log) = &parts.request_log else { return };
         let signer = self.call.caller();
         let place = record.place.as_ref();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use proxy_api::sigv4;
+use tracing::Instrument;
 
 use crate::audit::{Act, AuditLog, Strangers, Unkept};
 use crate::clock::Clock;
@@ -14,7 +15,7 @@ use crate::cloudtrail::Origin;
 use crate::gate::kms::{Call, Kms, Request, RequestFacts};
 use crate::http::{Body, Incoming, Responder, Response};
 use crate::identity::kms::{Caller, Directory, Networks};
-use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record};
+use crate::kms::accounting::{Accounting, Arrival, OperationMetrics, Record, UNKNOWN};
 use crate::kms::audit;
 use crate::kms::audit::{CallRecord, Received};
 use crate::kms::authentication::Presented;
@@ -27,6 +28,7 @@ use crate::kms::{operations, response};
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
 use crate::secret::SecretBytes;
+use crate::spans;
 
 /// The header that names the operation.
 pub(super) const X_AMZ_TARGET: &str = "x-amz-target";
@@ -131,6 +133,7 @@ impl Server {
         let identified = self.identify(head, body).await;
         let (body, caller) = identified.inspect_err(|_| head.call.note_stranger(&head.signed(&[])))?;
         let (body, caller) = (body.expose(), head.call.note_caller(caller));
+        spans::adopt(head.arrival.span, head.headers);
         let document = Document::parse(body)?;
         head.call.note_request(&document);
         self.quota.admit(caller, &Asked::of(operation, &document))?;
@@ -202,12 +205,16 @@ impl Responder for Server {
     async fn respond(&self, incoming: Incoming) -> Response {
         let Incoming { method, uri, headers, body, connection, received_at, .. } = incoming;
         let operation = route(&method, &uri, &headers);
+        let id = self.request_ids.next();
+        let name = operation.as_ref().map_or(UNKNOWN, |operation| operation.as_str());
+        let span = spans::kms_request(name, id);
         let arrival = Arrival {
-            id: self.request_ids.next(),
+            id,
             operation: operation.as_ref().ok().copied(),
             received_at,
             peer: connection.peer,
             listener: connection.listener(),
+            span: &span,
         };
         let network = self.parts.networks.of_listener(connection.listener());
         let came = (connection.peer.ip(), connection.tls.is_some());
@@ -222,7 +229,8 @@ impl Responder for Server {
         let head = Head { method: &method, uri: &uri, headers: &headers, arrival, facts, call: &call };
         let mut accounting =
             Accounting::new((&self.parts, &self.metrics), arrival, (&call, &self.parts.strangers));
-        let result = self.serve(&head, operation, (body, &mut accounting.record)).await;
+        let served = self.serve(&head, operation, (body, &mut accounting.record));
+        let result = served.instrument(span.clone()).await;
         accounting.finish(&result);
         drop(accounting);
         if call.is_announced() {

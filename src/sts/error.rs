@@ -138,3 +138,6 @@ impl From<SessionError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

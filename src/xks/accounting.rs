@@ -5,9 +5,8 @@ use crate::xks::record::{Outcome, Record};
 use crate::xks::server::{Arrived, ServerParts};
 
 use crate::logging::timestamp;
+use crate::spans;
 
-/// The label of requests that name no key store or operation of ours.
-const UNKNOWN: &str = "unknown";
 /// What is counted, and logged with this status, when AWS KMS has given up waiting: the HSM may have done the work.
 const CLIENT_GONE: &str = "ClientGone";
 const CLIENT_GONE_STATUS: u16 = 499;
@@ -51,26 +50,28 @@ impl Drop for Accounting<'_, '_> {
             Ending::Failed(error) => Some(error.wire().name.wire().1),
             Ending::Succeeded => None,
         };
-        let (key_store, operation) = match &request.addressed {
-            Some((store, target)) => {
-                store.observe(target.operation(), duration, error_name.is_none());
-                (store.key_store().name.as_str(), target.operation().name())
-            }
-            None => (UNKNOWN, UNKNOWN),
-        };
+        if let Some((store, target)) = &request.addressed {
+            store.observe(target.operation(), duration, error_name.is_none());
+        }
+        let (key_store, operation) = request.names();
         if let Some(error_name) = error_name {
             parts.metrics.xks_requests_total.with_label_values(&[key_store, operation, error_name]).inc();
         }
+        let status = match ending {
+            Ending::ClientGone => CLIENT_GONE_STATUS,
+            Ending::Failed(error) => error.status().as_u16(),
+            Ending::Succeeded => 200,
+        };
+        spans::note_xks_request(&request.span, record.kms_request_id(), record.external_key_id.as_deref());
+        spans::answered(&request.span, status, error_name);
         let Some(log) = &parts.request_log else { return };
-        let (status, reason, path) = match ending {
-            Ending::ClientGone => {
-                (CLIENT_GONE_STATUS, Some("the client went away before the answer".to_owned()), None)
-            }
+        let (reason, path) = match ending {
+            Ending::ClientGone => (Some("the client went away before the answer".to_owned()), None),
             Ending::Failed(error) => {
                 let path = (*error == Error::UnknownPath).then(|| request.head.uri.path());
-                (error.status().as_u16(), Some(error.reason()), path)
+                (Some(error.reason()), path)
             }
-            Ending::Succeeded => (200, None, None),
+            Ending::Succeeded => (None, None),
         };
         let time = timestamp(parts.clock.now());
         let line = record.line(&Outcome {

@@ -50,6 +50,10 @@ impl Record<'_> {
         self.refused_signature = Some(RefusedSignature { host, signed_headers });
     }
 
+    pub(super) fn kms_request_id(&self) -> Option<&str> {
+        self.metadata.as_ref()?.kms_request_id.as_deref()
+    }
+
     /// Notes which HSM worked and for how long, and passes the result on.
     pub(super) fn note<T>(&mut self, done: Done<T>) -> Result<T, crate::key_manager::HsmError> {
         self.hsm = done.hsm;

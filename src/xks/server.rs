@@ -12,6 +12,7 @@ use http::Method;
 use prometheus::{Histogram, IntCounter};
 use proxy_api::sigv4;
 use proxy_api::wire::{self, Operation, Target};
+use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -20,6 +21,7 @@ use crate::http::{Incoming, Responder, Response};
 use crate::identity::Credentials;
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
+use crate::spans;
 use crate::xks::accounting::Accounting;
 use crate::xks::error::{Error, json_response};
 use crate::xks::operations::{self, Context};
@@ -221,6 +223,7 @@ impl Server {
         metrics.credential_requests_total.with_label_values(&[name, caller.access_key_id.as_str()]).inc();
         let skew = i32::try_from(caller.clock_skew_seconds).unwrap_or(i32::MAX);
         metrics.xks_clock_skew_seconds.with_label_values(&[name]).set(f64::from(skew));
+        spans::adopt(&request.span, head.headers);
         record.access_key_id = Some(caller.access_key_id);
         record.region = Some(caller.region);
         Ok(())
@@ -234,6 +237,23 @@ pub(super) struct Arrived<'a> {
     pub(super) head: &'a Head<'a>,
     /// The key store that the path names, and what is asked of it.
     pub(super) addressed: Option<Addressed<'a>>,
+    pub(super) span: Span,
+}
+
+/// The label of requests that name no key store or operation of ours.
+const UNKNOWN: &str = "unknown";
+
+impl Arrived<'_> {
+    /// Key store and operation, as metrics, log and spans call them.
+    pub(super) fn names(&self) -> (&str, &'static str) {
+        names(self.addressed.as_ref())
+    }
+}
+
+fn names<'a>(addressed: Option<&'a Addressed<'_>>) -> (&'a str, &'static str) {
+    addressed.map_or((UNKNOWN, UNKNOWN), |(store, target)| {
+        (store.key_store().name.as_str(), target.operation().name())
+    })
 }
 
 type Addressed<'a> = (Arc<StoreWithAccess>, Target<'a>);
@@ -261,6 +281,8 @@ impl Responder for Server {
         let addressed = wire::parse_path(uri.path()).and_then(|route| {
             self.key_stores.load().get(route.prefix).map(|store| (Arc::clone(store), route.target))
         });
+        let (key_store, operation) = names(addressed.as_ref());
+        let span = spans::xks_request(key_store, operation);
         // Nothing is read of a body that nobody will look at.
         let body = if addressed.is_some() && method == Method::POST {
             body.read(self.body_bytes_max).await.map_err(Error::from)
@@ -268,9 +290,10 @@ impl Responder for Server {
             Ok(crate::secret::SecretBytes::default())
         };
         let body = body.as_ref().map(|body| body.expose()).map_err(Error::clone);
-        let request = Arrived { head: &head, addressed };
+        let request = Arrived { head: &head, addressed, span };
         let mut accounting = Accounting::new(&self.parts, &request);
-        let result = self.serve(&request, body, &mut accounting.record).await;
+        let served = self.serve(&request, body, &mut accounting.record);
+        let result = served.instrument(request.span.clone()).await;
         accounting.finish(&result);
         match result {
             Ok(body) => json_response(body),

@@ -1,110 +1,33 @@
 //! Lifecycle events: told in order, in the words of EventBridge, and those of deletions at least once whatever happens.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
 use crate::support::kms_stories::key_arn;
 use crate::support::pki::write_private;
+use crate::support::receiver::{Conduct, Receiver};
 use crate::support::{Setup, Site};
 
 const SECRET: &str = "a shared secret";
 
-/// What a receiver does with a request.
-#[derive(Clone, Copy)]
-enum Conduct {
-    Answer(u16),
-    Hang,
-    HangUp,
+/// Is told events, or not.
+fn setup(receiver: &Receiver) -> Setup {
+    let port = receiver.port;
+    with_events(&format!(
+        "[kms.events.webhook]\nurl = \"http://127.0.0.1:{port}/hook?of=kms\"\nsecret_file = \"events.secret\"\n"
+    ))
 }
 
-/// A web server that is told events, or not.
-struct Receiver {
-    port: u16,
-    conduct: Arc<Mutex<Conduct>>,
-    requests: Arc<AtomicUsize>,
-    accepted: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Receiver {
-    fn start(conduct: Conduct) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let receiver = Self {
-            port: listener.local_addr().unwrap().port(),
-            conduct: Arc::new(Mutex::new(conduct)),
-            requests: Arc::default(),
-            accepted: Arc::default(),
-        };
-        let (conduct, requests, accepted) =
-            (receiver.conduct.clone(), receiver.requests.clone(), receiver.accepted.clone());
-        std::thread::spawn(move || {
-            let mut hanging = Vec::new();
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let Some((head, body)) = request(&mut stream) else { continue };
-                let conduct = *conduct.lock().unwrap();
-                match conduct {
-                    Conduct::Answer(status) => {
-                        if status == 200 {
-                            check(&head, &body);
-                            accepted.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-                        }
-                        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
-                        stream.write_all(answer.as_bytes()).unwrap();
-                    }
-                    Conduct::Hang => hanging.push(stream),
-                    Conduct::HangUp => drop(stream),
-                }
-                requests.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        receiver
-    }
-
-    fn behave(&self, conduct: Conduct) {
-        *self.conduct.lock().unwrap() = conduct;
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-
-    fn accepted(&self) -> Vec<Value> {
-        self.accepted.lock().unwrap().clone()
-    }
-
-    fn setup(&self) -> Setup {
-        let port = self.port;
-        with_events(&format!(
-            "[kms.events.webhook]\nurl = \"http://127.0.0.1:{port}/hook?of=kms\"\nsecret_file = \"events.secret\"\n"
-        ))
-    }
-}
-
-/// Head and body of a request.
-fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let (mut read, mut chunk) = (Vec::new(), [0; 4096]);
-    loop {
-        let end = read.windows(4).position(|window| window == b"\r\n\r\n");
-        if let Some(end) = end {
-            let head = String::from_utf8(read[..end].to_vec()).unwrap().to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            let body = &read[end + 4..];
-            if body.len() >= length.parse().unwrap() {
-                return Some((head, body.to_vec()));
-            }
-        }
-        match stream.read(&mut chunk) {
-            Ok(0) | Err(_) => return None,
-            Ok(bytes) => read.extend_from_slice(&chunk[..bytes]),
-        }
-    }
+/// The events that it accepted.
+fn accepted(receiver: &Receiver) -> Vec<Value> {
+    let events = receiver.accepted();
+    events
+        .iter()
+        .map(|(head, body)| {
+            check(head, body);
+            serde_json::from_slice(body).unwrap()
+        })
+        .collect()
 }
 
 #[track_caller]
@@ -145,16 +68,16 @@ fn assert_event(event: &Value, detail_type: &str, key_id: &str) {
 #[test]
 fn rotations_and_deletions_are_told_in_their_order_in_the_words_of_eventbridge() {
     let receiver = Receiver::start(Conduct::Answer(200));
-    let site = start(&receiver.setup());
+    let site = start(&setup(&receiver));
     let (rotated, deleted) = (site.create_kms_key(), site.create_kms_key());
     site.kms("RotateKeyOnDemand", &json!({"KeyId": rotated})).ok();
-    site.wait_until("the first event", || receiver.accepted().len() == 1);
+    site.wait_until("the first event", || accepted(&receiver).len() == 1);
     site.kms("EnableKeyRotation", &json!({"KeyId": rotated, "RotationPeriodInDays": 90})).ok();
     schedule_deletion(&site, &deleted);
     site.advance_clock("8d");
     site.advance_clock("90d");
-    site.wait_until("all events", || receiver.accepted().len() == 3);
-    let events = receiver.accepted();
+    site.wait_until("all events", || accepted(&receiver).len() == 3);
+    let events = accepted(&receiver);
     assert_event(&events[0], "KMS CMK Rotation", &rotated);
     assert_event(&events[1], "KMS CMK Deletion", &deleted);
     assert_event(&events[2], "KMS CMK Rotation", &rotated);
@@ -166,7 +89,7 @@ fn rotations_and_deletions_are_told_in_their_order_in_the_words_of_eventbridge()
 #[test]
 fn a_receiver_that_errs_hangs_up_or_is_slow_gets_the_event_when_it_is_well() {
     let receiver = Receiver::start(Conduct::Answer(500));
-    let site = start(&receiver.setup());
+    let site = start(&setup(&receiver));
     let ids: Vec<_> = (0..2).map(|_| site.create_kms_key()).collect();
     for id in &ids {
         site.kms("RotateKeyOnDemand", &json!({"KeyId": id})).ok();
@@ -181,10 +104,10 @@ fn a_receiver_that_errs_hangs_up_or_is_slow_gets_the_event_when_it_is_well() {
     after_another(Conduct::Hang);
     // Nobody who uses keys notices.
     site.kms("Encrypt", &json!({"KeyId": ids[0], "Plaintext": "cGxhaW4="})).ok();
-    assert_eq!(receiver.accepted(), Vec::<Value>::new());
+    assert_eq!(accepted(&receiver), Vec::<Value>::new());
     receiver.behave(Conduct::Answer(200));
-    site.wait_until("both events", || receiver.accepted().len() == 2);
-    let told: Vec<_> = receiver.accepted().iter().map(|event| event["detail"]["key-id"].clone()).collect();
+    site.wait_until("both events", || accepted(&receiver).len() == 2);
+    let told: Vec<_> = accepted(&receiver).iter().map(|event| event["detail"]["key-id"].clone()).collect();
     assert_eq!(told, ids);
     assert!(site.log().contains("cannot tell of `KMS CMK Rotation`"));
     assert!(!site.log().contains(SECRET));
@@ -193,7 +116,7 @@ fn a_receiver_that_errs_hangs_up_or_is_slow_gets_the_event_when_it_is_well() {
 #[test]
 fn a_deletion_that_was_not_told_before_a_kill_is_told_after_it() {
     let receiver = Receiver::start(Conduct::Answer(503));
-    let site = start(&receiver.setup());
+    let site = start(&setup(&receiver));
     let id = site.create_kms_key();
     schedule_deletion(&site, &id);
     site.advance_clock("8d");
@@ -203,8 +126,8 @@ fn a_deletion_that_was_not_told_before_a_kill_is_told_after_it() {
     receiver.behave(Conduct::Answer(200));
     site.run();
     site.wait_ready();
-    site.wait_until("the event", || !receiver.accepted().is_empty());
-    assert_event(&receiver.accepted()[0], "KMS CMK Deletion", &id);
+    site.wait_until("the event", || !accepted(&receiver).is_empty());
+    assert_event(&accepted(&receiver)[0], "KMS CMK Deletion", &id);
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub use signer::{InvalidRequest, Signer};
 
 use std::sync::Arc;
 
-use http::Method;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
 use serde::Serialize;
 
 use crate::wire::{
@@ -111,11 +111,23 @@ impl Client {
         request: &(impl Serialize + Sync),
         now_unix_seconds: u64,
     ) -> Result<Answer, Failure> {
+        self.post_with_headers(target, request, HeaderMap::new(), now_unix_seconds).await
+    }
+
+    /// The same with more headers, which are not signed: those of a trace, say.
+    pub async fn post_with_headers(
+        &self,
+        target: Target<'_>,
+        request: &(impl Serialize + Sync),
+        headers: HeaderMap,
+        now_unix_seconds: u64,
+    ) -> Result<Answer, Failure> {
         let path = format!("{}{target}", self.uri_path);
         let path = PathAndQuery::try_from(path).map_err(|_| Failure::Request(InvalidRequest))?;
         let body = serde_json::to_vec(request).map_err(|_| Failure::Request(InvalidRequest))?;
         let mut outgoing = Outgoing::new(Method::POST, path, self.pool.endpoint().host(), body.into());
         self.signer.sign(&mut outgoing, now_unix_seconds).map_err(Failure::Request)?;
+        outgoing.headers.extend(headers);
         self.pool.exchange(outgoing).await
     }
 }

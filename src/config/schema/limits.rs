@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Limits {
     pub(in crate::config) request_deadline_ms: u64,
@@ -33,6 +34,7 @@ impl Default for Limits {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Health {
     pub(in crate::config) probe_interval_seconds: u64,
@@ -47,6 +49,7 @@ impl Default for Health {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Log {
     pub(in crate::config) filter: String,

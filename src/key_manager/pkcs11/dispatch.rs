@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
+use tracing::Span;
 
 use crate::key_manager::pkcs11::breaker::Admission;
 use crate::key_manager::pkcs11::failover::{Candidate, Failover, Patience, refused};
@@ -16,6 +17,7 @@ use crate::key_manager::pkcs11::hsm::Hsm;
 use crate::key_manager::pkcs11::module::HANG_LIMIT;
 use crate::key_manager::pkcs11::worker::{Completed, Output};
 use crate::key_manager::{Done, HsmError};
+use crate::spans;
 
 /// An HSM whose request was hedged after so long, and that answered nothing else meanwhile, is looked at.
 const SUSPICIOUS: Duration = Duration::from_millis(50);
@@ -46,6 +48,7 @@ struct Attempt<'a> {
     /// Absent if the request stays there whatever happens.
     taken_out: Option<Pin<Box<Notified<'a>>>>,
     is_hedge: bool,
+    span: Span,
 }
 
 enum Event {
@@ -137,13 +140,14 @@ impl<'a> Dispatch<'a> {
     fn start_next(&mut self, is_hedge: bool) {
         while let Some(Candidate { member, task, .. }) = self.untried.pop() {
             let asked = self.now();
-            let class = task.class();
+            let (class, operation) = (task.class(), task.operation().unwrap_or("housekeeping"));
             let may_leave = self.is_idempotent && !self.untried.is_empty();
             // Made before the HSM is looked at, so that it cannot be taken out unnoticed in between.
             let taken_out = may_leave.then(|| Box::pin(member.fitness().taken_out()));
             match member.submit(task, self.failover.flow, (asked, self.deadline)) {
                 Ok(answer) => {
-                    self.add(Attempt { member, asked, answer, taken_out, is_hedge });
+                    let span = spans::hsm_job(member.name(), operation, is_hedge);
+                    self.add(Attempt { member, asked, answer, taken_out, is_hedge, span });
                     self.set_times(asked, member.fitness().hedge_point(class));
                     return;
                 }
@@ -183,6 +187,10 @@ impl<'a> Dispatch<'a> {
             self.remember(attempt.member, HsmError::DeadlineExceeded);
             return !self.is_idempotent;
         };
+        spans::hsm_answered(&attempt.span, queue_wait, hsm_time);
+        if let Err(error) = &result {
+            spans::failed(&attempt.span, error.name());
+        }
         self.done.queue_wait += queue_wait;
         self.done.hsm_time += hsm_time;
         match result {

@@ -42,7 +42,7 @@ impl Observation<'_> {
 }
 
 /// `ErrorType` and `ExceptionName` of XksProxyErrors.
-fn classify(failure: &ProxyFailure) -> (&'static str, &'static str) {
+pub(super) fn classify(failure: &ProxyFailure) -> (&'static str, &'static str) {
     let error_type = |is_retryable| if is_retryable { "Retryable" } else { "Non-retryable" };
     match failure {
         ProxyFailure::AnswerTimedOut | ProxyFailure::Tls(_) | ProxyFailure::Unreachable(_) => {

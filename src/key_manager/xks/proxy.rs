@@ -12,6 +12,7 @@ use proxy_api::wire::{
     MetadataRequest, RequestMetadata, SecretText, Target, encode_base64,
 };
 use serde::Serialize;
+use tracing::Span;
 
 use crate::domain::kms::OuterLayer;
 use crate::key_manager::xks::answers;
@@ -23,6 +24,7 @@ use crate::key_manager::xks_proxy::{
     Asked, ExternalKeyMetadata, FleetHealth, Origin, ProxyFailure, XksProxy, XksProxyAddress,
 };
 use crate::secret::SecretBytes;
+use crate::spans;
 
 /// From the start of an attempt to the end of the answer (AWS KMS Developer Guide, XksProxyLatency).
 const ATTEMPT_TIME: Duration = Duration::from_millis(250);
@@ -74,8 +76,13 @@ impl Proxy {
         request: &(impl Serialize + Sync),
         read: impl FnOnce(&Answer) -> Result<T, ProxyFailure> + Send,
     ) -> Result<T, ProxyFailure> {
-        let (answer, took) = self.exchange(target, request).await;
+        let operation = target.operation().name();
+        let span = spans::proxy_request(operation, origin.kms_request_id);
+        let (answer, took) = self.exchange(target, request, &span).await;
         let result = answer.and_then(|answer| read(&answer));
+        if let Err(failure) = &result {
+            spans::failed(&span, observation::classify(failure).1);
+        }
         if let Some(measured) = &self.measured {
             let observation = Observation {
                 kms_operation: origin.kms_operation,
@@ -93,16 +100,17 @@ impl Proxy {
         &self,
         target: Target<'_>,
         request: &(impl Serialize + Sync),
+        span: &Span,
     ) -> (Result<Answer, ProxyFailure>, Duration) {
         let present = self.present();
         let client = match &present.client {
             Ok(client) => client,
             Err(failure) => return (Err(failure.clone()), Duration::ZERO),
         };
-        let (mut result, mut took) = self.attempt(client, target, request).await;
+        let (mut result, mut took) = self.attempt(client, (target, request), span).await;
         // Nothing reached the proxy, and the network may have been the cause. Whatever else failed stays so.
         if matches!(result, Err(Failure::ConnectTimeout)) {
-            let (again, took_again) = self.attempt(client, target, request).await;
+            let (again, took_again) = self.attempt(client, (target, request), span).await;
             (result, took) = (again, took + took_again);
         }
         if let Some(measured) = &self.measured {
@@ -114,12 +122,13 @@ impl Proxy {
     async fn attempt(
         &self,
         client: &Client,
-        target: Target<'_>,
-        request: &(impl Serialize + Sync),
+        (target, request): (Target<'_>, &(impl Serialize + Sync)),
+        span: &Span,
     ) -> (Result<Answer, Failure>, Duration) {
         let clock = &self.shared.clock;
         let started = clock.instant();
-        let result = client.post(target, request, clock.unix_seconds()).await;
+        let headers = spans::trace_context(span);
+        let result = client.post_with_headers(target, request, headers, clock.unix_seconds()).await;
         (result, clock.instant().saturating_duration_since(started).min(ATTEMPT_TIME))
     }
 }

@@ -19,6 +19,7 @@ pub mod kryoptic;
 pub mod other_tool;
 pub mod pki;
 pub mod provisioned;
+pub mod receiver;
 pub mod records;
 pub mod regions;
 pub mod requests;
