@@ -179,7 +179,8 @@ impl KmsFace {
             RootKeyRequest::Rotate { to } => self.rotate_root_key(known, to.as_deref()).await?,
             RootKeyRequest::Retire { id, keep_in_hsm, unknown } => {
                 let id = RootKeyId::parse(&id).ok_or_else(|| format!("{id} is not the id of a root key"))?;
-                if known.former != Some(id) && !(unknown && !keep_in_hsm) {
+                let is_known = known.former == Some(id);
+                if !is_known && (keep_in_hsm || !unknown) {
                     return Err(refused_retirement(known, id));
                 }
                 self.retire_root_key(known, id, keep_in_hsm).await?

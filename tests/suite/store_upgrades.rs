@@ -100,13 +100,7 @@ async fn assert_contents(store: &SqliteStore, from: u32) {
     assert_eq!((wrapped.mechanism, wrapped.root_key), ((1 << 63) + 5, None));
     let keys = store.keys_page(&scope, None, 100).await.unwrap().len();
     assert_eq!(keys, [2, 4, 4, 4, 7][usize::try_from(from).unwrap() - 1]);
-    assert_eq!(store.identities().await.unwrap().len(), 2);
-    let keys = store.root_keys().await.unwrap().unwrap();
-    assert_eq!((keys.current.0, keys.former), ([0xee; 16], None));
-    // All of it is under the root key that it was always under.
-    let uses = store.root_key_uses().await.unwrap();
-    assert_eq!(uses.current, 0);
-    assert_eq!(uses.others, [6, 9, 9, 9, 13][usize::try_from(from).unwrap() - 1]);
+    assert_secrets(store, from).await;
     if from >= 2 {
         let external = store.key(&scope, &id("44444444-4444-4444-8444-444444444444")).await.unwrap().unwrap();
         assert!(format!("{:?}", external.place).contains("foo"), "{external:?}");
@@ -114,6 +108,16 @@ async fn assert_contents(store: &SqliteStore, from: u32) {
     if from >= 4 {
         assert_eq!(store.lifecycle_events(10).await.unwrap().entries.len(), 1);
     }
+}
+
+async fn assert_secrets(store: &SqliteStore, from: u32) {
+    assert_eq!(store.identities().await.unwrap().len(), 2);
+    let keys = store.root_keys().await.unwrap().unwrap();
+    assert_eq!((keys.current.0, keys.former), ([0xee; 16], None));
+    // All of it is under the root key that it was always under.
+    let uses = store.root_key_uses().await.unwrap();
+    assert_eq!(uses.current, 0);
+    assert_eq!(uses.others, [6, 9, 9, 9, 13][usize::try_from(from).unwrap() - 1]);
 }
 
 #[tokio::test]

@@ -157,10 +157,11 @@ impl Vault {
     pub(super) fn open_root(&self, id: RootKeyId, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
         let open = || RootKey::open(&id, &self.token, means.library, ready);
         if !self.is_wanted_root(&id) {
-            return open().map(drop).map_err(|fault| match fault.blame {
-                Blame::Missing => root_key::missing(&id, &self.token),
-                _ => fault,
-            });
+            let told = |fault: Fault| match fault.blame == Blame::Missing {
+                true => root_key::missing(&id, &self.token),
+                false => fault,
+            };
+            return open().map(drop).map_err(told);
         }
         let root = self.search(&id, ready.login, open)?;
         self.learn(ready, means);
