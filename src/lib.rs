@@ -16,6 +16,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloudtrail;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod events;
 pub mod gate;

@@ -3,9 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
 use holdfast::cli;
-use holdfast::cli::Cli;
 use holdfast::clock::SystemClock;
 
 /// A request makes and drops some dozens of small buffers, in threads that hand them to each other: what the system's
@@ -14,5 +12,5 @@ use holdfast::clock::SystemClock;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), &SystemClock, &mut io::stdout(), &mut io::stderr())
+    cli::run(cli::parse(), &SystemClock, &mut io::stdout(), &mut io::stderr())
 }

@@ -5,4 +5,4 @@ mod development;
 mod routes;
 
 pub use development::{Developed, Development};
-pub use routes::{ProbeRoutes, Readiness, Routes};
+pub use routes::{MetricsRoutes, ProbeRoutes, Readiness, Routes};

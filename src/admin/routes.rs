@@ -28,6 +28,22 @@ pub struct Routes<R> {
     pub development: Option<Arc<dyn Development>>,
 }
 
+/// `/metrics` for a Prometheus elsewhere.
+pub struct MetricsRoutes<R> {
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<R>,
+}
+
+impl<R: Readiness> Responder for MetricsRoutes<R> {
+    async fn respond(&self, incoming: Incoming) -> Response {
+        let is_read = incoming.method == Method::GET || incoming.method == Method::HEAD;
+        match incoming.uri.path() {
+            "/metrics" if is_read => render(&self.metrics, self.readiness.as_ref()),
+            _ => text(StatusCode::NOT_FOUND, "there is /metrics\n"),
+        }
+    }
+}
+
 /// `/livez` and `/readyz` for load balancers, who are told yes or no and no reasons.
 pub struct ProbeRoutes<R> {
     pub readiness: Arc<R>,
@@ -59,7 +75,7 @@ impl<R: Readiness> Responder for Routes<R> {
         }
         match incoming.uri.path() {
             "/livez" => text(StatusCode::OK, "alive\n"),
-            "/metrics" => self.metrics(),
+            "/metrics" => render(&self.metrics, self.readiness.as_ref()),
             "/readyz" => self.ready(),
             _ => text(StatusCode::NOT_FOUND, "there are /livez, /metrics and /readyz\n"),
         }
@@ -67,30 +83,30 @@ impl<R: Readiness> Responder for Routes<R> {
 }
 
 impl<R: Readiness> Routes<R> {
-    fn metrics(&self) -> Response {
-        self.readiness.publish();
-        // Ten thousand keys make many lines: not on a thread that requests wait for.
-        match tokio::task::block_in_place(|| self.metrics.render()) {
-            Ok(body) => {
-                let mut response = Response::new(Full::new(Bytes::from(body)));
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_CONTENT_TYPE));
-                response
-            }
-            Err(error) => {
-                tracing::error!(reason = %error, "cannot render metrics: {error}");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics\n")
-            }
-        }
-    }
-
     fn ready(&self) -> Response {
         let obstacles = self.readiness.obstacles();
         if obstacles.is_empty() {
             return text(StatusCode::OK, "ready\n");
         }
         text(StatusCode::SERVICE_UNAVAILABLE, &(obstacles.join("\n") + "\n"))
+    }
+}
+
+fn render(metrics: &Metrics, readiness: &impl Readiness) -> Response {
+    readiness.publish();
+    // Ten thousand keys make many lines: not on a thread that requests wait for.
+    match tokio::task::block_in_place(|| metrics.render()) {
+        Ok(body) => {
+            let mut response = Response::new(Full::new(Bytes::from(body)));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_CONTENT_TYPE));
+            response
+        }
+        Err(error) => {
+            tracing::error!(reason = %error, "cannot render metrics: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics\n")
+        }
     }
 }
 

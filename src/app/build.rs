@@ -167,6 +167,8 @@ impl App {
             .collect();
         let admin = Listener::bind(settings("admin", config.admin.listen, None)).map_err(start_error)?;
         let probe = config.admin.probe_listen.map(|listen| Listener::bind(settings("probe", listen, None)));
+        let metrics =
+            config.admin.metrics_listen.map(|listen| Listener::bind(settings("metrics", listen, None)));
         let kms = config.kms.iter().flat_map(|kms| {
             let tls = kms
                 .tls_listeners
@@ -182,6 +184,7 @@ impl App {
             xks: xks.map_err(start_error)?,
             admin,
             probe: probe.transpose().map_err(start_error)?,
+            metrics: metrics.transpose().map_err(start_error)?,
         })
     }
 

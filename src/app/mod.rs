@@ -10,6 +10,7 @@ pub mod process;
 mod reload;
 mod rewrapping;
 mod root_keys;
+mod service_manager;
 mod simulation;
 mod trail;
 
@@ -25,9 +26,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::admin::{ProbeRoutes, Readiness, Routes, control};
+use crate::admin::{MetricsRoutes, ProbeRoutes, Readiness, Routes, control};
 use crate::app::build::Parts;
 use crate::app::kms::KmsFace;
+use crate::app::service_manager::{ServiceManager, show_life};
 use crate::config::Config;
 use crate::http::{Drained, Listener};
 use crate::key_manager::{HealthState, MemberHealth};
@@ -125,6 +127,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
         .map_err(start_error)?;
 
     let stop = Stop::default();
+    let manager = Arc::new(ServiceManager::from_environment());
     let mut background = JoinSet::new();
     let settings = app.health_settings();
     // Before the first request is taken, every HSM has been asked once.
@@ -137,12 +140,18 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     }
     background.spawn(InvocationLedger::new(&app.state_dir(), hsms.clone()).run());
     background.spawn(control::serve(control_socket, Arc::clone(&app)));
-    background.spawn(watch_configuration(Arc::clone(&app), changes));
+    background.spawn(watch_configuration(Arc::clone(&app), changes, Arc::clone(&manager)));
+    background.spawn({
+        let manager = Arc::clone(&manager);
+        async move { show_life(&manager).await }
+    });
     let (mut serving, mut telling) = bound.serve(&app, &stop);
     tracing::info!(listeners = ?app.addresses(), "serving");
+    manager.ready();
 
     let signal = wait_for_stop().await.map_err(start_error)?;
     tracing::info!(signal, "stopping on {signal}: answering what is in flight");
+    manager.stopping();
     app.set_stopping();
     let cut = stop.drain(&mut serving, &mut telling).await;
     background.shutdown().await;
@@ -218,7 +227,7 @@ impl ConfigurationChanges {
 }
 
 /// Reloads on SIGHUP and when a file of the configuration changes.
-async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges) {
+async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges, manager: Arc<ServiceManager>) {
     let ConfigurationChanges { mut hangup, mut watch } = changes;
     loop {
         match &mut watch {
@@ -235,10 +244,12 @@ async fn watch_configuration(app: Arc<App>, changes: ConfigurationChanges) {
                 watch.watch(&app.watched_files());
             }
         };
+        manager.reloading();
         rewatch(&mut watch);
         // Logged and counted where it happens.
         let _ = app.reload().await;
         rewatch(&mut watch);
+        manager.ready();
     }
 }
 
@@ -248,6 +259,7 @@ struct Bound {
     kms: Vec<Listener>,
     admin: Listener,
     probe: Option<Listener>,
+    metrics: Option<Listener>,
 }
 
 type Serving = Pin<Box<dyn Future<Output = Drained> + Send>>;
@@ -295,6 +307,10 @@ impl Bound {
         if let Some(probe) = self.probe {
             let routes = Arc::new(ProbeRoutes { readiness: Arc::clone(app) });
             telling.spawn(Box::pin(probe.serve(routes, stop.probes.subscribe())) as Serving);
+        }
+        if let Some(metrics) = self.metrics {
+            let routes = Arc::new(MetricsRoutes { metrics: app.metrics(), readiness: Arc::clone(app) });
+            telling.spawn(Box::pin(metrics.serve(routes, stop.probes.subscribe())) as Serving);
         }
         let development = app.development();
         let routes = Arc::new(Routes { metrics: app.metrics(), readiness: Arc::clone(app), development });

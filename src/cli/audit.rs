@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::audit::{self, Break, Expected, PublicKey, Report};
+use crate::cli::progress::{Progress, Quiet};
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::Config;
 use crate::key_manager::signing_key::SigningKey;
@@ -49,6 +50,8 @@ struct Verify {
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    quiet: Quiet,
 }
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
@@ -107,8 +110,10 @@ impl Verify {
             must_be_signed,
             begins_at: self.begins_at,
         };
+        let progress = Progress::of("reading the trail", self.quiet);
         let report = audit::verify_with(&known.dir, &given)
             .map_err(|error| format!("{}: {error}", known.dir.display()))?;
+        drop(progress);
         if report.files == 0 && known.end.is_none() {
             return Err(format!("{}: there is no audit trail", known.dir.display()).into());
         }

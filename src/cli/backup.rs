@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::admin::control::{self, Notified};
+use crate::cli::progress::{Progress, Quiet};
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::Config;
 use crate::store::Store;
@@ -19,6 +20,8 @@ pub(super) struct Arguments {
     /// The new file; nothing is ever overwritten
     #[arg(value_name = "FILE")]
     to: PathBuf,
+    #[command(flatten)]
+    quiet: Quiet,
 }
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
@@ -27,13 +30,16 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
         return Err("there is nothing to back up: the configuration has no `[kms]`".into());
     }
     let to = std::path::absolute(&arguments.to)?;
+    let progress = Progress::of("copying the database", arguments.quiet);
     match control::back_up(&config.admin.control_socket, &to)? {
         Notified::Done => {}
         Notified::NotRunning => copy_without_daemon(&config.state_dir, &to)?,
         Notified::Refused(reason) => return Err(reason.into()),
     }
     // What cannot be read back is no backup.
+    progress.says("reading the copy back");
     let facts = sqlite::inspect(&to)?;
+    drop(progress);
     let root_keys: Vec<_> = facts.root_keys.iter().map(ToString::to_string).collect();
     let (file, keys) = (to.display(), facts.keys);
     match root_keys.as_slice() {

@@ -24,13 +24,14 @@ enum Command {
     /// Read the configuration and every file it names, and say what is wrong
     Check,
     /// Print a configuration with every member and its default
-    Default,
+    #[command(alias = "default")]
+    PrintDefault,
 }
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     match arguments.command {
         Command::Check => check(&arguments.config, world)?,
-        Command::Default => world.out.write_all(config::DEFAULT.as_bytes())?,
+        Command::PrintDefault => world.out.write_all(config::DEFAULT.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,11 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn taken_by(admin: &Admin) -> Self {
         Self {
-            addresses: [admin.listen].into_iter().chain(admin.probe_listen).collect(),
+            addresses: [admin.listen]
+                .into_iter()
+                .chain(admin.probe_listen)
+                .chain(admin.metrics_listen)
+                .collect(),
             names: BTreeSet::new(),
         }
     }

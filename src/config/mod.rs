@@ -192,6 +192,9 @@ impl Hsm {
     }
 }
 
+/// Where the daemon tells of itself if the configuration does not say.
+pub const ADMIN_LISTEN: &str = "127.0.0.1:8444";
+
 /// `[admin]`: metrics and health for machines on plain HTTP, and the control socket for `holdfast` commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
@@ -199,6 +202,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Any address, for load balancers: `/livez` and `/readyz`, and nothing else.
     pub probe_listen: Option<SocketAddr>,
+    /// Any address, for a Prometheus on another machine: `/metrics`, and nothing else.
+    pub metrics_listen: Option<SocketAddr>,
     /// A Unix socket that only the daemon's user can open.
     pub control_socket: PathBuf,
 }

@@ -19,6 +19,8 @@ use crate::secret::SecretBytes;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const PERMISSIONS: u32 = 0o7777;
 const PERMISSIONS_OF_OTHERS: u32 = 0o077;
+/// Of a file of root, for a process that is not: reading by a group is the only way to have it, and root chose whose.
+const PERMISSIONS_OF_OTHERS_WITH_ROOT: u32 = 0o027;
 
 /// Why a file with a secret was not taken.
 #[derive(Debug)]
@@ -67,7 +69,8 @@ impl PrivateFileError {
     }
 }
 
-/// The content of a regular file that only root and the user of this process can read or write.
+/// The content of a regular file that only root and the user of this process can read or write; of one of root also
+/// a group may read, as it does with the secrets of Kubernetes and the credentials of systemd.
 pub fn read(path: &Path) -> Result<SecretBytes, PrivateFileError> {
     read_checked(path).map_err(|cause| PrivateFileError { path: path.to_owned(), cause })
 }
@@ -115,13 +118,18 @@ fn open_checked(path: &Path) -> Result<(File, Metadata), Cause> {
     if !metadata.is_file() {
         return Err(Cause::NotRegular);
     }
-    if user_id != 0 && user_id != rustix::process::geteuid().as_raw() {
-        return Err(Cause::ForeignOwner { user_id });
-    }
-    if mode & PERMISSIONS_OF_OTHERS != 0 {
-        return Err(Cause::Exposed { mode });
-    }
+    allow(user_id, mode, rustix::process::geteuid().as_raw())?;
     Ok((file, metadata))
+}
+
+/// Whether a file of this owner and mode is private enough for a process of the user `own_id`.
+fn allow(user_id: u32, mode: u32, own_id: u32) -> Result<(), Cause> {
+    let refused = match user_id {
+        0 if own_id != 0 => PERMISSIONS_OF_OTHERS_WITH_ROOT,
+        id if id == own_id => PERMISSIONS_OF_OTHERS,
+        _ => return Err(Cause::ForeignOwner { user_id }),
+    };
+    if mode & refused == 0 { Ok(()) } else { Err(Cause::Exposed { mode }) }
 }
 
 fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
@@ -180,5 +188,33 @@ pub fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: u32 = 0;
+    const DAEMON: u32 = 977;
+    const STRANGER: u32 = 1000;
+
+    #[test]
+    fn a_group_may_read_what_belongs_to_root_and_nothing_else() {
+        for (owner, mode, own_id, is_allowed) in [
+            (DAEMON, 0o600, DAEMON, true),
+            (DAEMON, 0o640, DAEMON, false),
+            (ROOT, 0o400, DAEMON, true),
+            (ROOT, 0o440, DAEMON, true),
+            (ROOT, 0o640, DAEMON, true),
+            (ROOT, 0o660, DAEMON, false),
+            (ROOT, 0o644, DAEMON, false),
+            (ROOT, 0o600, ROOT, true),
+            (ROOT, 0o640, ROOT, false),
+            (DAEMON, 0o600, ROOT, false),
+            (STRANGER, 0o600, DAEMON, false),
+        ] {
+            assert_eq!(allow(owner, mode, own_id).is_ok(), is_allowed, "{owner} {mode:04o} {own_id}");
+        }
     }
 }

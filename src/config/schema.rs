@@ -51,12 +51,18 @@ pub(super) struct File {
 pub(super) struct Admin {
     pub(super) listen: String,
     pub(super) probe_listen: Option<String>,
+    pub(super) metrics_listen: Option<String>,
     pub(super) control_socket: Option<PathBuf>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8444".into(), probe_listen: None, control_socket: None }
+        Self {
+            listen: crate::config::ADMIN_LISTEN.into(),
+            probe_listen: None,
+            metrics_listen: None,
+            control_socket: None,
+        }
     }
 }
 

@@ -106,8 +106,11 @@ fn admin(review: &mut Review<'_>, raw: &schema::Admin, state_dir: &Path) -> Admi
     let listen = listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
     let reason = "`listen` must be a loopback address: what it serves has no authentication";
     review.require(listen.ip().is_loopback(), TABLE, reason);
-    let probe_listen =
-        raw.probe_listen.as_ref().and_then(|text| review.socket_address(TABLE, "probe_listen", text));
+    let mut optional = |member, text: &Option<String>| {
+        text.as_ref().and_then(|text| review.socket_address(TABLE, member, text))
+    };
+    let probe_listen = optional("probe_listen", &raw.probe_listen);
+    let metrics_listen = optional("metrics_listen", &raw.metrics_listen);
     let control_socket = match &raw.control_socket {
         Some(path) => review.path(TABLE, "control_socket", path),
         None => state_dir.join("control.sock"),
@@ -115,7 +118,7 @@ fn admin(review: &mut Review<'_>, raw: &schema::Admin, state_dir: &Path) -> Admi
     let is_short = control_socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
     let reason = format_args!("`control_socket` must be a path of at most {SOCKET_PATH_BYTES_MAX} bytes");
     review.require(is_short, TABLE, reason);
-    Admin { listen, probe_listen, control_socket }
+    Admin { listen, probe_listen, metrics_listen, control_socket }
 }
 
 fn limits(review: &mut Review<'_>, raw: &schema::Limits) -> Limits {

@@ -101,7 +101,7 @@ fn first(folder: &Folder, ports: Ports, module: &str) -> String {
     let module = string(module);
     let (hsm, cluster, subject) = (hsm(folder, &module), cluster(&module), tls::CLIENT_SUBJECT);
     format!(
-        r#"# The quick start's configuration; `holdfast config default` prints one that explains every member.
+        r#"# The quick start's configuration; `holdfast config print-default` prints one that explains every member.
 # Changes last: a later quick start only moves ports and paths.
 
 state_dir = "state"

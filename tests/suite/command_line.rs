@@ -60,6 +60,53 @@ fn help_texts_are_as_written_down() {
     assert_eq!(std::fs::read_dir(golden("")).unwrap().count(), texts.len(), "a command is gone");
 }
 
+/// `UPDATE_GOLDEN=1` writes the page anew.
+#[test]
+fn the_reference_has_every_command() {
+    let mut page = "# Commands\n\nWhat `--help` says of each command; `-h` says it in short. `holdfast man DIR` writes the same as manual \
+                    pages,\n`holdfast completion SHELL` what a shell needs to complete it.\n"
+        .to_owned();
+    for (name, text) in all_help(&[]) {
+        let command = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or(&name);
+        let words: Vec<_> = command
+            .split(' ')
+            .take_while(|word| word.starts_with(|first: char| first.is_ascii_lowercase()))
+            .collect();
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        page.push_str(&format!("\n## {}\n\n```text\n{}\n```\n", words.join(" "), lines.join("\n")));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");
+    if environment::variable("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), page);
+}
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = holdfast(&["completion", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && script.contains("doctor") && script.contains("print-default"),
+            "{shell}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    assert!(holdfast(&["man", pages.to_str().unwrap()]).status.success());
+    for (name, _) in all_help(&[]) {
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("Examples:") || name == "holdfast", "{name}");
+    }
+}
+
+#[test]
+fn the_old_name_of_print_default_still_works() {
+    let outputs = ["default", "print-default"].map(|name| holdfast(&["config", name]));
+    assert!(outputs[0].status.success() && outputs[0].stdout == outputs[1].stdout);
+}
+
 #[test]
 fn no_help_text_shows_a_secret_of_the_environment() {
     let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))

@@ -15,6 +15,37 @@ fn get(port: u16, path: &str) -> String {
     text
 }
 
+#[test]
+fn a_prometheus_elsewhere_is_told_the_metrics_and_nothing_else() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let admin = format!("metrics_listen = \"127.0.0.1:{port}\"");
+    let site = Site::start_with(&Setup { admin, ..Setup::default() });
+    assert!(get(port, "/metrics").contains("holdfast_hsm_"));
+    for path in ["/livez", "/readyz", "/", "/dev/clock"] {
+        assert!(get(port, path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+    drop(site);
+}
+
+#[test]
+fn holdfast_ready_says_what_the_daemon_says_and_why() {
+    let health = "probe_interval_seconds = 1".to_owned();
+    let site = Site::start_with(&Setup { health, ..Setup::default() });
+    assert_eq!(site.holdfast_ok(&["ready"]), "ready\n");
+    assert_eq!(site.holdfast_ok(&["ready", "--live"]), "alive\n");
+    std::fs::rename(site.path("tokens"), site.path("tokens.away")).unwrap();
+    site.wait_until("not ready", || !site.holdfast(&["ready"]).status.success());
+    let output = site.holdfast(&["ready"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("HSM softhsm"), "{output:?}");
+    assert_eq!(site.holdfast_ok(&["ready", "--live"]), "alive\n");
+    site.stop();
+    let output = site.holdfast(&["ready"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("holdfast: no daemon answers at 127.0.0.1:"), "{said}");
+}
+
 /// Rows 14.1 and 14.2.
 #[test]
 fn a_load_balancer_is_told_yes_or_no_and_nothing_else() {

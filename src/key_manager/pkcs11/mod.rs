@@ -13,6 +13,7 @@ mod data_key_pair;
 mod dispatch;
 mod encryption_check;
 mod engine;
+mod examination;
 mod failover;
 mod fault;
 mod ffi;
@@ -63,6 +64,7 @@ mod wrapped_key_group;
 mod wrapping;
 
 pub use cluster::{ClusterParts, HsmCluster, HsmClusters};
+pub use examination::{Examined, Inside, KeyFacts, Look, Unreachable, examine};
 pub use group::HsmGroup;
 pub use hsm::{Hsm, HsmParts};
 pub use inventory::Inventory;

@@ -156,7 +156,7 @@ pub fn restore(from: &Path, to_folder: &Path) -> Result<BackupFacts, BackupError
 }
 
 /// Opens a database of ours that has something in it.
-fn open(path: &Path) -> Result<Connection, BackupError> {
+pub(super) fn open(path: &Path) -> Result<Connection, BackupError> {
     let schema = |error| BackupError::Schema(path.to_owned(), error);
     let absolute = std::path::absolute(path).map_err(|error| BackupError::Io(path.to_owned(), error))?;
     let file = connection::open(&absolute, Access::Read).map_err(|error| schema(error.into()))?;

@@ -6,6 +6,7 @@ mod connection;
 mod custom_key_store_row;
 mod custom_key_stores;
 mod due;
+mod examination;
 mod fault;
 mod files;
 mod grant_row;
@@ -49,6 +50,7 @@ use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::{StoreError, Stored};
 
 pub use backup::{BackupError, BackupFacts, inspect, read_setting, restore};
+pub use examination::{CustomKeyStoreFacts, DatabaseFacts, examine};
 pub use open_error::OpenError;
 pub use schema::{SchemaError, Version};
 

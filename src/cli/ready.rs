@@ -1,0 +1,70 @@
+//! `holdfast ready`: asks the running daemon whether it can serve, where nothing else on the machine could.
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::cli::{ConfigFile, Outcome, World};
+use crate::config;
+
+/// The reasons of hundreds of HSMs have room in it.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const SERVES: &str = "HTTP/1.1 200 ";
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Ask only whether the daemon lives, as a supervisor does that would start it anew
+    #[arg(long)]
+    live: bool,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
+}
+
+/// All that is asked of the configuration: what a daemon runs with may be right although the file no longer is.
+#[derive(Deserialize)]
+struct Places {
+    #[serde(default)]
+    admin: Admin,
+}
+
+#[derive(Default, Deserialize)]
+struct Admin {
+    listen: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
+    let address = admin_address(&arguments.config.path)?;
+    let path = if arguments.live { "/livez" } else { "/readyz" };
+    let answer = ask(address, path, Duration::from_secs(arguments.timeout))
+        .map_err(|error| format!("no daemon answers at {address}: {error}"))?;
+    let text = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    writeln!(world.out, "{}", text.trim_end())?;
+    Ok(if answer.starts_with(SERVES) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn admin_address(path: &Path) -> Result<SocketAddr, Box<dyn Error>> {
+    let in_file = |error: &dyn Error| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| in_file(&error))?;
+    let places: Places = toml::from_str(&text).map_err(|error| in_file(&error))?;
+    let listen = places.admin.listen.as_deref().unwrap_or(config::ADMIN_LISTEN);
+    Ok(listen.parse().map_err(|error| in_file(&error))?)
+}
+
+fn ask(address: SocketAddr, path: &str, patience: Duration) -> Result<String, Box<dyn Error>> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    Ok(answer)
+}

@@ -1,0 +1,183 @@
+//! The running daemon, by what it says of itself on the admin listener.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::doctor::Patient;
+use crate::doctor::diagnoses::machine::daemon as diagnosis;
+use crate::doctor::diagnosis::Diagnosis;
+use crate::doctor::finding::{Findings, Verdict};
+use crate::doctor::samples::{Sample, Samples};
+use crate::kill_switch::KillSwitch;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Of the budget of AWS KMS, 250 ms.
+const COMFORTABLE_SECONDS: f64 = 0.1;
+const GCM_LIMIT: f64 = 4_294_967_296.0;
+
+/// Errors that the proxy has given, and what they are a sign of.
+static ERRORS: [(&str, &Diagnosis); 7] = [
+    ("InvalidUriPathException", &diagnosis::PATH),
+    ("AuthenticationFailedException", &diagnosis::AUTHENTICATION),
+    ("AccessDeniedException", &diagnosis::POLICY),
+    ("KeyNotFoundException", &diagnosis::UNKNOWN_KEY),
+    ("InvalidCiphertextException", &diagnosis::CIPHERTEXT),
+    ("ThrottlingException", &diagnosis::THROTTLING),
+    ("DependencyTimeoutException", &diagnosis::TIMEOUT),
+];
+
+/// Status and body of a plain GET; nothing if nobody answers.
+pub(super) fn get(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+pub(super) fn metrics(address: SocketAddr) -> Option<Samples> {
+    let (status, body) = get(address, "localhost", "/metrics")?;
+    (status == 200 && body.contains("holdfast_build_info")).then(|| Samples::parse(&body))
+}
+
+pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Findings) {
+    examine_blocks(config, findings);
+    let Some(samples) = &patient.samples else {
+        let address = config.admin.listen.to_string();
+        let diagnoses: Vec<_> =
+            diagnosis::ALL.iter().copied().filter(|other| **other != diagnosis::BLOCKED).collect();
+        return findings.all_unchecked(&diagnoses, &address, "no daemon answers");
+    };
+    match get(config.admin.listen, "localhost", "/readyz") {
+        Some((200, _)) => findings.ok(&diagnosis::READY, "/readyz", "ready"),
+        Some((_, reasons)) => {
+            for reason in reasons.lines() {
+                findings.error(&diagnosis::READY, "/readyz", reason);
+            }
+        }
+        None => findings.error(&diagnosis::READY, "/readyz", "no answer"),
+    }
+    judge_states(samples, config, findings);
+    judge_hsms(samples, findings);
+    judge_requests(samples, findings);
+    judge_itself(samples, findings);
+}
+
+fn examine_blocks(config: &Config, findings: &mut Findings) {
+    let looked_at = config.state_dir.display().to_string();
+    match KillSwitch::open(&config.state_dir) {
+        Ok(switch) => {
+            let blocked = switch.blocked();
+            let names: Vec<_> =
+                blocked.key_stores.iter().chain(&blocked.keys).map(String::as_str).take(10).collect();
+            let bad =
+                (!names.is_empty()).then(|| (Verdict::Warning, format!("blocked: {}", names.join(", "))));
+            findings.judge(&diagnosis::BLOCKED, looked_at, (bad, "nothing is blocked"));
+        }
+        Err(error) => findings.error(&diagnosis::BLOCKED, looked_at, error.to_string()),
+    }
+}
+
+/// Those that are 1 of a metric with a label for the state.
+fn states<'a>(
+    samples: &'a Samples,
+    metric: &'static str,
+    wanted: &'static [&'static str],
+) -> impl Iterator<Item = &'a Sample> {
+    samples.named(metric).filter(move |sample| sample.value >= 1.0 && wanted.contains(&sample.label("state")))
+}
+
+fn judge_states(samples: &Samples, config: &Config, findings: &mut Findings) {
+    // Members of a cluster are out of service while its key store is not connected: `kms` judges them.
+    let is_ours = |sample: &&Sample| config.hsms.iter().any(|hsm| hsm.name == sample.label("hsm"));
+    let all = &["ACTIVE", "DEGRADED", "UNAVAILABLE"];
+    for sample in states(samples, "holdfast_hsm_state", all).filter(is_ours) {
+        let bad = match sample.label("state") {
+            "ACTIVE" => None,
+            "DEGRADED" => Some((Verdict::Warning, "degraded".to_owned())),
+            state => Some((Verdict::Error, state.to_ascii_lowercase())),
+        };
+        findings.judge(&diagnosis::HSM_STATE, format!("HSM {}", sample.label("hsm")), (bad, "active"));
+    }
+    let taken_out = &["open", "half_open"];
+    for sample in states(samples, "holdfast_hsm_breaker_state", taken_out).filter(is_ours) {
+        let seen = format!("taken out of service: the circuit breaker is {}", sample.label("state"));
+        findings.warning(&diagnosis::HSM_STATE, format!("HSM {}", sample.label("hsm")), seen);
+    }
+}
+
+fn judge_hsms(samples: &Samples, findings: &mut Findings) {
+    let quarantined: Vec<_> = states(samples, "holdfast_hsm_breaker_state", &["quarantined"])
+        .map(|sample| sample.label("hsm"))
+        .collect();
+    let corrupt = samples.sum("holdfast_hsm_corruptions_total", |_| true);
+    let bad = (!quarantined.is_empty() || corrupt > 0.0).then(|| {
+        (Verdict::Error, format!("in quarantine: {}; wrong ciphertexts: {corrupt}", quarantined.join(", ")))
+    });
+    findings.judge(&diagnosis::QUARANTINE, "metrics", (bad, "no wrong ciphertext"));
+    let stuck = samples.sum("holdfast_hsm_sessions_stuck", |_| true);
+    let restarts = samples.sum("holdfast_hsm_worker_restarts_total", |_| true);
+    let bad = if stuck > 0.0 {
+        Some((Verdict::Error, format!("{stuck} sessions hang")))
+    } else {
+        (restarts > 0.0).then(|| (Verdict::Warning, format!("{restarts} worker processes were replaced")))
+    };
+    findings.judge(&diagnosis::HUNG, "metrics", (bad, "no call hangs"));
+    judge_budget(samples, findings);
+}
+
+fn judge_budget(samples: &Samples, findings: &mut Findings) {
+    let is_crypto = |operation: &str| {
+        matches!(operation, "encrypt" | "decrypt" | "encrypt_under" | "decrypt_under" | "data_key")
+    };
+    let hsm = samples.quantile("holdfast_hsm_operation_duration_seconds", 0.99, |sample| {
+        is_crypto(sample.label("operation"))
+    });
+    let queue = samples.quantile("holdfast_hsm_queue_wait_seconds", 0.99, |_| true);
+    let Some(hsm) = hsm else {
+        return findings.unchecked(&diagnosis::BUDGET, "metrics", "nothing was encrypted or decrypted yet");
+    };
+    let queue = queue.unwrap_or_default();
+    let seen = format!("p99 at most: {:.0} ms in the HSM, {:.0} ms waiting", hsm * 1000.0, queue * 1000.0);
+    let bad =
+        (hsm > COMFORTABLE_SECONDS || queue > COMFORTABLE_SECONDS).then(|| (Verdict::Warning, seen.clone()));
+    findings.judge(&diagnosis::BUDGET, "metrics", (bad, seen));
+}
+
+fn judge_requests(samples: &Samples, findings: &mut Findings) {
+    let all = samples.sum("holdfast_xks_requests_total", |_| true);
+    for (error, diagnosis) in ERRORS {
+        let count = samples.sum("holdfast_xks_requests_total", |sample| sample.label("error") == error);
+        let seen = format!("{count} of {all} requests since the start got {error}");
+        let bad = (count > 0.0).then(|| (Verdict::Warning, seen.clone()));
+        findings.judge(diagnosis, "metrics", (bad, seen));
+    }
+    let most = samples.named("holdfast_key_gcm_invocations_total").max_by(|a, b| a.value.total_cmp(&b.value));
+    let bad = most.filter(|sample| sample.value > GCM_LIMIT / 2.0).map(|sample| {
+        let verdict = if sample.value > GCM_LIMIT * 0.75 { Verdict::Error } else { Verdict::Warning };
+        (verdict, format!("key {} has encrypted {} times", sample.label("external_key_id"), sample.value))
+    });
+    findings.judge(&diagnosis::GCM, "metrics", (bad, "every version is below half of it"));
+}
+
+fn judge_itself(samples: &Samples, findings: &mut Findings) {
+    let is_refused = samples.named("holdfast_config_last_reload_successful").any(|sample| sample.value < 1.0);
+    let bad = is_refused
+        .then(|| (Verdict::Error, "the last reload was refused: the old one is in force".to_owned()));
+    findings.judge(&diagnosis::RELOAD, "metrics", (bad, "the last reload was taken"));
+    let failing = samples.sum("holdfast_audit_failing", |_| true) > 0.0;
+    let dropped = samples.sum("holdfast_audit_records_dropped_total", |_| true);
+    let bad = if failing {
+        Some((Verdict::Error, "it cannot be written: changes are refused".to_owned()))
+    } else {
+        (dropped > 0.0).then(|| (Verdict::Error, format!("{dropped} records were given up")))
+    };
+    findings.judge(&diagnosis::AUDIT, "metrics", (bad, "it is written"));
+}

@@ -1,0 +1,125 @@
+//! Who can read and change the files of the daemon.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, private_file};
+use crate::doctor::diagnoses::machine::files as diagnosis;
+use crate::doctor::finding::{Findings, Verdict};
+
+const OTHERS_WRITE: u32 = 0o022;
+const OTHERS: u32 = 0o077;
+
+pub(super) fn examine(config: &Config, findings: &mut Findings) {
+    let changeable = |path: &Path| match std::fs::metadata(path) {
+        Ok(metadata) => may_others_change(&facts(&metadata)),
+        Err(error) => Some((Verdict::Error, error.to_string())),
+    };
+    let name = |path: &Path| path.display().to_string();
+    let good = "only its owner can change it";
+    findings.judge(&diagnosis::CONFIGURATION, name(&config.path), (changeable(&config.path), good));
+    for path in secrets(config) {
+        let bad = match private_file::version(&path) {
+            Ok(_) => None,
+            Err(error) => Some((Verdict::Error, error.to_string())),
+        };
+        findings.judge(&diagnosis::SECRETS, name(&path), (bad, "only its owner can read it"));
+    }
+    let mut modules: Vec<_> = config.hsms.iter().map(|hsm| &hsm.module).collect();
+    modules.extend(config.clusters.iter().flat_map(|cluster| cluster.members.iter().map(|hsm| &hsm.module)));
+    modules.sort();
+    modules.dedup();
+    for module in modules {
+        findings.judge(&diagnosis::MODULE, name(module), (changeable(module), good));
+    }
+    examine_state_dir(&config.state_dir, findings);
+    examine_socket(&config.admin.control_socket, findings);
+}
+
+/// The files that only the daemon's user may read.
+fn secrets(config: &Config) -> Vec<PathBuf> {
+    let keys = config.tls_listeners().map(|listener| listener.private_key_file.clone());
+    let pins = config.hsms.iter().filter_map(|hsm| hsm.pin_file.clone());
+    let credentials = config.key_stores.iter().map(|store| store.credentials_file.clone());
+    let client = config.kms.iter().filter_map(|kms| kms.external_key_stores.tls.client_files.as_ref());
+    let mut files: Vec<_> =
+        keys.chain(pins).chain(credentials).chain(client.map(|(_, key)| key.clone())).collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// What the judging needs of a file.
+pub(super) struct FileFacts {
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    pub(super) user: u32,
+}
+
+fn facts(metadata: &Metadata) -> FileFacts {
+    FileFacts {
+        mode: metadata.mode() & 0o7777,
+        owner: metadata.uid(),
+        user: rustix::process::geteuid().as_raw(),
+    }
+}
+
+pub(super) fn may_others_change(file: &FileFacts) -> Option<(Verdict, String)> {
+    let FileFacts { mode, owner, user } = file;
+    if mode & OTHERS_WRITE != 0 {
+        return Some((Verdict::Error, format!("mode {mode:04o}: others can change it")));
+    }
+    let is_foreign = *owner != 0 && owner != user;
+    is_foreign.then(|| (Verdict::Warning, format!("belongs to user {owner}, who can change it")))
+}
+
+fn examine_state_dir(path: &Path, findings: &mut Findings) {
+    let bad = match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => Some((Verdict::Error, "not a folder".to_owned())),
+        Ok(metadata) => {
+            let FileFacts { mode, owner, user } = facts(&metadata);
+            if owner != user {
+                Some((Verdict::Error, format!("belongs to user {owner}, and this is user {user}")))
+            } else {
+                (mode & OTHERS != 0)
+                    .then(|| (Verdict::Warning, format!("mode {mode:04o}: others can look into it")))
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let folder = private_file::folder(path);
+            let is_there = std::fs::metadata(folder).is_ok();
+            (!is_there).then(|| (Verdict::Error, format!("{error}, and no folder to make it in")))
+        }
+        Err(error) => Some((Verdict::Error, error.to_string())),
+    };
+    findings.judge(
+        &diagnosis::STATE_DIR,
+        path.display().to_string(),
+        (bad, "ours alone, or made at the start"),
+    );
+}
+
+fn examine_socket(path: &Path, findings: &mut Findings) {
+    let looked_at = path.display().to_string();
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return findings.unchecked(&diagnosis::SOCKET, looked_at, "there is none: no daemon runs");
+        }
+        Err(error) => return findings.error(&diagnosis::SOCKET, looked_at, error.to_string()),
+    };
+    let FileFacts { mode, owner, user } = facts(&metadata);
+    let bad = if !metadata.file_type().is_socket() {
+        Some("something else than a socket".to_owned())
+    } else if mode & OTHERS != 0 {
+        Some(format!("mode {mode:04o}: others can tell the daemon what to do"))
+    } else {
+        (owner != user).then(|| format!("belongs to user {owner}, and this is user {user}"))
+    };
+    findings.judge(
+        &diagnosis::SOCKET,
+        looked_at,
+        (bad.map(|bad| (Verdict::Error, bad)), "the daemon's user alone"),
+    );
+}

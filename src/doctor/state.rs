@@ -1,0 +1,102 @@
+//! The folder of the daemon: room, lock, database.
+
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use crate::config::Config;
+use crate::doctor::Patient;
+use crate::doctor::diagnoses::machine::state as diagnosis;
+use crate::doctor::finding::{Findings, Verdict};
+use crate::store::sqlite::{self, BackupError, SchemaError};
+
+const MEBIBYTE: u64 = 1 << 20;
+/// Below it nothing is recorded, and nothing changed.
+const FREE_MIN: u64 = 64 * MEBIBYTE;
+const FREE_COMFORTABLE: u64 = 1024 * MEBIBYTE;
+
+pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Findings) {
+    let looked_at = config.state_dir.display().to_string();
+    match statvfs(&config.state_dir) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+            let good = format!("{} MiB free", free / MEBIBYTE);
+            findings.judge(&diagnosis::DISK, &looked_at, (judge_disk(free, total), good));
+        }
+        Err(error) => findings.unchecked(&diagnosis::DISK, &looked_at, error.to_string()),
+    }
+    let lock = config.state_dir.join("daemon.lock");
+    match (is_held(&lock), patient.samples.is_some()) {
+        (Some(true), true) => findings.ok(&diagnosis::LOCK, &looked_at, "the daemon runs and answers"),
+        (Some(true), false) => {
+            findings.error(
+                &diagnosis::LOCK,
+                &looked_at,
+                "a process holds it and its admin listener does not answer",
+            );
+        }
+        (Some(false), true) => findings.error(
+            &diagnosis::LOCK,
+            &looked_at,
+            "another daemon answers at the address of `[admin]`, with another `state_dir`",
+        ),
+        (Some(false), false) => findings.warning(&diagnosis::LOCK, &looked_at, "no daemon runs"),
+        (None, _) => findings.unchecked(&diagnosis::LOCK, &looked_at, "the lock cannot be opened"),
+    }
+    for record in config.hsms.iter().filter_map(|hsm| hsm.refused_pin_file.as_ref()) {
+        let bad = record
+            .exists()
+            .then(|| (Verdict::Error, "the token refused the PIN: it is not tried again".to_owned()));
+        findings.judge(&diagnosis::REFUSED_PIN, record.display().to_string(), (bad, "nothing was refused"));
+    }
+    examine_database(config, &looked_at, findings);
+}
+
+pub(super) fn judge_disk(free: u64, total: u64) -> Option<(Verdict, String)> {
+    let seen = format!("{} MiB free of {}", free / MEBIBYTE, total / MEBIBYTE);
+    if free < FREE_MIN {
+        Some((Verdict::Error, seen))
+    } else if free < FREE_COMFORTABLE || free < total / 20 {
+        Some((Verdict::Warning, seen))
+    } else {
+        None
+    }
+}
+
+/// Whether somebody holds the lock; nobody does if there is no file.
+fn is_held(lock: &Path) -> Option<bool> {
+    match std::fs::File::open(lock) {
+        Ok(file) => Some(flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    }
+}
+
+fn examine_database(config: &Config, looked_at: &str, findings: &mut Findings) {
+    if config.kms.is_none() {
+        let why = "the configuration has no `[kms]`";
+        return findings.all_unchecked(&[&diagnosis::SCHEMA, &diagnosis::INTEGRITY], looked_at, why);
+    }
+    match sqlite::examine(&config.state_dir) {
+        Ok(None) => {
+            let why = "there is no database yet: the daemon makes it";
+            findings.all_unchecked(&[&diagnosis::SCHEMA, &diagnosis::INTEGRITY], looked_at, why);
+        }
+        Ok(Some(facts)) => {
+            let seen = format!("version {}", facts.schema_version);
+            findings.ok(&diagnosis::SCHEMA, looked_at, seen);
+            let keys: u64 = facts.keys_by_state.iter().map(|(_, count)| count).sum();
+            findings.ok(&diagnosis::INTEGRITY, looked_at, format!("whole, with {keys} keys"));
+        }
+        Err(BackupError::Schema(_, error @ (SchemaError::Newer { .. } | SchemaError::NotOurs))) => {
+            findings.error(&diagnosis::SCHEMA, looked_at, error.to_string());
+            findings.unchecked(
+                &diagnosis::INTEGRITY,
+                looked_at,
+                "it is not a database that this release knows",
+            );
+        }
+        Err(error) => findings.error(&diagnosis::INTEGRITY, looked_at, error.to_string()),
+    }
+}

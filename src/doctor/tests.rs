@@ -1,0 +1,185 @@
+//! The judging, by tables; and the table of diagnoses itself.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::doctor::certificates::{Chain, is_kms, judge_dates, names_host};
+use crate::doctor::clock::{judge_skew, parse_date};
+use crate::doctor::endpoint::{health_of, parse};
+use crate::doctor::files::{FileFacts, may_others_change};
+use crate::doctor::hsm::judge_time;
+use crate::doctor::kms::explained;
+use crate::doctor::samples::Samples;
+use crate::doctor::state::judge_disk;
+use crate::doctor::{Group, Verdict, authorities, diagnoses};
+
+fn verdict<T>(bad: Option<(Verdict, T)>) -> Verdict {
+    bad.map_or(Verdict::Ok, |(verdict, _)| verdict)
+}
+
+#[test]
+fn each_diagnosis_has_an_id_of_its_own_and_a_fix() {
+    let ids: BTreeSet<_> = diagnoses().map(|diagnosis| diagnosis.id).collect();
+    assert_eq!(ids.len(), diagnoses().count());
+    for diagnosis in diagnoses() {
+        assert!(diagnosis.fix.ends_with(['.', ':']), "{}", diagnosis.id);
+        assert!(!diagnosis.title.ends_with('.'), "{}", diagnosis.id);
+    }
+    let groups: BTreeSet<_> = diagnoses().map(|diagnosis| diagnosis.group.name()).collect();
+    assert_eq!(groups.len(), Group::ALL.len());
+}
+
+#[test]
+fn disks_are_judged_by_what_the_daemon_needs() {
+    const GIB: u64 = 1 << 30;
+    for (free, total, expected) in [
+        (63 << 20, 100 * GIB, Verdict::Error),
+        (65 << 20, GIB, Verdict::Warning),
+        (2 * GIB, 100 * GIB, Verdict::Warning),
+        (50 * GIB, 100 * GIB, Verdict::Ok),
+    ] {
+        assert_eq!(verdict(judge_disk(free, total)), expected, "{free} of {total}");
+    }
+}
+
+#[test]
+fn certificates_are_judged_by_their_dates() {
+    const DAY: u64 = 86_400;
+    let chain = Chain { not_before: 100 * DAY, not_after: 200 * DAY, ..Chain::default() };
+    for (day, expected) in [
+        (99, Verdict::Error),
+        (100, Verdict::Ok),
+        (169, Verdict::Ok),
+        (171, Verdict::Warning),
+        (201, Verdict::Error),
+    ] {
+        assert_eq!(verdict(judge_dates(&chain, day * DAY)), expected, "day {day}");
+    }
+}
+
+#[test]
+fn a_wildcard_stands_for_one_label() {
+    for (pattern, host, expected) in [
+        ("xks.example.com", "XKS.example.com", true),
+        ("*.xks.example.com", "myproxy.xks.example.com", true),
+        ("*.example.com", "myproxy.xks.example.com", false),
+        ("*.xks.example.com", "xks.example.com", false),
+        ("example.com", "xks.example.com", false),
+    ] {
+        assert_eq!(names_host(pattern, host), expected, "{pattern} {host}");
+    }
+}
+
+#[test]
+fn subjects_of_aws_kms_are_known_from_others() {
+    assert!(is_kms("cks.kms.eu-west-1.amazonaws.com") && is_kms("cks.kms.cn-north-1.amazonaws.com.cn"));
+    for other in ["kms.eu-west-1.amazonaws.com", "cks.kms.amazonaws.com", "cks.kms.eu-west-1.example.com", ""]
+    {
+        assert!(!is_kms(other), "{other}");
+    }
+}
+
+#[test]
+fn clocks_are_judged_by_what_sigv4_allows() {
+    for (seconds, expected) in [(0, Verdict::Ok), (60, Verdict::Warning), (300, Verdict::Error)] {
+        assert_eq!(verdict(judge_skew(seconds)), expected, "{seconds}");
+    }
+    assert_eq!(parse_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+    assert_eq!(parse_date("yesterday"), None);
+}
+
+#[test]
+fn health_is_as_the_worst_and_the_best_key_manager() {
+    let body = |states: &[&str]| {
+        let details: Vec<_> = states.iter().map(|state| serde_json::json!({"healthStatus": state})).collect();
+        serde_json::json!({ "ekmFleetDetails": details }).to_string()
+    };
+    for (states, expected) in [
+        (&["ACTIVE", "ACTIVE"][..], Verdict::Ok),
+        (&["ACTIVE", "UNAVAILABLE"], Verdict::Warning),
+        (&["DEGRADED"], Verdict::Warning),
+        (&["UNAVAILABLE"], Verdict::Error),
+        (&[], Verdict::Error),
+    ] {
+        assert_eq!(health_of(body(states).as_bytes()).0, expected, "{states:?}");
+    }
+    assert_eq!(health_of(b"<html>").0, Verdict::Error);
+}
+
+#[test]
+fn endpoints_are_taken_apart() {
+    for (url, host, port, prefix) in [
+        ("https://xks.example.com", "xks.example.com", 443, None),
+        ("https://xks.example.com/payments", "xks.example.com", 443, Some("payments")),
+        ("https://xks.example.com:8443/a/b/kms/xks/v1/", "xks.example.com", 8443, Some("a/b")),
+        ("https://xks.example.com/kms/xks/v1", "xks.example.com", 443, Some("")),
+    ] {
+        let target = parse(url).unwrap();
+        let found = (target.address.host.as_str(), target.address.port, target.prefix.as_deref());
+        assert_eq!(found, (host, port, prefix), "{url}");
+    }
+    assert!(parse("http://xks.example.com").is_err() && parse("https://").is_err());
+    assert!(parse("https://host:port").is_err());
+}
+
+#[test]
+fn files_that_others_can_change_are_told() {
+    for (mode, owner, expected) in [
+        (0o644, 1000, Verdict::Ok),
+        (0o644, 0, Verdict::Ok),
+        (0o664, 1000, Verdict::Error),
+        (0o646, 1000, Verdict::Error),
+        (0o644, 1001, Verdict::Warning),
+    ] {
+        let file = FileFacts { mode, owner, user: 1000 };
+        assert_eq!(verdict(may_others_change(&file)), expected, "{mode:o} {owner}");
+    }
+}
+
+#[test]
+fn hsm_time_is_judged_by_the_budget() {
+    for (ms, expected) in [(1, Verdict::Ok), (51, Verdict::Warning), (250, Verdict::Error)] {
+        assert_eq!(verdict(judge_time(Duration::from_millis(ms), "")), expected, "{ms}");
+    }
+}
+
+#[test]
+fn metrics_are_read_back() {
+    let samples = Samples::parse(
+        "# HELP a b\n\
+         requests_total{key_store=\"x\",error=\"none\"} 7\nrequests_total{key_store=\"x\",error=\"Slow\"} 2\n\
+         time_bucket{le=\"0.1\"} 98\ntime_bucket{le=\"0.25\"} 99\ntime_bucket{le=\"+Inf\"} 100\nup 1\n",
+    );
+    assert_eq!(samples.sum("requests_total", |_| true), 9.0);
+    assert_eq!(samples.sum("requests_total", |sample| sample.label("error") == "Slow"), 2.0);
+    assert_eq!(samples.quantile("time", 0.99, |_| true), Some(0.25));
+    assert_eq!(samples.quantile("nothing", 0.99, |_| true), None);
+}
+
+#[test]
+fn each_connection_error_code_is_explained() {
+    use crate::domain::kms::ConnectionErrorCode;
+    for (code, meaning, fix) in super::CONNECTION_ERRORS {
+        assert!(ConnectionErrorCode::parse(code).is_some(), "{code}");
+        assert!(explained(code).contains(meaning) && explained(code).contains(fix));
+    }
+    assert_eq!(super::CONNECTION_ERRORS.len(), ConnectionErrorCode::ALL.len());
+}
+
+/// The published list is not part of the repository; where it lies beside it, ours is compared with it.
+#[test]
+fn the_authorities_are_those_of_the_published_list() {
+    assert!(authorities().count() > 100);
+    assert!(authorities().all(|(fingerprint, name)| fingerprint.len() == 64 && !name.is_empty()));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/TrustedCertificateAuthorities");
+    let Ok(published) = std::fs::read_to_string(path) else { return };
+    let published: BTreeSet<_> = published
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("SHA256: "))
+        .map(|fingerprint| fingerprint.replace(':', "").to_ascii_lowercase())
+        .collect();
+    let ours: BTreeSet<_> = authorities().map(|(fingerprint, _)| fingerprint.to_owned()).collect();
+    assert_eq!(ours, published);
+}
