@@ -47,6 +47,7 @@ pub struct Metrics {
     pub kms_events_total: IntCounterVec,
     pub kms_events_waiting: IntGaugeVec,
     pub kms_key_material_expiration_timestamp_seconds: IntGaugeVec,
+    pub kms_root_key_uses: IntGaugeVec,
     pub sts_requests_total: IntCounterVec,
     pub credential_requests_total: IntCounterVec,
     pub credential_created_timestamp_seconds: IntGaugeVec,
@@ -224,6 +225,11 @@ impl Metrics {
                 "kms_key_material_expiration_timestamp_seconds",
                 "When imported key material expires.",
                 &["key_id"],
+            )?,
+            kms_root_key_uses: make.gauges(
+                "kms_root_key_uses",
+                "Key material and secrets under a root key; `former`: still to come under the current one.",
+                &["root_key"],
             )?,
             sts_requests_total: make.counters(
                 "sts_requests_total",

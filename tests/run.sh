@@ -28,7 +28,7 @@ cargo fmt --all --check
 step 'scripts'
 shellcheck --external-sources deploy/*.sh deploy/ci/*.sh deploy/debian/*.sh deploy/debian/{postinst,prerm,postrm} \
     tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh tests/fuzz/*.sh tests/kryoptic/*.sh \
-    tests/packaging/*.sh tests/prometheus/*.sh tests/tokens/*.sh .ci/run
+    tests/packaging/*.sh tests/prometheus/*.sh tests/recovery/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -57,6 +57,11 @@ before=$SECONDS
 tests/chaos/run.sh --short
 tests/soak/run.sh --minutes 2 --rate 200 --kms-rate 40
 printf 'Chaos and soak took %s s.\n' "$((SECONDS - before))"
+
+step 'a disaster, and recovery'
+before=$SECONDS
+tests/recovery/run.sh
+printf 'The drills took %s s.\n' "$((SECONDS - before))"
 
 step 'clients of the KMS API'
 before=$SECONDS

@@ -92,18 +92,21 @@ pub enum Topic {
     Clusters,
     /// Users, roles and access keys: reading and changing them.
     Identity,
+    /// The root keys of the KMS API: reading and changing them.
+    RootKey,
     /// What policies would decide.
     Simulation,
 }
 
 impl Topic {
-    const ALL: [Self; 3] = [Self::Clusters, Self::Identity, Self::Simulation];
+    const ALL: [Self; 4] = [Self::Clusters, Self::Identity, Self::RootKey, Self::Simulation];
 
     /// What a request starts with; JSON follows.
     const fn word(self) -> &'static str {
         match self {
             Self::Clusters => "clusters ",
             Self::Identity => "identity ",
+            Self::RootKey => "root-key ",
             Self::Simulation => "simulation ",
         }
     }

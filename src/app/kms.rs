@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use crate::admin::{Developed, Development};
 use crate::app::administration::{LocalChange, audited};
 use crate::app::attestation::attestation_roots;
-use crate::app::build::{Parts, Starter};
 use crate::app::declared_change::{Declarations, declared_directory, declared_networks};
+use crate::app::root_keys::RootKeyWork;
 use crate::app::trail::{Audit, AuditParts};
 use crate::app::{StartError, start_error};
 use crate::audit::{AuditLog, Strangers};
@@ -25,7 +25,7 @@ use crate::gate::kms::{
 };
 use crate::identity::kms::{Declared, Directory, Network, Networks, Registry, administer_json};
 use crate::key_manager::MemberHealth;
-use crate::key_manager::backing_key::{BackingKeys, RootKeyId};
+use crate::key_manager::backing_key::{BackingKeys, RootKeyAdmin};
 use crate::key_manager::cluster::Clusters;
 use crate::key_manager::pkcs11::{Hsm, WrappedKeyGroup};
 use crate::key_manager::signing_key::SigningKeys;
@@ -34,18 +34,13 @@ use crate::key_manager::xks_proxy::XksProxies;
 use crate::kms::{self, EndpointPorts, QuotaClass, RequestQuotas};
 use crate::logging::LogSink;
 use crate::metrics::{KeyStoreMetrics, Metrics};
-use crate::secret::SecretBytes;
+use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Setting, Store};
 use crate::sts;
 use crate::tasks::kms_due_work;
 
-/// How long the HSM may take to find or make the root key.
-const ROOT_KEY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to read the keys of all clusters.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Sealed once, to know the root key by.
-const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
 
 /// The KMS API behind its listeners.
 pub(super) struct KmsFace {
@@ -57,18 +52,20 @@ pub(super) struct KmsFace {
     pub(super) audit: Audit,
     directory: Arc<Directory>,
     networks: Arc<Networks>,
-    registry: Registry,
+    pub(super) registry: Registry,
     /// The identities file, and the files that it names.
     declared_files: Mutex<Vec<PathBuf>>,
     /// What the audit trail knows of what is declared.
     declarations: Mutex<Declarations>,
-    store: Arc<dyn Store>,
-    backing_keys: Arc<dyn BackingKeys>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) backing_keys: Arc<dyn BackingKeys>,
+    pub(super) root_keys: RootKeyWork,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
     development: Option<Arc<AdvancedClock>>,
     xks_proxies: Arc<xks::Proxies>,
     /// Why no key can be used, until the root key is open.
-    obstacle: Mutex<Option<String>>,
+    pub(super) obstacle: Mutex<Option<String>>,
 }
 
 /// What the rest of the daemon lends.
@@ -86,6 +83,7 @@ pub(super) struct Surroundings {
 struct Foundation {
     store: Arc<dyn Store>,
     backing_keys: Arc<dyn BackingKeys>,
+    root_keys: RootKeyWork,
     audit: Audit,
 }
 
@@ -109,7 +107,8 @@ impl Foundation {
             output: surroundings.output.clone(),
         };
         let audit = Audit::open(&settings.audit, parts).await?;
-        Ok(Self { store, backing_keys: group, audit })
+        let root_keys = RootKeyWork::new(Arc::clone(&group) as Arc<dyn RootKeyAdmin>);
+        Ok(Self { store, backing_keys: group, root_keys, audit })
     }
 }
 
@@ -120,7 +119,7 @@ impl KmsFace {
         members: Vec<Arc<Hsm>>,
         surroundings: Surroundings,
     ) -> Result<Self, StartError> {
-        let Foundation { store, backing_keys, audit } =
+        let Foundation { store, backing_keys, root_keys, audit } =
             Foundation::open(&config.state_dir, settings, members, &surroundings).await?;
         let Surroundings { clock, metrics, request_log, clusters, hedging: _, output: _ } = surroundings;
         let development = config.dev.clock_control.then(|| Arc::new(AdvancedClock::default()));
@@ -167,69 +166,13 @@ impl KmsFace {
             networks,
             store,
             backing_keys,
+            root_keys,
             clock,
+            metrics,
             development,
             xks_proxies,
             obstacle: Mutex::new(Some("the root key is not open yet".to_owned())),
         })
-    }
-
-    /// Finds the root key that this store's keys are wrapped by; the first time, makes one. Tried again until it
-    /// succeeds.
-    pub(super) async fn open_root_key(&self) -> bool {
-        let result = self.try_open_root_key().await;
-        let mut obstacle = self.obstacle.lock();
-        if let Err(reason) = &result
-            && obstacle.as_ref() != Some(reason)
-        {
-            tracing::error!(reason, "KMS keys cannot be used: {reason}");
-        }
-        *obstacle = result.as_ref().err().cloned();
-        result.is_ok()
-    }
-
-    async fn try_open_root_key(&self) -> Result<(), String> {
-        let stored = self.store.setting(Setting::RootKeyId).await.map_err(|error| error.to_string())?;
-        let known = match &stored {
-            None => None,
-            Some(bytes) => {
-                let id = bytes.as_slice().try_into();
-                Some(RootKeyId(id.map_err(|_| "the store has no valid root key id".to_owned())?))
-            }
-        };
-        let deadline = self.clock.instant() + ROOT_KEY_TIMEOUT;
-        let opened = self.backing_keys.open_root_key(known, deadline).await.result;
-        let id = opened.map_err(|error| error.to_string())?;
-        if known.is_none() {
-            let set = self.store.set_once(Setting::RootKeyId, id.0.to_vec()).await;
-            set.map_err(|error| error.to_string())?;
-        }
-        self.check_root_key().await?;
-        self.registry.load().await.map_err(|error| error.to_string())
-    }
-
-    /// A root key of the same id that is another key would make every key of the store look damaged.
-    async fn check_root_key(&self) -> Result<(), String> {
-        let deadline = self.clock.instant() + ROOT_KEY_TIMEOUT;
-        let context = Setting::RootKeyCheck.as_str().as_bytes().to_vec();
-        let stored = self.store.setting(Setting::RootKeyCheck).await.map_err(|error| error.to_string())?;
-        let sealed = match stored {
-            Some(sealed) => sealed,
-            None => {
-                let secret = SecretBytes::new(ROOT_KEY_CHECK.to_vec());
-                let sealed = self.backing_keys.seal(secret, context.clone(), deadline).await.result;
-                let sealed = sealed.map_err(|error| error.to_string())?;
-                let set = self.store.set_once(Setting::RootKeyCheck, sealed).await;
-                set.map_err(|error| error.to_string())?
-            }
-        };
-        match self.backing_keys.unseal(sealed, context, deadline).await.result {
-            Ok(text) if text.expose() == ROOT_KEY_CHECK => Ok(()),
-            Ok(_) => {
-                Err("the root key in the HSM is not the one that the store's keys are wrapped by".to_owned())
-            }
-            Err(error) => Err(format!("the root key in the HSM cannot open what it sealed: {error}")),
-        }
     }
 
     /// Who is to be told of lifecycle events, once.
@@ -332,26 +275,6 @@ fn kms_clock(development: Option<&Arc<AdvancedClock>>, clock: &Arc<dyn Clock>) -
         Some(advanced) => Arc::clone(advanced) as Arc<dyn Clock>,
         None => Arc::clone(clock),
     }
-}
-
-/// Whether the HSMs of this configuration have the root key that a backup needs.
-pub fn find_root_key(config: &config::Config, id: &[u8]) -> Result<(), StartError> {
-    let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
-    let id = RootKeyId(id.try_into().map_err(|_| start_error("the backup has no valid root key id"))?);
-    let parts = Parts::new()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
-    let _entered = runtime.enter();
-    let mut starter = Starter::new(config, (&parts.clock, &parts.metrics), Arc::new(|_| {}))?;
-    let (hsms, _pins) = starter.start_hsms(config)?;
-    let members: Vec<_> = settings.hsms.iter().filter_map(|name| hsms.get(name)).cloned().collect();
-    runtime.block_on(async {
-        for member in &members {
-            member.probe(ROOT_KEY_TIMEOUT).await;
-        }
-        let group = WrappedKeyGroup::new(members, &config.hedging, Arc::clone(&parts.clock));
-        let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
-        group.open_root_key(Some(id), deadline).await.result.map(drop).map_err(start_error)
-    })
 }
 
 impl Development for KmsFace {

@@ -8,6 +8,8 @@ mod declared_change;
 mod kms;
 pub mod process;
 mod reload;
+mod rewrapping;
+mod root_keys;
 mod service_manager;
 mod simulation;
 mod trail;
@@ -42,7 +44,7 @@ use crate::tasks::probes;
 use crate::traces;
 
 pub use build::App;
-pub use kms::find_root_key;
+pub use root_keys::{RootKeyAnswer, RootKeyRequest, RootKeysInHsm, ShownRootKey, find_root_keys};
 
 /// Files of ours besides connections: tokens, state, configuration, sockets.
 const OPEN_FILES_OF_OURS: usize = 256;
@@ -170,6 +172,7 @@ async fn start_kms(app: &App, background: &mut JoinSet<()>) {
     face.audit.sign_now(is_open).await;
     background.spawn(keep_kms_open(Arc::clone(&face)));
     background.spawn(keep_trail_signed(Arc::clone(&face)));
+    background.spawn(rewrapping::run(Arc::clone(&face)));
     background.spawn(kms_due_work::run(Arc::clone(&face.kms), app.clock(), app.metrics()));
     background.spawn(kms_key_stores::run(Arc::clone(&face.kms), app.clock(), face.key_store_health_interval));
     background.spawn(kms_due_work::write_usage(Arc::clone(&face.kms)));
@@ -376,6 +379,7 @@ impl control::Controlled for App {
         match topic {
             control::Topic::Clusters => face.compare_clusters().await.map(Zeroizing::new),
             control::Topic::Identity => face.administer(&request).await,
+            control::Topic::RootKey => face.administer_root_keys(&request).await.map(Zeroizing::new),
             control::Topic::Simulation => face.simulate(&request).await.map(Zeroizing::new),
         }
     }

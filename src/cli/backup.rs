@@ -40,7 +40,12 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     progress.says("reading the copy back");
     let facts = sqlite::inspect(&to)?;
     drop(progress);
-    writeln!(world.out, "{} has {} keys, wrapped by the root key of the HSM", to.display(), facts.keys)?;
+    let root_keys: Vec<_> = facts.root_keys.iter().map(ToString::to_string).collect();
+    let (file, keys) = (to.display(), facts.keys);
+    match root_keys.as_slice() {
+        [] => writeln!(world.out, "{file} has {keys} keys; there is no root key yet")?,
+        ids => writeln!(world.out, "{file} has {keys} keys; restore needs root key {}", ids.join(" and "))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,6 +20,7 @@ mod progress;
 mod provision;
 mod ready;
 mod restore;
+mod root_key;
 mod serve;
 mod store;
 
@@ -81,6 +82,8 @@ enum Command {
     Ready(ready::Arguments),
     /// Bring a backup back into an installation that has no keys yet
     Restore(restore::Arguments),
+    /// Show, rotate and retire the root key, which wraps all keys of the KMS front end
+    RootKey(root_key::Arguments),
     /// Run the daemon in the foreground
     Serve(serve::Arguments),
     /// Show, block and unblock key stores
@@ -144,6 +147,7 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Provision(arguments) => provision::run(arguments, &mut world),
         Command::Ready(arguments) => ready::run(&arguments, &mut world),
         Command::Restore(arguments) => restore::run(&arguments, &mut world),
+        Command::RootKey(arguments) => root_key::run(&arguments, &mut world),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Store(arguments) => store::run(&arguments, &mut world),
     };

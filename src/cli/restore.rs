@@ -29,15 +29,16 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     let progress = Progress::of("reading the backup", arguments.quiet);
     let facts = sqlite::inspect(&arguments.from)?;
     // Before anything is written: keys that nobody can unwrap are no keys.
-    if let Some(root_key_id) = &facts.root_key_id {
-        progress.says("looking for the root key in the HSM");
-        app::find_root_key(&config, root_key_id)?;
-    }
+    progress.says("looking for the root key in the HSM");
+    app::find_root_keys(&config, &facts.root_keys)?;
     std::fs::create_dir_all(&config.state_dir)?;
     progress.says("copying the keys");
     sqlite::restore(&arguments.from, &config.state_dir)?;
     drop(progress);
     let state_dir = config.state_dir.display();
     writeln!(world.out, "{state_dir} has {} keys again; start the daemon", facts.keys)?;
+    if facts.root_keys.len() > 1 {
+        writeln!(world.out, "a rotation of the root key was going on: the daemon goes on with it")?;
+    }
     Ok(ExitCode::SUCCESS)
 }

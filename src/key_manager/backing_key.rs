@@ -1,5 +1,7 @@
 //! The seam to whatever computes with the material of KMS keys.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +9,8 @@ use crate::domain::kms::{
     EncryptionAlgorithm, KeptKey, KeyKind, KeySpec, MacAlgorithm, MaterialId, SigningAlgorithm, WrappedKey,
     WrappingAlgorithm, WrappingKeySpec,
 };
-use crate::key_manager::{Answer, Encrypted, MemberHealth};
+pub use crate::domain::kms::{ROOT_KEY_ID_BYTES, RootKeyId, RootKeys};
+use crate::key_manager::{Answer, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
 
 /// Makes key material inside the HSM and computes with it. Material leaves the HSM only wrapped by the root key, a
@@ -54,6 +57,13 @@ pub trait BackingKeys: Send + Sync {
     /// Opens what [`BackingKeys::seal`] made with the same context.
     fn unseal(&self, sealed: Vec<u8>, context: Vec<u8>, deadline: Instant) -> Answer<'_, SecretBytes>;
 
+    /// Puts material under the current root key, in the HSM, where it then proves itself. It stays of
+    /// its kind. A token object is under no root key: it is refused.
+    fn rewrap(&self, request: ToRewrap, deadline: Instant) -> Answer<'_, KeptKey>;
+
+    /// Seals again, under the current root key, what is bound to the same context.
+    fn reseal(&self, sealed: Vec<u8>, context: Vec<u8>, deadline: Instant) -> Answer<'_, Vec<u8>>;
+
     /// Removes unwrapped material from the HSM, after its key was deleted.
     fn forget(&self, material: &MaterialId);
 
@@ -64,11 +74,54 @@ pub trait BackingKeys: Send + Sync {
     fn health(&self) -> Vec<MemberHealth>;
 }
 
-/// The `CKA_ID` of a root key: random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RootKeyId(pub [u8; ROOT_KEY_ID_BYTES]);
+/// Root keys in the HSMs, beyond the one that is open: for whoever administers them.
+pub trait RootKeyAdmin: Send + Sync {
+    /// These serve from now on, as soon as a token has them.
+    fn use_root_keys(&self, keys: RootKeys);
 
-pub const ROOT_KEY_ID_BYTES: usize = 16;
+    /// Makes a root key, durably, in one HSM, which nothing uses yet.
+    fn make_root_key(&self, deadline: Instant) -> Answer<'_, RootKeyId>;
+
+    /// Finds these, one HSM that has each is enough; the current one serves then.
+    fn open_root_keys(&self, keys: RootKeys, deadline: Instant) -> Answer<'_, RootKeyId>;
+
+    /// Whether each HSM has this root key, and all the same one: what each says. And a text sealed under it.
+    fn prove_root_key(&self, proof: RootKeyProof, deadline: Instant) -> Proven<'_>;
+
+    /// The root keys that are in each HSM, by name.
+    fn list_root_keys(&self, deadline: Instant) -> Asked<'_, Vec<RootKeyId>>;
+
+    /// Takes a root key out of each HSM that has it, for good. One that serves is refused.
+    fn destroy_root_key(&self, id: RootKeyId, deadline: Instant) -> Asked<'_, ()>;
+}
+
+/// What proves a root key that nothing uses yet.
+#[derive(Clone, Debug)]
+pub struct RootKeyProof {
+    pub id: RootKeyId,
+    /// To be sealed under it.
+    pub text: SecretBytes,
+    pub context: Vec<u8>,
+    /// What another HSM made with its root key of this id, which must open.
+    pub witness: Option<RootKeyWitness>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootKeyWitness {
+    pub wrapped: WrappedKey,
+    pub sealed: Vec<u8>,
+}
+
+/// What each HSM says, by its name; and the sealed text, if they all have it.
+pub struct ProvenRootKey {
+    pub members: Vec<(String, Result<(), HsmError>)>,
+    pub sealed: Option<Vec<u8>>,
+}
+
+pub type Proven<'a> = Pin<Box<dyn Future<Output = ProvenRootKey> + Send + 'a>>;
+
+/// What each HSM answers, by its name.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Vec<(String, Result<T, HsmError>)>> + Send + 'a>>;
 
 /// Key material, and the name under which it may already be in the HSM.
 #[derive(Clone, Debug)]
@@ -91,6 +144,14 @@ pub struct KeyOrder {
 pub struct MadeKey {
     pub kept: KeptKey,
     /// SubjectPublicKeyInfo in DER (RFC 5280), of a key pair.
+    pub public_key: Option<Vec<u8>>,
+}
+
+/// Material that is to come under another root key.
+#[derive(Clone, Debug)]
+pub struct ToRewrap {
+    pub key: BackingKey,
+    /// Of a key pair: what proves that it is the same one.
     pub public_key: Option<Vec<u8>>,
 }
 

@@ -1,5 +1,6 @@
 //! The seam to the database: one method is one transaction, and what it answered is durable.
 
+mod root_keys;
 pub mod sqlite;
 
 use std::fmt;
@@ -13,12 +14,14 @@ use crate::domain::kms::{
     KeyId, KeyStoreConflict, LifecycleEvent, LifecycleEventKind, MaterialId, Scope, UnixMillis, XksKeyId,
 };
 
+pub use root_keys::{KeysToRewrap, Resealed, RootKeyRotation, RootKeyStore, RootKeyUses, SealedPlace};
+
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Keys, aliases, grants, custom key stores, identities and settings. Nothing here blocks an async thread.
 ///
 /// Pages are in the order of their names, start behind `after` and have at most `limit` entries.
-pub trait Store: Send + Sync {
+pub trait Store: RootKeyStore {
     /// Adds a key with its materials, policy and tags. `LimitExceeded` if its account and Region have
     /// `keys_max` already. A key in a custom key store: `KeyStoreMissing` if there is no such key store in the
     /// account and Region, `KeyStoreNotConnected` if it is not connected, `XksKeyInUse` if another key of it has
@@ -338,6 +341,10 @@ pub enum Setting {
     RootKeyId,
     /// A known text sealed under the root key, to tell a wrong root key from damage.
     RootKeyCheck,
+    /// The root key before, as long as it is needed.
+    FormerRootKeyId,
+    /// The same text, sealed under that one.
+    FormerRootKeyCheck,
     /// The key, sealed, that session tokens are made with.
     SessionTokenKey,
     /// The last line of the audit trail that was signed.
@@ -351,6 +358,8 @@ pub enum Setting {
 impl Setting {
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::FormerRootKeyCheck => "former_root_key_check",
+            Self::FormerRootKeyId => "former_root_key_id",
             Self::RootKeyCheck => "root_key_check",
             Self::RootKeyId => "root_key_id",
             Self::SessionTokenKey => "session_token_key",

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use holdfast::domain::kms::Key;
+use holdfast::domain::kms::{Key, RootKeyId};
 use holdfast::store::sqlite::{BackupError, OpenError, SchemaError, SqliteStore, inspect, restore};
 use holdfast::store::{Setting, StoreError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -86,7 +86,7 @@ async fn a_schema_of_a_later_release_is_refused() {
 async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(folder.path());
-    store.set_once(Setting::RootKeyId, vec![4, 2]).await.unwrap();
+    store.set_once(Setting::RootKeyId, vec![4; 16]).await.unwrap();
     // Some megabytes, so that there are several steps.
     let large = |number| Key { policy: Arc::from("p".repeat(30_000)), ..key(number) };
     for number in 0..200 {
@@ -103,7 +103,7 @@ async fn a_backup_made_while_others_write_is_whole_and_can_be_put_back() {
     assert_eq!(backup, Ok(()));
     assert!(writes.iter().all(Result::is_ok));
     let facts = inspect(&file).unwrap();
-    assert_eq!((facts.schema_version, &facts.root_key_id), (5, &Some(vec![4, 2])));
+    assert_eq!((facts.schema_version, &facts.root_keys), (6, &vec![RootKeyId([4; 16])]));
     assert!((200..=300).contains(&facts.keys), "{facts:?}");
     assert_eq!(mode(&file), 0o600);
     let names: Vec<_> =

@@ -118,7 +118,7 @@ fn a_corrupted_wrapped_key_is_neither_bad_ciphertext_nor_a_broken_token() {
             let encrypted = keys.encrypt(&key, b"");
             keys.group.forget(&key.id);
             let with = |bytes: Vec<u8>, mechanism| {
-                let kept = Arc::new(KeptKey::Wrapped(WrappedKey { mechanism, bytes }));
+                let kept = Arc::new(KeptKey::Wrapped(WrappedKey { root_key: None, mechanism, bytes }));
                 BackingKey { kept, ..key.clone() }
             };
             let KeptKey::Wrapped(good) = &*key.kept else { panic!("{:?}", key.kept) };

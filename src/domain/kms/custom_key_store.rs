@@ -182,6 +182,22 @@ impl CustomKeyStore {
         }
     }
 
+    /// The password or the secret access key.
+    pub fn sealed_secret(&self) -> &[u8] {
+        match &self.backing {
+            KeyStoreBacking::CloudHsm(backing) => &backing.password.0,
+            KeyStoreBacking::External(backing) => &backing.secret_access_key.0,
+        }
+    }
+
+    /// The same one under another root key.
+    pub fn set_sealed_secret(&mut self, sealed: Vec<u8>) {
+        match &mut self.backing {
+            KeyStoreBacking::CloudHsm(backing) => backing.password = SealedSecret(sealed),
+            KeyStoreBacking::External(backing) => backing.secret_access_key = SealedSecret(sealed),
+        }
+    }
+
     /// Does nothing to an external key store, which has no such password.
     pub fn set_password(&mut self, password: SealedSecret) {
         match &mut self.backing {

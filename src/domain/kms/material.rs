@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::kms::{MaterialId, UnixMillis, words};
+use crate::domain::kms::{MaterialId, RootKeyId, SealedParts, UnixMillis, words};
 
 words! {
     /// Why there is a further generation of key material.
@@ -55,6 +55,8 @@ pub enum KeptKey {
 /// Key material as it leaves the HSM: under the HSM's root key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKey {
+    /// Which one; absent if it was wrapped before root keys could be rotated.
+    pub root_key: Option<RootKeyId>,
     /// The PKCS#11 mechanism that wrapped it and will unwrap it: numbers mean other things to other tokens.
     pub mechanism: u64,
     pub bytes: Vec<u8>,
@@ -84,6 +86,20 @@ impl Material {
     /// Whether the daemon computes with it, not the HSM.
     pub fn is_software(&self) -> bool {
         matches!(&self.source, MaterialSource::Kept(kept) if kept.is_software())
+    }
+
+    /// Whether neither the material nor its fingerprint is under another root key than this one.
+    pub fn is_under(&self, root: RootKeyId) -> bool {
+        let names = |sealed: &[u8]| SealedParts::parse(sealed).and_then(|parts| parts.root_key);
+        let is_kept = match &self.source {
+            MaterialSource::Absent | MaterialSource::ClusterObject => true,
+            MaterialSource::Kept(kept) => match &**kept {
+                KeptKey::Software { sealed } => names(sealed) == Some(root),
+                KeptKey::TokenObject => true,
+                KeptKey::Wrapped(wrapped) => wrapped.root_key == Some(root),
+            },
+        };
+        is_kept && self.import.as_ref().is_none_or(|import| names(&import.fingerprint) == Some(root))
     }
 
     pub const fn is_absent(&self) -> bool {

@@ -22,6 +22,7 @@ mod material;
 mod permission;
 mod reference;
 mod related_keys;
+mod root_key;
 mod scope;
 mod signed_message;
 mod time;
@@ -61,6 +62,7 @@ pub use material::{Import, KeptKey, Material, MaterialSource, RotationType, Wrap
 pub use permission::{CrossAccount, GivenBy, Permission};
 pub use reference::KeyReference;
 pub use related_keys::{NewReplica, RELATED_KEYS_MAX, RelatedKeys};
+pub use root_key::{ROOT_KEY_ID_BYTES, RootKeyId, RootKeys, SealedParts};
 pub use scope::{AccountId, Region, Scope};
 pub use signed_message::UnfitMessage;
 pub use time::UnixMillis;

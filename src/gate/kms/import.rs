@@ -220,8 +220,7 @@ impl OpenKey<'_> {
 
     /// Related multi-Region keys have the same id, and the same material.
     fn fingerprint_context(&self) -> Vec<u8> {
-        let key = self.key();
-        format!("fingerprint of material of {}/{}", key.scope.account, key.id).into_bytes()
+        fingerprint_context(self.key())
     }
 
     /// The first material of the key, or the next generation.
@@ -362,4 +361,9 @@ impl Kms {
         );
         Ok(true)
     }
+}
+
+/// What the fingerprints of a key's material are bound to.
+pub(super) fn fingerprint_context(key: &Key) -> Vec<u8> {
+    format!("fingerprint of material of {}/{}", key.scope.account, key.id).into_bytes()
 }

@@ -37,7 +37,7 @@ impl<'a> SecretOf<'a> {
     }
 
     /// A secret that is copied to another row does not open.
-    fn context(self) -> Vec<u8> {
+    pub(super) fn context(self) -> Vec<u8> {
         let Self { scope, id } = self;
         format!("holdfast custom key store v1/{}/{}/{id}", scope.account, scope.region).into_bytes()
     }

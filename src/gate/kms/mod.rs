@@ -27,6 +27,7 @@ mod open_key;
 mod recipient;
 mod refused;
 mod retirement;
+mod rewrapping;
 mod service_event;
 mod simulated;
 mod usage_ledger;

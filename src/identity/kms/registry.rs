@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::config::credentials::{random_base32, random_base64};
-use crate::domain::kms::AccountId;
+use crate::domain::kms::{AccountId, RootKeyId};
 use crate::identity::kms::administration::{
     AdminAnswer, AdminError, AdminRequest, Administered, Holder, HolderKind, IdentityAdmin, NewAccessKey,
     NewMfaDevice,
@@ -62,6 +62,12 @@ impl Registry {
         let records = self.vault.read().await?;
         self.directory.set_session_key(self.vault.session_key().await?);
         self.directory.keep(Arc::new(records)).map_err(AdminError::Damaged)
+    }
+
+    /// Puts everything that is stored under the current root key; how many were. In memory nothing changes.
+    pub async fn reseal(&self, current: RootKeyId) -> Result<usize, AdminError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.vault.reseal(current).await
     }
 
     async fn serve(&self, request: AdminRequest) -> Result<AdminAnswer, AdminError> {

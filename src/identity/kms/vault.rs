@@ -8,12 +8,15 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::domain::kms::{RootKeyId, SealedParts};
 use crate::identity::kms::administration::AdminError;
 use crate::identity::kms::record::Records;
 use crate::identity::kms::session_token::{SESSION_KEY_BYTES, SessionKey};
 use crate::key_manager::backing_key::BackingKeys;
 use crate::secret::SecretBytes;
-use crate::store::{IdentityKind, IdentityName, IdentityRow, Setting, Store};
+use crate::store::{
+    IdentityKind, IdentityName, IdentityRow, Resealed, SealedPlace, Setting, Store, StoreError,
+};
 
 /// Sealing happens at the start and for administrators, who wait.
 const HSM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,6 +78,37 @@ impl Vault {
         let context = SESSION_KEY_CONTEXT.to_vec();
         let bytes = self.backing_keys.unseal(sealed, context, self.deadline()).await.result?;
         SessionKey::new(&bytes).ok_or_else(|| AdminError::Damaged("the session token key".to_owned()))
+    }
+
+    /// Puts what is sealed under the current root key; how many were. What is changed meanwhile is under it already.
+    pub(super) async fn reseal(&self, current: RootKeyId) -> Result<usize, AdminError> {
+        let mut resealed = 0;
+        for IdentityRow { name, sealed } in self.store.identities().await? {
+            let context = context(&name);
+            resealed += self.reseal_one(SealedPlace::Identity(name), (sealed, context), current).await?;
+        }
+        if let Some(sealed) = self.store.setting(Setting::SessionTokenKey).await? {
+            let place = SealedPlace::Setting(Setting::SessionTokenKey);
+            resealed += self.reseal_one(place, (sealed, SESSION_KEY_CONTEXT.to_vec()), current).await?;
+        }
+        Ok(resealed)
+    }
+
+    async fn reseal_one(
+        &self,
+        place: SealedPlace,
+        (before, context): (Vec<u8>, Vec<u8>),
+        current: RootKeyId,
+    ) -> Result<usize, AdminError> {
+        if SealedParts::parse(&before).and_then(|parts| parts.root_key) == Some(current) {
+            return Ok(0);
+        }
+        let after = self.backing_keys.reseal(before.clone(), context, self.deadline()).await.result?;
+        match self.store.reseal(place, Resealed { before, after }).await {
+            Ok(()) => Ok(1),
+            Err(StoreError::Conflict) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn open<T: DeserializeOwned>(&self, name: &IdentityName, sealed: Vec<u8>) -> Result<T, AdminError> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::domain::kms::{KeptKey, KeySpec, MaterialId};
+use crate::domain::kms::{KeptKey, KeySpec, MaterialId, SealedParts};
 use crate::key_manager::Encrypted;
 use crate::key_manager::backing_key::{
     BackingKey, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey, KeyOrder,
-    MadeKey, RootKeyId, ToImport, WrappingKey,
+    MadeKey, RootKeyId, RootKeyProof, ToImport, ToRewrap, WrappingKey,
 };
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::computing::Computing;
@@ -18,13 +18,14 @@ use crate::key_manager::pkcs11::ffi::TAG_BYTES;
 use crate::key_manager::pkcs11::gcm::Gcm;
 use crate::key_manager::pkcs11::importing::Importing;
 use crate::key_manager::pkcs11::key_cache::UnwrappedKey;
-use crate::key_manager::pkcs11::key_form::KeyForm;
+use crate::key_manager::pkcs11::key_form::{KeyForm, Leaves};
 use crate::key_manager::pkcs11::making::Making;
+use crate::key_manager::pkcs11::root_key;
 use crate::key_manager::pkcs11::signing_key;
 use crate::key_manager::pkcs11::thread_session::Ready;
 use crate::key_manager::pkcs11::token::Token;
 use crate::key_manager::pkcs11::token_object;
-use crate::key_manager::pkcs11::vault::{Means, Vault};
+use crate::key_manager::pkcs11::vault::{Means, RootOf, Vault};
 use crate::key_manager::pkcs11::worker::Output;
 use crate::key_manager::pkcs11::wrapping::{Temporary, Wrapping};
 use crate::key_manager::signing_key::SignDigest;
@@ -34,8 +35,6 @@ use crate::secret::SecretBytes;
 pub(super) const RANDOM_BYTES_MAX: usize = 1024;
 /// So many are drawn at least: fewer can be all zero by chance.
 const RANDOM_BYTES_MIN: usize = 32;
-/// First byte of what is sealed.
-const SEALED_VERSION: u8 = 1;
 
 #[derive(Clone)]
 pub(super) enum BackingTask {
@@ -61,6 +60,13 @@ pub(super) enum BackingTask {
     Sign(Arc<SignDigest>),
     /// Destroy what was discarded, this too.
     Sweep(Option<MaterialId>),
+    /// Put material under the current root key.
+    Rewrap(Arc<ToRewrap>),
+    /// Put a sealed secret under it.
+    Reseal(Arc<Sealed>),
+    ListRootKeys,
+    ProveRootKey(Arc<RootKeyProof>),
+    DestroyRootKey(RootKeyId),
 }
 
 pub(super) struct ToSeal {
@@ -94,7 +100,9 @@ impl BackingTask {
             Self::Unseal(_) => Some("unseal"),
             Self::MakeSigningKey => Some("make_signing_key"),
             Self::Sign(_) => Some("sign"),
-            Self::Sweep(_) => None,
+            Self::Rewrap(_) => Some("rewrap"),
+            Self::Reseal(_) => Some("reseal"),
+            Self::ListRootKeys | Self::ProveRootKey(_) | Self::DestroyRootKey(_) | Self::Sweep(_) => None,
         }
     }
 
@@ -123,6 +131,11 @@ impl BackingTask {
             | Self::Unseal(_)
             | Self::MakeSigningKey
             | Self::Sign(_)
+            | Self::Rewrap(_)
+            | Self::Reseal(_)
+            | Self::ListRootKeys
+            | Self::ProveRootKey(_)
+            | Self::DestroyRootKey(_)
             | Self::Sweep(_) => None,
         }
     }
@@ -144,7 +157,7 @@ impl Bench<'_> {
                 self.vault.create_root(self.ready, self.means).map(Output::RootKey)
             }
             BackingTask::OpenRootKey(Some(id)) => {
-                self.vault.open_root(self.ready, self.means).map(|()| Output::RootKey(*id))
+                self.vault.open_root(*id, self.ready, self.means).map(|()| Output::RootKey(*id))
             }
             BackingTask::Generate(order) => self.generate(*order).map(Output::Made),
             BackingTask::Compute(request) => self.compute(request).map(Output::Computed),
@@ -177,6 +190,15 @@ impl Bench<'_> {
                 signing_key::make(self.token, self.ready, self.means).map(Output::SigningKey)
             }
             BackingTask::Sign(request) => signing_key::sign(request, self.ready).map(Output::Signature),
+            BackingTask::Rewrap(request) => self.rewrap(request).map(Output::Rewrapped),
+            BackingTask::Reseal(request) => {
+                self.reseal(&request.sealed, &request.context).map(Output::Sealed)
+            }
+            BackingTask::ListRootKeys => root_key::list(self.ready).map(Output::RootKeys),
+            BackingTask::ProveRootKey(proof) => self.prove_root_key(proof).map(Output::Witness),
+            BackingTask::DestroyRootKey(id) => {
+                root_key::destroy(id, self.token, self.means).map(|()| Output::Destroyed(()))
+            }
             BackingTask::Sweep(discarded) => {
                 if let Some(material) = discarded {
                     self.vault.discard(material);
@@ -190,17 +212,17 @@ impl Bench<'_> {
         self.vault.unwrapped(key, self.ready, self.means)
     }
 
-    fn gcm(&self, handle: u64) -> Gcm<'_> {
+    pub(super) fn gcm(&self, handle: u64) -> Gcm<'_> {
         Gcm::with_handle(&self.means.library.functions, self.ready.session, handle, self.token.config.iv_mode)
     }
 
     /// What makes keys, with the root key.
     pub(super) fn making<T>(&self, make: impl FnOnce(&Making<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.vault.ensure_open(self.ready, self.means)?;
-        let (root, handle) = self.vault.root_handle(self.ready, |root| &root.wrapping)?;
+        let id = self.vault.ensure_open(RootOf::New, self.ready, self.means)?;
+        let (root, handle) = self.vault.root_handle(&id, self.ready, |root| &root.wrapping)?;
         let iv_mode = self.token.config.iv_mode;
         let functions = &self.means.library.functions;
-        let wrapping = Wrapping { functions, ready: self.ready, handle, iv_mode };
+        let wrapping = Wrapping { functions, ready: self.ready, root_key: id, handle, iv_mode };
         let capabilities = self.vault.capabilities();
         make(&Making { wrapping, capabilities: &capabilities, mechanism: root.proof.mechanism })
     }
@@ -254,7 +276,8 @@ impl Bench<'_> {
         self.making(|making| {
             let form = KeyForm::wrapping_key(spec);
             let session = self.ready.session;
-            let handle = self.vault.unwrap(self.ready, self.means, &request.wrapping_key, form)?;
+            let of = (form, Leaves::Never);
+            let handle = self.vault.unwrap(self.ready, self.means, &request.wrapping_key, of)?;
             let wrapping_key = Temporary { session, handle };
             work(&Importing { making, wrapping_key, spec })
         })
@@ -312,33 +335,33 @@ impl Bench<'_> {
         Ok(SecretBytes::new(std::mem::take(&mut *drawn)))
     }
 
-    fn sealing_key(&self) -> Result<u64, Fault> {
-        self.vault.ensure_open(self.ready, self.means)?;
-        Ok(self.vault.root_handle(self.ready, |root| &root.sealing)?.1)
+    fn sealing_key(&self, of: RootOf) -> Result<(RootKeyId, u64), Fault> {
+        let id = self.vault.ensure_open(of, self.ready, self.means)?;
+        Ok((id, self.vault.root_handle(&id, self.ready, |root| &root.sealing)?.1))
     }
 
-    /// Version, length of the IV, IV, ciphertext, tag.
     pub(super) fn seal(&self, secret: &SecretBytes, context: &[u8]) -> Result<Vec<u8>, Fault> {
-        let Encrypted { iv, ciphertext, tag, .. } =
-            self.encrypt_with(self.sealing_key()?, secret.expose(), context)?;
-        let iv_bytes = u8::try_from(iv.len())
-            .map_err(|_| Fault::new(Blame::Token, "the token made an IV of a wrong length"))?;
-        Ok([&[SEALED_VERSION, iv_bytes], iv.as_slice(), &ciphertext, &tag].concat())
+        let (root_key, handle) = self.sealing_key(RootOf::New)?;
+        let Encrypted { iv, ciphertext, tag, .. } = self.encrypt_with(handle, secret.expose(), context)?;
+        let ciphertext_and_tag = &[ciphertext, tag.to_vec()].concat();
+        let sealed = SealedParts { root_key: Some(root_key), iv: &iv, ciphertext_and_tag }.to_bytes();
+        let is_read = SealedParts::parse(&sealed).is_some_and(|parts| parts.iv == iv);
+        is_read
+            .then_some(sealed)
+            .ok_or_else(|| Fault::new(Blame::Token, "the token made an IV of a wrong length"))
     }
 
     pub(super) fn unseal(&self, sealed: &[u8], context: &[u8]) -> Result<SecretBytes, Fault> {
-        let (iv, ciphertext_and_tag) = split_sealed(sealed)
-            .ok_or_else(|| Fault::new(Blame::Data, "what is to be unsealed was not sealed"))?;
-        self.gcm(self.sealing_key()?).decrypt(iv, ciphertext_and_tag, context)
+        let parts =
+            split(sealed).ok_or_else(|| Fault::new(Blame::Data, "what is to be unsealed was not sealed"))?;
+        let (_, handle) = self.sealing_key(RootOf::Kept(parts.root_key))?;
+        self.gcm(handle).decrypt(parts.iv, parts.ciphertext_and_tag, context)
     }
 }
 
-fn split_sealed(sealed: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&version, rest) = sealed.split_first()?;
-    let (&iv_bytes, rest) = rest.split_first()?;
-    let (iv, ciphertext_and_tag) = rest.split_at_checked(iv_bytes.into())?;
-    let is_sealed = version == SEALED_VERSION
-        && proxy_api::wire::IV_BYTES.contains(&iv.len())
-        && ciphertext_and_tag.len() >= TAG_BYTES;
-    is_sealed.then_some((iv, ciphertext_and_tag))
+fn split(sealed: &[u8]) -> Option<SealedParts<'_>> {
+    let parts = SealedParts::parse(sealed)?;
+    let is_sealed =
+        proxy_api::wire::IV_BYTES.contains(&parts.iv.len()) && parts.ciphertext_and_tag.len() >= TAG_BYTES;
+    is_sealed.then_some(parts)
 }

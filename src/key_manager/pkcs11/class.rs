@@ -85,13 +85,18 @@ impl Task {
                 BackingTask::Random(_) => Class::Random,
                 BackingTask::Sign(_) => Class::Curve,
                 BackingTask::Destroy(_)
+                | BackingTask::DestroyRootKey(_)
                 | BackingTask::Generate(_)
                 | BackingTask::Import(_)
                 | BackingTask::ImportSoftware(_)
                 | BackingTask::KeyPair(_)
+                | BackingTask::ListRootKeys
                 | BackingTask::MakeSigningKey
                 | BackingTask::MakeSoftware(_)
                 | BackingTask::OpenRootKey(_)
+                | BackingTask::ProveRootKey(_)
+                | BackingTask::Reseal(_)
+                | BackingTask::Rewrap(_)
                 | BackingTask::Sweep(_)
                 | BackingTask::WrappingKey(_) => Class::KeyManagement,
             },

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::kms::MaterialId;
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::RootKeys;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
@@ -107,13 +107,13 @@ pub(super) trait Engine: Send + Sync {
     /// The library, if it is in this process: others may use it too.
     fn library(&self) -> Option<&Arc<Module>>;
 
-    /// From now on this root key serves, as soon as the token has it.
-    fn want_root_key(&self, id: RootKeyId);
+    /// From now on these root keys serve, as soon as the token has them.
+    fn want_root_keys(&self, keys: RootKeys);
 
     /// Whether a root key was asked for.
     fn is_root_key_wanted(&self) -> bool;
 
-    /// Whether the root key has proven itself.
+    /// Whether the current root key has proven itself.
     fn is_root_key_open(&self) -> bool;
 
     /// What the token can do; before a root key was opened, perhaps everything.

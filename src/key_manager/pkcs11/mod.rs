@@ -44,7 +44,9 @@ mod quirks;
 mod refused_pin;
 mod reply;
 mod return_code;
+mod rewrapping;
 mod root_key;
+mod root_key_admin;
 #[cfg(test)]
 mod scripted;
 mod searches;

@@ -1,7 +1,5 @@
 //! The root key of a token: one key that wraps, and one beside it that seals.
 
-use std::fmt::Write;
-
 use aws_lc_rs::rand;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass};
@@ -96,8 +94,9 @@ impl RootKey {
         };
         let iv_mode = token.config.iv_mode;
         let handle = find(&wrapping)?;
-        let proof = Wrapping { functions: &library.functions, ready, handle, iv_mode }.learn()?;
-        Gcm::with_handle(&library.functions, ready.session, find(&sealing)?, iv_mode).round_trip()?;
+        let functions = &library.functions;
+        let proof = Wrapping { functions, ready, root_key: *id, handle, iv_mode }.learn()?;
+        Gcm::with_handle(functions, ready.session, find(&sealing)?, iv_mode).round_trip()?;
         Ok(Self { id: *id, wrapping, sealing, proof })
     }
 
@@ -125,15 +124,38 @@ impl RootKey {
     }
 }
 
-pub(super) fn missing(id: &RootKeyId, token: &Token) -> Fault {
-    let id = hexadecimal(id);
-    let what = format!("the root key {id} is not in HSM {}", token.config.name);
-    Fault::new(Blame::Missing, what)
+/// The ids of the root keys in the token that have both their keys.
+pub(super) fn list(ready: Ready<'_>) -> Result<Vec<RootKeyId>, Fault> {
+    let sealing: Vec<_> =
+        inventory::list(ready, Some(SEALING_LABEL))?.into_iter().map(|(name, _)| name).collect();
+    let wrapping = inventory::list(ready, Some(WRAPPING_LABEL))?;
+    let ids = wrapping.into_iter().filter_map(|(name, _)| RootKeyId::from_bytes(&name.id));
+    Ok(ids.filter(|id| sealing.contains(&Role::Sealing.name(id))).collect())
 }
 
-fn hexadecimal(id: &RootKeyId) -> String {
-    id.0.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// Destroys both keys. None is as good.
+pub(super) fn destroy(id: &RootKeyId, token: &Token, means: Means<'_>) -> Result<(), Fault> {
+    let session = token.open_rw_session(means.library)?;
+    let result = [Role::Wrapping, Role::Sealing].iter().try_for_each(|role| {
+        let name = role.name(id);
+        let _alone = token.objects.own(means.deadline)?;
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::Token(true),
+            Attribute::Label(name.label.into_bytes()),
+            Attribute::Id(name.id),
+        ];
+        session.find_objects(&template)?.into_iter().try_for_each(|key| Ok(session.destroy_object(key)?))
+    });
+    let _ = session.close();
+    result
+}
+
+pub(super) fn missing(id: &RootKeyId, token: &Token) -> Fault {
+    Fault::new(Blame::Missing, format!("the root key {id} is not in HSM {}", token.config.name))
+}
+
+/// Something is under a root key that the store knows no more.
+pub(super) fn retired(id: &RootKeyId) -> Fault {
+    Fault::new(Blame::Missing, format!("the root key {id} was retired, or is of another installation"))
 }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Isolation, IvMode};
 use crate::domain::kms::MaterialId;
 use crate::key_manager::HsmError;
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::RootKeys;
 use crate::key_manager::pkcs11::alarm::Alarm;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
@@ -123,7 +123,7 @@ impl Engine for Scripted {
         None
     }
 
-    fn want_root_key(&self, _: RootKeyId) {}
+    fn want_root_keys(&self, _: RootKeys) {}
 
     fn is_root_key_wanted(&self) -> bool {
         true

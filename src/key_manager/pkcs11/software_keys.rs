@@ -50,6 +50,24 @@ impl Bench<'_> {
         Ok(MadeKey { kept: KeptKey::Software { sealed }, public_key: Some(public_key) })
     }
 
+    /// A seed comes under the current root key, if it is the one of this public key.
+    pub(super) fn rewrap_software(
+        &self,
+        order: KeyOrder,
+        sealed: &[u8],
+        public_key: Option<&[u8]>,
+    ) -> Result<KeptKey, Fault> {
+        let seed = self.unseal(sealed, &context(order.kind.spec, &order.id)).map_err(on_material)?;
+        let made = self.keep_seed(order, &seed)?;
+        if public_key.is_some_and(|known| made.public_key.as_deref() != Some(known)) {
+            return Err(Fault::new(
+                Blame::Material,
+                "the seed of a software key is not that of its public key",
+            ));
+        }
+        Ok(made.kept)
+    }
+
     pub(super) fn compute_in_software(
         &self,
         request: &ComputeUnder,

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::domain::kms::MaterialId;
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::{RootKeyId, RootKeys};
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
@@ -151,8 +151,8 @@ impl Engine for Threads {
         Some(&self.token.module)
     }
 
-    fn want_root_key(&self, id: RootKeyId) {
-        self.vault.want(id);
+    fn want_root_keys(&self, keys: RootKeys) {
+        self.vault.want(keys);
     }
 
     fn is_root_key_wanted(&self) -> bool {

@@ -1,22 +1,22 @@
-//! KMS keys in one token: the root key, the session that holds unwrapped keys, and which those are.
+//! KMS keys in one token: the root keys, the session that holds unwrapped keys, and which those are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use cryptoki::object::AttributeType;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::domain::kms::{KeptKey, MaterialId, WrappedKey};
-use crate::key_manager::backing_key::{BackingKey, RootKeyId};
+use crate::key_manager::backing_key::{BackingKey, RootKeyId, RootKeys};
 use crate::key_manager::external_key::{Handle, KeyObject};
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::fault::{Blame, Fault};
 use crate::key_manager::pkcs11::ffi::object_handle;
 use crate::key_manager::pkcs11::inventory;
 use crate::key_manager::pkcs11::key_cache::{KeyCache, UnwrappedKey};
-use crate::key_manager::pkcs11::key_form::KeyForm;
+use crate::key_manager::pkcs11::key_form::{KeyForm, Leaves};
 use crate::key_manager::pkcs11::module::{HANG_LIMIT, Library};
 use crate::key_manager::pkcs11::root_key::{self, RootKey};
 use crate::key_manager::pkcs11::thread_session::{Ready, ThreadSession};
@@ -32,12 +32,13 @@ const SEARCH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 pub(super) struct Vault {
     token: Arc<Token>,
     /// Asked for, but perhaps not in the token yet.
-    wanted: ArcSwapOption<RootKeyId>,
-    root: ArcSwapOption<RootKey>,
+    wanted: ArcSwapOption<RootKeys>,
+    /// Those that have proven themselves.
+    roots: ArcSwap<Vec<Arc<RootKey>>>,
     /// Absent before a root key was opened.
     capabilities: ArcSwapOption<Capabilities>,
     /// When, and in which login: a token that is back is asked at once.
-    missed: Mutex<Option<(Instant, u64)>>,
+    missed: Mutex<Vec<(RootKeyId, Instant, u64)>>,
     holder: Mutex<Holder>,
     holder_busy: Busy,
     cache: KeyCache,
@@ -52,6 +53,15 @@ struct Holder {
     login: u64,
 }
 
+/// Which root key is meant.
+#[derive(Clone, Copy)]
+pub(super) enum RootOf {
+    /// The one that this is under; what names none was made before there was a second one.
+    Kept(Option<RootKeyId>),
+    /// The one that new things come under.
+    New,
+}
+
 /// What a call into the token needs besides a session.
 #[derive(Clone, Copy)]
 pub(super) struct Means<'a> {
@@ -63,9 +73,9 @@ impl Vault {
     pub(super) fn new(token: Arc<Token>, metrics: Arc<HsmMetrics>, clock: Arc<dyn Clock>) -> Self {
         Self {
             wanted: ArcSwapOption::empty(),
-            root: ArcSwapOption::empty(),
+            roots: ArcSwap::default(),
             capabilities: ArcSwapOption::empty(),
-            missed: Mutex::new(None),
+            missed: Mutex::default(),
             holder: Mutex::new(Holder { session: ThreadSession::new(Arc::clone(&token), None), login: 0 }),
             holder_busy: Busy::new(clock.instant()),
             cache: KeyCache::new(token.config.cached_keys_max),
@@ -80,36 +90,50 @@ impl Vault {
         self.wanted.load().is_some()
     }
 
-    /// Whether the root key has proven itself.
+    /// Whether the current root key has proven itself.
     pub(super) fn is_open(&self) -> bool {
-        self.root().is_some()
+        self.open_id().is_some()
     }
 
-    /// The root key that is wanted, and no other.
-    fn root(&self) -> Option<Arc<RootKey>> {
-        let wanted = self.wanted.load();
-        self.root.load_full().filter(|root| wanted.as_deref() == Some(&root.id))
+    /// One that serves, if it has proven itself.
+    fn root(&self, id: &RootKeyId) -> Option<Arc<RootKey>> {
+        let is_wanted = self.wanted.load().as_deref().is_some_and(|wanted| wanted.contains(id));
+        self.roots.load().iter().find(|root| is_wanted && root.id == *id).cloned()
     }
 
-    /// From now on this root key serves, as soon as the token has it.
-    pub(super) fn want(&self, id: RootKeyId) {
-        let former = self.wanted.swap(Some(Arc::new(id)));
-        if former.is_some_and(|former| *former != id) {
+    /// From now on these root keys serve, as soon as the token has them. Keys that are unwrapped stay what they are.
+    pub(super) fn want(&self, keys: RootKeys) {
+        let former = self.wanted.swap(Some(Arc::new(keys)));
+        if former.is_some_and(|former| former.all().all(|id| !keys.contains(&id))) {
             self.cache.discard_all();
         }
-        *self.missed.lock() = None;
+        self.missed.lock().clear();
     }
 
-    /// The same, if it was another so far.
-    pub(super) fn ensure_wanted(&self, id: RootKeyId) {
-        if self.wanted.load().as_deref() != Some(&id) {
-            self.want(id);
+    /// The same, if it was others so far.
+    pub(super) fn ensure_wanted(&self, keys: RootKeys) {
+        if self.wanted.load().as_deref() != Some(&keys) {
+            self.want(keys);
         }
     }
 
-    /// The root key that serves, if it is open.
+    /// The current root key, if it is open.
     pub(super) fn open_id(&self) -> Option<RootKeyId> {
-        self.root().map(|root| root.id)
+        let current = self.wanted.load().as_deref().map(|wanted| wanted.current)?;
+        self.root(&current).map(|root| root.id)
+    }
+
+    /// One that proved itself just now stands for what it was before.
+    fn keep_root(&self, root: RootKey) {
+        let root = Arc::new(root);
+        self.roots.rcu(|roots| {
+            let others = roots.iter().filter(|other| other.id != root.id && self.is_wanted_root(&other.id));
+            others.cloned().chain([Arc::clone(&root)]).collect::<Vec<_>>()
+        });
+    }
+
+    fn is_wanted_root(&self, id: &RootKeyId) -> bool {
+        self.wanted.load().as_deref().is_some_and(|wanted| wanted.contains(id))
     }
 
     /// What is known of the token's capabilities, if anything.
@@ -123,16 +147,25 @@ impl Vault {
         let root = RootKey::create(&self.token, ready, means)?;
         self.learn(ready, means);
         let id = root.id;
-        self.root.store(Some(Arc::new(root)));
+        if self.wanted.load().is_none() {
+            self.keep_root(root);
+        }
         Ok(id)
     }
 
-    /// Finds the root key that is wanted, and lets it prove itself.
-    pub(super) fn open_root(&self, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
-        let id = self.wanted()?;
-        let root = self.search(ready.login, || RootKey::open(&id, &self.token, means.library, ready))?;
+    /// Finds a root key and lets it prove itself. One that is not wanted yet is only looked at.
+    pub(super) fn open_root(&self, id: RootKeyId, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
+        let open = || RootKey::open(&id, &self.token, means.library, ready);
+        if !self.is_wanted_root(&id) {
+            let told = |fault: Fault| match fault.blame == Blame::Missing {
+                true => root_key::missing(&id, &self.token),
+                false => fault,
+            };
+            return open().map(drop).map_err(told);
+        }
+        let root = self.search(&id, ready.login, open)?;
         self.learn(ready, means);
-        self.root.store(Some(Arc::new(root)));
+        self.keep_root(root);
         Ok(())
     }
 
@@ -157,45 +190,69 @@ impl Vault {
         self.capabilities.load_full().unwrap_or_default()
     }
 
-    /// Opens the root key if that was not possible before.
-    pub(super) fn ensure_open(&self, ready: Ready<'_>, means: Means<'_>) -> Result<(), Fault> {
-        if self.is_open() { Ok(()) } else { self.open_root(ready, means) }
+    /// Opens a root key if that was not possible before; which one is meant, if it is not named.
+    pub(super) fn ensure_open(
+        &self,
+        named: RootOf,
+        ready: Ready<'_>,
+        means: Means<'_>,
+    ) -> Result<RootKeyId, Fault> {
+        let wanted = self.wanted()?;
+        let id = match named {
+            RootOf::New => wanted.current,
+            RootOf::Kept(named) => wanted.resolve(named),
+        };
+        if !wanted.contains(&id) {
+            return Err(root_key::retired(&id));
+        }
+        if self.root(&id).is_none() {
+            self.open_root(id, ready, means)?;
+        }
+        Ok(id)
     }
 
-    /// The root key, and the handle that one of its two keys has in this login.
+    /// A root key, and the handle that one of its two keys has in this login.
     pub(super) fn root_handle(
         &self,
+        id: &RootKeyId,
         ready: Ready<'_>,
         key: fn(&RootKey) -> &KeyObject,
     ) -> Result<(Arc<RootKey>, u64), Fault> {
-        let root = self.root().ok_or_else(not_opened)?;
+        let root = self.root(id).ok_or_else(not_opened)?;
         let handle = match key(&root).handle(ready.login) {
             Some(Handle::Known(handle)) => handle,
             Some(Handle::Missing) | None => {
-                self.search(ready.login, || inventory::handle_of(key(&root), ready))?
+                self.search(id, ready.login, || inventory::handle_of(key(&root), ready))?
             }
         };
         Ok((root, handle))
     }
 
-    fn search<T>(&self, login: u64, search: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-        let id = self.wanted()?;
+    fn search<T>(
+        &self,
+        id: &RootKeyId,
+        login: u64,
+        search: impl FnOnce() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let now = self.clock.instant();
-        let is_recent =
-            |(at, of): (Instant, u64)| of == login && now.saturating_duration_since(at) < SEARCH_INTERVAL_MIN;
-        if self.missed.lock().is_some_and(is_recent) {
-            return Err(root_key::missing(&id, &self.token));
+        let is_recent = |(missed, at, of): &(RootKeyId, Instant, u64)| {
+            missed == id && *of == login && now.saturating_duration_since(*at) < SEARCH_INTERVAL_MIN
+        };
+        if self.missed.lock().iter().any(is_recent) {
+            return Err(root_key::missing(id, &self.token));
         }
         search().map_err(|fault| {
             if fault.blame != Blame::Missing {
                 return fault;
             }
-            *self.missed.lock() = Some((now, login));
-            root_key::missing(&id, &self.token)
+            let mut missed = self.missed.lock();
+            missed.retain(|(other, ..)| other != id);
+            missed.push((*id, now, login));
+            root_key::missing(id, &self.token)
         })
     }
 
-    fn wanted(&self) -> Result<RootKeyId, Fault> {
+    fn wanted(&self) -> Result<RootKeys, Fault> {
         self.wanted.load().as_deref().copied().ok_or_else(not_opened)
     }
 
@@ -210,7 +267,11 @@ impl Vault {
             return Ok(found);
         }
         // Here, not in the session that holds the keys: it takes encryptions.
-        self.ensure_open(ready, means)?;
+        let root = match &*key.kept {
+            KeptKey::Wrapped(wrapped) => RootOf::Kept(wrapped.root_key),
+            KeptKey::Software { .. } | KeptKey::TokenObject => RootOf::New,
+        };
+        self.ensure_open(root, ready, means)?;
         if *key.kept == KeptKey::TokenObject {
             let handle = token_object::find(&key.id, ready)?;
             let found = Arc::new(UnwrappedKey { handle, login: ready.login, is_token_object: true });
@@ -224,7 +285,7 @@ impl Vault {
             let KeptKey::Wrapped(wrapped) = &*key.kept else {
                 return Err(Fault::new(Blame::Material, "the key is not wrapped"));
             };
-            let handle = self.unwrap(ready, means, wrapped, KeyForm::of(key.kind))?;
+            let handle = self.unwrap(ready, means, wrapped, (KeyForm::of(key.kind), Leaves::Never))?;
             self.metrics.unwraps.inc();
             let unwrapped = Arc::new(UnwrappedKey { handle, login: ready.login, is_token_object: false });
             self.cache.insert(key.id, Arc::clone(&unwrapped));
@@ -240,14 +301,16 @@ impl Vault {
         ready: Ready<'_>,
         means: Means<'_>,
         wrapped: &WrappedKey,
-        form: KeyForm,
+        (form, leaves): (KeyForm, Leaves),
     ) -> Result<u64, Fault> {
+        let id = self.ensure_open(RootOf::Kept(wrapped.root_key), ready, means)?;
         let mut last = None;
         for _ in 0..2 {
-            let (root, handle) = self.root_handle(ready, |root| &root.wrapping)?;
+            let (root, handle) = self.root_handle(&id, ready, |root| &root.wrapping)?;
             let functions = &means.library.functions;
-            let wrapping = Wrapping { functions, ready, handle, iv_mode: self.token.config.iv_mode };
-            let fault = match wrapping.unwrap(wrapped, form) {
+            let iv_mode = self.token.config.iv_mode;
+            let wrapping = Wrapping { functions, ready, root_key: id, handle, iv_mode };
+            let fault = match wrapping.unwrap_as(wrapped, form, leaves) {
                 Ok(handle) => return Ok(handle),
                 Err(fault) => fault,
             };
@@ -283,7 +346,7 @@ impl Vault {
     /// The token does not know the handle of this key, or of a root key, any more.
     pub(super) fn forget_handle(&self, material: Option<&MaterialId>, means: Means<'_>) {
         let Some(id) = material else {
-            if let Some(root) = self.root() {
+            for root in self.roots.load().iter() {
                 root.wrapping.forget_handle();
                 root.sealing.forget_handle();
             }
@@ -297,10 +360,10 @@ impl Vault {
     /// Whether the object of a key is still there, which costs no search.
     pub(super) fn exists(&self, material: Option<&MaterialId>, ready: Ready<'_>) -> Result<bool, Fault> {
         let Some(id) = material else {
-            return match self.root() {
-                Some(root) => inventory::exists(ready, &root.sealing),
-                None => Ok(false),
-            };
+            let roots = self.roots.load_full();
+            let mut roots = roots.iter().filter(|root| self.is_wanted_root(&root.id)).peekable();
+            let is_open = roots.peek().is_some();
+            return roots.try_fold(is_open, |all, root| Ok(all && inventory::exists(ready, &root.sealing)?));
         };
         let Some(key) = self.cache.find(id, ready.login) else { return Ok(true) };
         let kind = [AttributeType::KeyType];

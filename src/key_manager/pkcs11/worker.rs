@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
-use crate::key_manager::backing_key::{DataKey, ImportedKey, KeyPair, MadeKey, RootKeyId, WrappingKey};
+use crate::domain::kms::KeptKey;
+use crate::key_manager::backing_key::{
+    DataKey, ImportedKey, KeyPair, MadeKey, RootKeyId, RootKeyWitness, WrappingKey,
+};
 use crate::key_manager::external_key::KeyObject;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, Bench};
 use crate::key_manager::pkcs11::engine::Shared;
@@ -94,10 +97,13 @@ pub(super) enum Output {
     KeyPair(KeyPair),
     Made(MadeKey),
     Random(SecretBytes),
+    Rewrapped(KeptKey),
     RootKey(RootKeyId),
+    RootKeys(Vec<RootKeyId>),
     Sealed(Vec<u8>),
     Signature(Vec<u8>),
     SigningKey(SigningKey),
+    Witness(RootKeyWitness),
     WrappingKey(WrappingKey),
     Swept,
 }
@@ -150,10 +156,13 @@ answers! {
     key_pair: KeyPair(KeyPair);
     made: Made(MadeKey);
     random: Random(SecretBytes);
+    rewrapped: Rewrapped(KeptKey);
     root_key: RootKey(RootKeyId);
+    root_keys: RootKeys(Vec<RootKeyId>);
     sealed: Sealed(Vec<u8>);
     signature: Signature(Vec<u8>);
     signing_key: SigningKey(SigningKey);
+    witness: Witness(RootKeyWitness);
     wrapping_key: WrappingKey(WrappingKey);
 }
 

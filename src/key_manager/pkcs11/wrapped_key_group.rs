@@ -10,7 +10,7 @@ use crate::config::Hedging;
 use crate::domain::kms::{KeptKey, KeyKind, KeySpec, MaterialId, WrappingKeySpec};
 use crate::key_manager::backing_key::{
     BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
-    KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
+    KeyOrder, KeyPair, MadeKey, RootKeyId, RootKeys, ToImport, ToRewrap, WrappingKey,
 };
 use crate::key_manager::pkcs11::at_once::gather;
 use crate::key_manager::pkcs11::backing_task::{BackingTask, RANDOM_BYTES_MAX, Sealed, ToSeal};
@@ -28,7 +28,7 @@ const FLOW: &str = "kms";
 
 /// The HSMs behind the KMS API, at least one.
 pub struct WrappedKeyGroup {
-    members: Vec<Arc<Hsm>>,
+    pub(super) members: Vec<Arc<Hsm>>,
     /// Specs whose keys the software provider has, because no HSM here can do all that they can.
     in_software: Vec<KeySpec>,
     /// RSA key pairs take long to make: they leave a session to other requests.
@@ -98,7 +98,12 @@ impl WrappedKeyGroup {
     }
 
     /// Puts a task to this one and to no other.
-    async fn run_at(&self, member: &Arc<Hsm>, task: BackingTask, deadline: Instant) -> Done<Output> {
+    pub(super) async fn run_at(
+        &self,
+        member: &Arc<Hsm>,
+        task: BackingTask,
+        deadline: Instant,
+    ) -> Done<Output> {
         let candidates = vec![Candidate::new(member, Task::Backing(task))];
         self.failover.run(candidates, HsmError::KeyMissing, deadline).await
     }
@@ -112,14 +117,13 @@ impl WrappedKeyGroup {
         };
         let done = self.run_at(member, BackingTask::OpenRootKey(None), deadline).await;
         if let Ok(Output::RootKey(id)) = &done.result {
-            member.engine().want_root_key(*id);
+            member.engine().want_root_keys(RootKeys::only(*id));
         }
         done
     }
 
     /// One member that has it is enough. The others are asked again when it is their turn to serve.
-    async fn find_root_key(&self, id: RootKeyId, deadline: Instant) -> Done<Output> {
-        self.members.iter().for_each(|member| member.engine().want_root_key(id));
+    pub(super) async fn find_root_key(&self, id: RootKeyId, deadline: Instant) -> Done<Output> {
         // All at once: one that hangs must not keep the others from serving.
         let asked = self.members.iter().map(|member| async move {
             let done = self.run_at(member, BackingTask::OpenRootKey(Some(id)), deadline).await;
@@ -138,7 +142,11 @@ impl BackingKeys for WrappedKeyGroup {
     fn open_root_key(&self, id: Option<RootKeyId>, deadline: Instant) -> Answer<'_, RootKeyId> {
         Box::pin(async move {
             let done = match id {
-                Some(id) => self.find_root_key(id, deadline).await,
+                Some(id) => {
+                    let wanted = |member: &Arc<Hsm>| member.engine().want_root_keys(RootKeys::only(id));
+                    self.members.iter().for_each(wanted);
+                    self.find_root_key(id, deadline).await
+                }
                 None => self.create_root_key(deadline).await,
             };
             done.and_then(Output::root_key)
@@ -260,6 +268,20 @@ impl BackingKeys for WrappedKeyGroup {
         Box::pin(async move {
             let task = BackingTask::Unseal(Arc::new(Sealed { sealed, context }));
             self.run(task, deadline).await.and_then(Output::decrypted)
+        })
+    }
+
+    fn rewrap(&self, request: ToRewrap, deadline: Instant) -> Answer<'_, KeptKey> {
+        Box::pin(async move {
+            let task = BackingTask::Rewrap(Arc::new(request));
+            self.run(task, deadline).await.and_then(Output::rewrapped)
+        })
+    }
+
+    fn reseal(&self, sealed: Vec<u8>, context: Vec<u8>, deadline: Instant) -> Answer<'_, Vec<u8>> {
+        Box::pin(async move {
+            let task = BackingTask::Reseal(Arc::new(Sealed { sealed, context }));
+            self.run(task, deadline).await.and_then(Output::sealed)
         })
     }
 

@@ -4,7 +4,7 @@ use cryptoki::object::{Attribute, AttributeType};
 use cryptoki::session::Session;
 
 use crate::config::IvMode;
-use crate::domain::kms::WrappedKey;
+use crate::domain::kms::{RootKeyId, WrappedKey};
 use crate::key_manager::pkcs11::fault::{Blame, Doing, Fault};
 use crate::key_manager::pkcs11::ffi::{Functions, Scheme, object_handle};
 use crate::key_manager::pkcs11::gcm::Gcm;
@@ -22,6 +22,8 @@ const KNOWN: &[u8] = b"holdfast wrapping proof";
 pub(super) struct Wrapping<'a> {
     pub(super) functions: &'a Functions,
     pub(super) ready: Ready<'a>,
+    /// Whose wrapping key it is.
+    pub(super) root_key: RootKeyId,
     pub(super) handle: u64,
     pub(super) iv_mode: IvMode,
 }
@@ -82,7 +84,7 @@ impl Wrapping<'_> {
             .functions
             .wrap((self.ready.session, self.handle), mechanism, key.handle)
             .map_err(|failed| Fault::of_call(failed, Doing::Other))?;
-        Ok(WrappedKey { mechanism, bytes })
+        Ok(WrappedKey { root_key: Some(self.root_key), mechanism, bytes })
     }
 
     /// What was just wrapped, as a key that never shows itself.
@@ -95,12 +97,22 @@ impl Wrapping<'_> {
 
     /// Unwraps a key into an object that lives as long as the session.
     pub(super) fn unwrap(&self, wrapped: &WrappedKey, form: KeyForm) -> Result<u64, Fault> {
+        self.unwrap_as(wrapped, form, Leaves::Never)
+    }
+
+    /// The same; one that shall be wrapped by another key may leave the token so.
+    pub(super) fn unwrap_as(
+        &self,
+        wrapped: &WrappedKey,
+        form: KeyForm,
+        leaves: Leaves,
+    ) -> Result<u64, Fault> {
         if !MECHANISMS.contains(&wrapped.mechanism) {
             let what = format!("no key is wrapped with the mechanism {:#x}", wrapped.mechanism);
             return Err(Fault::new(Blame::Material, what));
         }
         let on = (self.ready.session, self.handle);
-        let mut template = form.session_key(Leaves::Never);
+        let mut template = form.session_key(leaves);
         if spki::named_curve(form.spec).is_some()
             && let Some(attribute) = self.functions.quirks.curve_attribute
         {

@@ -9,6 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::NamedTempFile;
 
+use crate::domain::kms::RootKeyId;
 use crate::store::Setting;
 use crate::store::sqlite::connection::{self, Access};
 use crate::store::sqlite::schema::{self, MIGRATIONS, SchemaError, Version};
@@ -21,8 +22,8 @@ const PAGES_A_STEP: i32 = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupFacts {
     pub schema_version: Version,
-    /// Whose keys these are: [`Setting::RootKeyId`].
-    pub root_key_id: Option<Vec<u8>>,
+    /// The root keys that its keys and secrets are under, the current one first: none before the first start.
+    pub root_keys: Vec<RootKeyId>,
     pub keys: u64,
 }
 
@@ -112,9 +113,17 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
     let keys: i64 = file.query_row("SELECT count(*) FROM kms_key", [], |row| row.get(0)).map_err(sql)?;
     Ok(BackupFacts {
         schema_version: schema::version(&file, MIGRATIONS.len()).map_err(schema)?,
-        root_key_id: identities::setting(&file, Setting::RootKeyId).map_err(sql)?,
+        root_keys: needed_root_keys(&file).map_err(sql)?,
         keys: keys.unsigned_abs(),
     })
+}
+
+/// A former one is needed until it is retired, even if nothing is under it any more.
+fn needed_root_keys(file: &Connection) -> rusqlite::Result<Vec<RootKeyId>> {
+    let names = [Setting::RootKeyId, Setting::FormerRootKeyId];
+    let ids = names.map(|name| identities::setting(file, name));
+    let ids = ids.into_iter().collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(ids.into_iter().flatten().filter_map(|id| RootKeyId::from_bytes(&id)).collect())
 }
 
 /// A setting of the database in a folder, also while a daemon uses it. Nothing if there is no database.

@@ -11,7 +11,7 @@ use crate::store::sqlite::custom_key_store_row::{KeyStoreColumns, read_key_store
 use crate::store::sqlite::fault::{Fault, already_exists};
 use crate::store::sqlite::key_row::{read_key_id, word};
 use crate::store::sqlite::statements::statements;
-use crate::store::sqlite::{numbers, scopes};
+use crate::store::sqlite::{numbers, root_keys, scopes};
 
 statements! {
     FIND = "SELECT c.store_no, c.revision, c.connection_state, c.cluster_id IS NOT NULL AS is_cloud_hsm
@@ -88,6 +88,7 @@ pub(super) fn is_xks_key_in_use(
 }
 
 pub(super) fn create(connection: &Connection, store: &CustomKeyStore, stores_max: u64) -> Result<(), Fault> {
+    root_keys::require_known_seal(connection, store.sealed_secret())?;
     let stored = list(connection, None)?;
     check_conflicts(store, &stored)?;
     let neighbours = stored.iter().filter(|other| other.scope == store.scope).count();
@@ -131,6 +132,7 @@ pub(super) fn list(connection: &Connection, scope: Option<&Scope>) -> Result<Vec
 }
 
 pub(super) fn replace(connection: &Connection, store: &CustomKeyStore) -> Result<(), Fault> {
+    root_keys::require_known_seal(connection, store.sealed_secret())?;
     let before = store.revision.checked_sub(1).ok_or(StoreError::Conflict)?;
     let found = require_revision(connection, &store.scope, &store.id, before)?;
     if found.kind != store.kind() {

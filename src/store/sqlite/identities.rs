@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::domain::kms::AccountId;
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::key_row::word;
+use crate::store::sqlite::root_keys;
 use crate::store::sqlite::statements::statements;
 use crate::store::{IdentityKind, IdentityName, IdentityRow, Setting, StoreError};
 
@@ -33,6 +34,7 @@ fn read(row: &Row<'_>) -> Result<IdentityRow, Fault> {
 }
 
 pub(super) fn put(connection: &Connection, row: &IdentityRow) -> Result<(), Fault> {
+    root_keys::require_known_seal(connection, &row.sealed)?;
     let IdentityName { account, kind, name } = &row.name;
     let columns = params![account.as_str(), kind_word(*kind), name, row.sealed];
     connection.prepare_cached(PUT)?.execute(columns)?;
@@ -58,11 +60,14 @@ pub(super) fn set(connection: &Connection, name: Setting, value: &[u8]) -> Resul
 }
 
 pub(super) fn set_once(connection: &Connection, name: Setting, value: &[u8]) -> Result<Vec<u8>, Fault> {
+    if name == Setting::SessionTokenKey {
+        root_keys::require_known_seal(connection, value)?;
+    }
     connection.prepare_cached(SET_ONCE)?.execute(params![name.as_str(), value])?;
     setting(connection, name)?.ok_or(Fault::Value("value"))
 }
 
-const fn kind_word(kind: IdentityKind) -> &'static str {
+pub(super) const fn kind_word(kind: IdentityKind) -> &'static str {
     match kind {
         IdentityKind::AccessKey => "access_key",
         IdentityKind::Role => "role",

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, params};
 
 use crate::domain::kms::{
-    Import, KeptKey, Material, MaterialId, MaterialSource, RotationType, UnixMillis, WrappedKey,
+    Import, KeptKey, Material, MaterialId, MaterialSource, RootKeyId, RotationType, UnixMillis, WrappedKey,
 };
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::key_row::{optional_word, word};
 use crate::store::sqlite::numbers;
+use crate::store::sqlite::root_keys;
 use crate::store::sqlite::statements::statements;
 
 statements! {
-    OF_KEY = "SELECT id, created, rotation, encryptions, kept, mechanism, bytes, public_key, import_fingerprint,
+    OF_KEY = "SELECT id, created, rotation, encryptions, kept, root_key, mechanism, bytes, public_key, import_fingerprint,
             import_description, import_valid_to, import_is_pending_rotation
         FROM material WHERE key_no = ?1 ORDER BY position";
     INSERT = "INSERT INTO material (key_no, position, id, created, rotation, encryptions, kept, mechanism, bytes,
-            public_key, import_fingerprint, import_description, import_valid_to, import_is_pending_rotation)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+            public_key, import_fingerprint, import_description, import_valid_to, import_is_pending_rotation, root_key)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     DELETE = "DELETE FROM material WHERE key_no = ?1";
     /// A count that cannot go up any more stays where it is. Related multi-Region keys have the same material.
     ADD_ENCRYPTIONS = "UPDATE material
@@ -70,7 +71,9 @@ fn read_source(row: &Row<'_>) -> Result<MaterialSource, Fault> {
         Kept::Token => KeptKey::TokenObject,
         Kept::Wrapped => {
             let mechanism = row.get::<_, i64>("mechanism")?.cast_unsigned();
-            KeptKey::Wrapped(WrappedKey { mechanism, bytes: bytes()? })
+            let root_key = row.get::<_, Option<Vec<u8>>>("root_key")?;
+            let root_key = root_key.map(|id| RootKeyId::from_bytes(&id).ok_or(Fault::Value("root_key")));
+            KeptKey::Wrapped(WrappedKey { root_key: root_key.transpose()?, mechanism, bytes: bytes()? })
         }
     };
     Ok(MaterialSource::Kept(Arc::new(kept)))
@@ -105,6 +108,7 @@ pub(super) fn insert(connection: &Connection, key_no: i64, materials: &[Material
     for (position, material) in (0_i64..).zip(materials) {
         let (kept, mechanism, bytes) = columns_of_source(&material.source);
         let import = material.import.as_ref();
+        let root_key = named_root_key(connection, material)?;
         insert.execute(params![
             key_no,
             position,
@@ -120,9 +124,26 @@ pub(super) fn insert(connection: &Connection, key_no: i64, materials: &[Material
             import.and_then(|import| import.description.as_deref()),
             import.and_then(|import| import.valid_to).map(|time| time.0),
             material.is_pending_rotation(),
+            root_key.map(|id| id.0),
         ])?;
     }
     Ok(())
+}
+
+/// Of wrapped material. Nothing may come under one that was retired meanwhile.
+fn named_root_key(connection: &Connection, material: &Material) -> Result<Option<RootKeyId>, Fault> {
+    if let Some(import) = &material.import {
+        root_keys::require_known_seal(connection, &import.fingerprint)?;
+    }
+    let MaterialSource::Kept(kept) = &material.source else { return Ok(None) };
+    match &**kept {
+        KeptKey::Software { sealed } => root_keys::require_known_seal(connection, sealed).map(|()| None),
+        KeptKey::TokenObject => Ok(None),
+        KeptKey::Wrapped(wrapped) => {
+            root_keys::require_known(connection, wrapped.root_key)?;
+            Ok(wrapped.root_key)
+        }
+    }
 }
 
 /// Makes the materials of a key these. What was counted meanwhile stays counted: who replaces a key read it

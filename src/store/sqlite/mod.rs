@@ -21,9 +21,11 @@ mod numbers;
 mod open_error;
 mod reader;
 mod related_keys;
+mod root_keys;
 mod schema;
 mod scopes;
 mod statements;
+mod upgrade;
 mod usage;
 mod verbs;
 mod writer;
@@ -80,7 +82,7 @@ impl SqliteStore {
         let schema = |error| OpenError::Schema(database.clone(), error);
         let sql = |error: rusqlite::Error| schema(error.into());
         files::make_private(&database).map_err(io)?;
-        prepare(&database).map_err(schema)?;
+        prepare(&database)?;
         files::sync_folder(folder).map_err(folder_fault)?;
         let session = Session::open(&database, Access::Write).map_err(sql)?;
         let writer =
@@ -155,11 +157,20 @@ const fn outcome<T>(result: &Result<T, StoreError>) -> &'static str {
 }
 
 /// Nothing is changed in a file that is not ours.
-fn prepare(database: &Path) -> Result<(), SchemaError> {
-    let mut connection = connection::open(database, Access::Write)?;
-    schema::version(&connection, MIGRATIONS.len())?;
-    connection::prepare_to_write(&connection)?;
-    schema::migrate(&mut connection, MIGRATIONS)
+fn prepare(database: &Path) -> Result<(), OpenError> {
+    let schema = |error| OpenError::Schema(database.to_owned(), error);
+    let sql = |error: rusqlite::Error| schema(error.into());
+    let mut connection = connection::open(database, Access::Write).map_err(sql)?;
+    let found = schema::version(&connection, MIGRATIONS.len()).map_err(schema)?;
+    connection::prepare_to_write(&connection).map_err(sql)?;
+    let is_older = usize::try_from(found).is_ok_and(|found| (1..MIGRATIONS.len()).contains(&found));
+    if is_older {
+        let copy = upgrade::keep_copy(database, found)?;
+        let (schema, copy) = (MIGRATIONS.len(), copy.display());
+        tracing::info!(from = found, to = schema, %copy, "the database comes to schema {schema}; as it was: {copy}");
+    }
+    schema::migrate(&mut connection, MIGRATIONS).map_err(schema)?;
+    schema::sign(&connection).map_err(schema)
 }
 
 /// The thread of a backup that is being made, one at a time.

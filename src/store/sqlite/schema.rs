@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 /// "HFst" in the header of the file, where `file` and others look.
 const APPLICATION_ID: i32 = 0x4846_7374;
@@ -14,7 +14,11 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_retirable_grants.sql"),
     include_str!("migrations/0004_lifecycle_events.sql"),
     include_str!("migrations/0005_kinds_of_keys.sql"),
+    include_str!("migrations/0006_root_key_rotation.sql"),
 ];
+
+/// The setting that names the release which opened it last.
+const WRITTEN_BY: &str = "written_by";
 
 /// How many migrations a database has had.
 pub type Version = u32;
@@ -26,6 +30,8 @@ pub enum SchemaError {
     Newer {
         found: Version,
         known: Version,
+        /// The release that wrote it last, if it says so.
+        written_by: Option<String>,
     },
     /// It is a database of something else, or no database.
     NotOurs,
@@ -42,11 +48,32 @@ pub(super) fn version(connection: &Connection, known: usize) -> Result<Version, 
         connection.query_row(tables, [], |_| Ok(())).optional().map(|row| row.is_some())
     };
     match (application_id, found) {
-        (APPLICATION_ID, 1..) if found > known => Err(SchemaError::Newer { found, known }),
+        (APPLICATION_ID, 1..) if found > known => {
+            Err(SchemaError::Newer { found, known, written_by: written_by(connection) })
+        }
         (APPLICATION_ID, 1..) => Ok(found),
         (0, 0) if !has_tables()? => Ok(0),
         _ => Err(SchemaError::NotOurs),
     }
+}
+
+/// Says which release has the database now, for those that are older.
+pub(super) fn sign(connection: &Connection) -> Result<(), SchemaError> {
+    let release = env!("CARGO_PKG_VERSION").as_bytes();
+    let changed = connection.execute(
+        "INSERT INTO setting (name, value) VALUES (?1, ?2)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
+        params![WRITTEN_BY, release],
+    );
+    Ok(changed.map(drop)?)
+}
+
+/// Whatever else is in a database that nobody here knows.
+fn written_by(connection: &Connection) -> Option<String> {
+    let value = "SELECT substr(value, 1, 40) FROM setting WHERE name = ?1";
+    let value = connection.query_row(value, [WRITTEN_BY], |row| row.get::<_, Vec<u8>>(0)).ok()?;
+    let text = String::from_utf8(value).ok()?;
+    text.bytes().all(|byte| byte.is_ascii_graphic()).then_some(text)
 }
 
 /// Applies what the database has not had yet.
@@ -77,8 +104,14 @@ impl From<rusqlite::Error> for SchemaError {
 impl fmt::Display for SchemaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Newer { found, known } => {
-                write!(f, "its schema has version {found}, this release knows versions up to {known}")
+            Self::Newer { found, known, written_by } => {
+                let release = env!("CARGO_PKG_VERSION");
+                let by = written_by.as_deref().unwrap_or("a later release");
+                write!(
+                    f,
+                    "its schema has version {found}, and this release, {release}, knows versions up to {known}; \
+                     it was written by {by}: run that one, or restore a backup from before the upgrade"
+                )
             }
             Self::NotOurs => f.write_str("it is not a database of holdfast"),
             Self::Sql(error) => error.fmt(f),
@@ -122,7 +155,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, TWO).unwrap();
         let refused = migrate(&mut connection, &TWO[..1]);
-        assert!(matches!(refused, Err(SchemaError::Newer { found: 2, known: 1 })));
+        assert!(matches!(refused, Err(SchemaError::Newer { found: 2, known: 1, .. })));
         let mut strange = Connection::open_in_memory().unwrap();
         strange.execute_batch("CREATE TABLE theirs (x)").unwrap();
         assert!(matches!(migrate(&mut strange, TWO), Err(SchemaError::NotOurs)));

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::connection::{Access, open, prepare_to_write};
 use super::{SqliteStore, WRITE_QUEUE_LENGTH, aliases, custom_key_stores, due, grants, identities, keys};
-use super::{lifecycle_events, materials, prepare, related_keys, scopes, usage};
+use super::{lifecycle_events, materials, prepare, related_keys, root_keys, scopes, usage};
 use crate::domain::kms::{
     AccountId, Key, KeyId, KeyPlace, KeySpec, KeyState, KeyUsage, Origin, Region, Scope, UnixMillis,
 };
@@ -65,6 +65,7 @@ fn no_statement_goes_through_a_whole_table_or_sorts() {
         lifecycle_events::ALL,
         materials::ALL,
         related_keys::ALL,
+        root_keys::ALL,
         scopes::ALL,
         usage::ALL,
     ];

@@ -5,17 +5,43 @@ use std::sync::Arc;
 
 use crate::domain::kms::{
     AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId,
-    LifecycleEvent, Scope, UnixMillis, XksKeyId,
+    LifecycleEvent, RootKeyId, RootKeys, Scope, UnixMillis, XksKeyId,
 };
 use crate::store::sqlite::grants::{Page, PageOf};
 use crate::store::sqlite::{
     SqliteStore, aliases, custom_key_stores, due, grants, identities, keys, lifecycle_events, related_keys,
-    usage,
+    root_keys, usage,
 };
 use crate::store::{
-    DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, LastUsage, Outbox, Setting, Store, Stored,
-    UsageRecord,
+    DueWork, GrantFilter, GrantQuery, IdentityName, IdentityRow, KeysToRewrap, LastUsage, Outbox, Resealed,
+    RootKeyRotation, RootKeyStore, RootKeyUses, SealedPlace, Setting, Store, Stored, UsageRecord,
 };
+
+impl RootKeyStore for SqliteStore {
+    fn root_keys(&self) -> Stored<'_, Option<RootKeys>> {
+        self.read("root_keys", root_keys::get)
+    }
+
+    fn rotate_root_key(&self, rotation: RootKeyRotation) -> Stored<'_, ()> {
+        self.write("rotate_root_key", move |connection| root_keys::rotate(connection, &rotation))
+    }
+
+    fn retire_root_key(&self, id: RootKeyId) -> Stored<'_, ()> {
+        self.write("retire_root_key", move |connection| root_keys::retire(connection, &id))
+    }
+
+    fn root_key_uses(&self) -> Stored<'_, RootKeyUses> {
+        self.read("root_key_uses", root_keys::uses)
+    }
+
+    fn keys_to_rewrap(&self, after: u64) -> Stored<'_, KeysToRewrap> {
+        self.read("keys_to_rewrap", move |connection| root_keys::to_rewrap(connection, after))
+    }
+
+    fn reseal(&self, place: SealedPlace, change: Resealed) -> Stored<'_, ()> {
+        self.write("reseal", move |connection| root_keys::reseal(connection, &place, &change))
+    }
+}
 
 impl Store for SqliteStore {
     fn create_key(&self, key: Arc<Key>, keys_max: u64) -> Stored<'_, ()> {

@@ -113,6 +113,7 @@ pub fn material(number: u8) -> Material {
         rotation: (number > 1).then_some(RotationType::OnDemand),
         encryptions: 0,
         source: MaterialSource::Kept(Arc::new(KeptKey::Wrapped(WrappedKey {
+            root_key: None,
             mechanism: u64::MAX - 1,
             bytes: vec![number; 40],
         }))),

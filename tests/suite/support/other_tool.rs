@@ -64,6 +64,7 @@ fn obeys_an_order() {
             template.push(Attribute::Value(value.as_bytes().to_vec()));
             session.create_object(&template).unwrap();
         }
+        ["import-root", id, value] => import_root(&session, id, value),
         ["make", label] => make(&session, label, 32),
         ["make", label, bytes] => make(&session, label, bytes.parse().unwrap()),
         ["make-many", label, count] => {
@@ -117,6 +118,32 @@ fn make(session: &Session, label: &str, bytes: u64) {
     let mut template = template(label);
     template.push(Attribute::ValueLen(bytes.into()));
     session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
+}
+
+/// A root key of the daemon, as the tool of an HSM's maker copies it to another HSM.
+fn import_root(session: &Session, id: &str, value: &str) {
+    let id: Vec<u8> =
+        (0..id.len()).step_by(2).map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap()).collect();
+    for (label, id, wraps) in
+        [("holdfast-root", id.clone(), true), ("holdfast-seal", [id, vec![1]].concat(), false)]
+    {
+        let template = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(cryptoki::object::KeyType::AES),
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Label(label.as_bytes().to_vec()),
+            Attribute::Id(id),
+            Attribute::Wrap(wraps),
+            Attribute::Unwrap(wraps),
+            Attribute::Encrypt(!wraps),
+            Attribute::Decrypt(!wraps),
+            Attribute::Value(value.as_bytes().to_vec()),
+        ];
+        session.create_object(&template).unwrap();
+    }
 }
 
 fn find(session: &Session, label: &str) -> ObjectHandle {

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::domain::kms::{
-    AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, Key, KeyId, KeyKind,
-    KeySpec, LifecycleEvent, MaterialId, Scope, UnixMillis, WrappingKeySpec, XksKeyId,
+    AccountId, Alias, AliasName, CustomKeyStore, CustomKeyStoreId, Grant, GrantId, KeptKey, Key, KeyId,
+    KeyKind, KeySpec, LifecycleEvent, MaterialId, RootKeyId, RootKeys, Scope, UnixMillis, WrappingKeySpec,
+    XksKeyId,
 };
 use crate::key_manager::backing_key::{
     BackingKey, BackingKeys, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
-    KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, WrappingKey,
+    KeyOrder, KeyPair, MadeKey, ToImport, ToRewrap, WrappingKey,
 };
 use crate::key_manager::{Answer, Done, Encrypted, HsmError, MemberHealth};
 use crate::secret::SecretBytes;
 use crate::store::{
-    DueWork, GrantQuery, IdentityName, IdentityRow, LastUsage, Outbox, Setting, Store, StoreError, Stored,
-    UsageRecord,
+    DueWork, GrantQuery, IdentityName, IdentityRow, KeysToRewrap, LastUsage, Outbox, Resealed,
+    RootKeyRotation, RootKeyStore, RootKeyUses, SealedPlace, Setting, Store, StoreError, Stored, UsageRecord,
 };
 
 #[derive(Default)]
@@ -35,6 +36,27 @@ impl MemoryStore {
         let gone = Err(StoreError::Unavailable("gone".to_owned()));
         let result = if *self.is_gone.lock() { gone } else { answer() };
         Box::pin(std::future::ready(result))
+    }
+}
+
+impl RootKeyStore for MemoryStore {
+    fn root_keys(&self) -> Stored<'_, Option<RootKeys>> {
+        unreachable!()
+    }
+    fn rotate_root_key(&self, _: RootKeyRotation) -> Stored<'_, ()> {
+        unreachable!()
+    }
+    fn retire_root_key(&self, _: RootKeyId) -> Stored<'_, ()> {
+        unreachable!()
+    }
+    fn root_key_uses(&self) -> Stored<'_, RootKeyUses> {
+        unreachable!()
+    }
+    fn keys_to_rewrap(&self, _: u64) -> Stored<'_, KeysToRewrap> {
+        unreachable!()
+    }
+    fn reseal(&self, _: SealedPlace, _: Resealed) -> Stored<'_, ()> {
+        unreachable!()
     }
 }
 
@@ -258,6 +280,12 @@ impl BackingKeys for Sealer {
         unreachable!()
     }
     fn generate_data_key(&self, _: DataKeyUnder, _: Instant) -> Answer<'_, DataKey> {
+        unreachable!()
+    }
+    fn rewrap(&self, _: ToRewrap, _: Instant) -> Answer<'_, KeptKey> {
+        unreachable!()
+    }
+    fn reseal(&self, _: Vec<u8>, _: Vec<u8>, _: Instant) -> Answer<'_, Vec<u8>> {
         unreachable!()
     }
     fn forget(&self, _: &MaterialId) {}

@@ -59,7 +59,7 @@ fn ending(control: &[u8], jobs: &[u8]) -> Ended {
             daemon_pid: 1,
             pin: None,
             is_pin_rejected: false,
-            root_key: None,
+            root_keys: None,
         };
         let sockets = (tokio::net::UnixStream::from_std(ours).unwrap(), our_jobs);
         let (live, ends) = Live::new(mirror, sockets, 1, Arc::new(|_| {}), &start).unwrap();

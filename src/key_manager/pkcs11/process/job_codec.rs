@@ -8,12 +8,13 @@ use crate::domain::kms::{
 };
 use crate::key_manager::backing_key::{
     BackingKey, Computation, ComputeUnder, DataKey, DataKeyUnder, DecryptUnder, EncryptUnder, ImportedKey,
-    KeyOrder, KeyPair, MadeKey, RootKeyId, ToImport, ToSign, WrappingKey,
+    KeyOrder, KeyPair, MadeKey, RootKeyId, RootKeyProof, RootKeyWitness, RootKeys, ToImport, ToRewrap,
+    ToSign, WrappingKey,
 };
 use crate::key_manager::external_key::{ExternalKey, KeyObject, ObjectName};
 use crate::key_manager::pkcs11::backing_task::{BackingTask, Sealed, ToSeal};
 use crate::key_manager::pkcs11::process::codec::{
-    Malformed, Reader, Wire, Writer, wire_enum, wire_struct, wire_words,
+    Malformed, Reader, Wire, Writer, wire_enum, wire_lists, wire_struct, wire_words,
 };
 use crate::key_manager::pkcs11::worker::{Output, Task};
 use crate::key_manager::signing_key::{SignDigest, SigningKey, SigningKeyId};
@@ -147,10 +148,15 @@ wire_words!(
     WrappingKeySpec,
 );
 
+wire_lists!(RootKeyId);
 wire_struct!(ObjectName { label, id });
 wire_struct!(Encrypted { iv, ciphertext, tag, integrity_value });
 wire_struct!(KeyKind { spec, usage });
-wire_struct!(WrappedKey { mechanism, bytes });
+wire_struct!(WrappedKey { root_key, mechanism, bytes });
+wire_struct!(RootKeys { current, former });
+wire_struct!(RootKeyProof { id, text, context, witness });
+wire_struct!(RootKeyWitness { wrapped, sealed });
+wire_struct!(ToRewrap { key, public_key });
 wire_struct!(BackingKey { id, kind, kept });
 wire_struct!(KeyOrder { id, kind });
 wire_struct!(MadeKey { kept, public_key });
@@ -199,6 +205,11 @@ wire_enum!(BackingTask {
     15 => MakeSigningKey,
     16 => Sign(request),
     17 => Sweep(discarded),
+    18 => Rewrap(request),
+    19 => Reseal(request),
+    20 => ListRootKeys,
+    21 => DestroyRootKey(id),
+    22 => ProveRootKey(proof),
 });
 
 wire_enum!(Output {
@@ -217,6 +228,9 @@ wire_enum!(Output {
     12 => SigningKey(key),
     13 => WrappingKey(key),
     14 => Swept,
+    15 => Rewrapped(kept),
+    16 => RootKeys(ids),
+    17 => Witness(witness),
 });
 
 wire_enum!(HsmError {

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use zeroize::Zeroize;
 
 use crate::key_manager::HsmError;
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::RootKeys;
 use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::process::codec::{Malformed, Reader, Wire, Writer};
 use crate::key_manager::pkcs11::process::job_codec::{Asked, put_task};
@@ -32,13 +32,13 @@ pub(super) fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
 pub(super) fn job_message(
     id: u64,
     deadline: Moment,
-    root_key: Option<RootKeyId>,
+    root_keys: Option<RootKeys>,
     task: &Task,
 ) -> Result<Writer, HsmError> {
     let mut message = Writer::new();
     id.put(&mut message);
     deadline.put(&mut message);
-    root_key.put(&mut message);
+    root_keys.put(&mut message);
     put_task(task, &mut message);
     if message.as_bytes().len() > MESSAGE_BYTES_MAX { Err(HsmError::TooLong) } else { Ok(message) }
 }
@@ -213,7 +213,7 @@ struct SocketLane {
 struct JobMessage {
     id: u64,
     deadline: Moment,
-    root_key: Option<RootKeyId>,
+    root_keys: Option<RootKeys>,
     asked: Asked,
 }
 
@@ -223,7 +223,7 @@ impl JobMessage {
         let message = Self {
             id: Wire::take(&mut reader)?,
             deadline: Wire::take(&mut reader)?,
-            root_key: Wire::take(&mut reader)?,
+            root_keys: Wire::take(&mut reader)?,
             asked: Asked::take(&mut reader)?,
         };
         reader.end()?;
@@ -237,12 +237,12 @@ impl Lane for SocketLane {
             let socket = &self.socket;
             let received = self.inbox.receive(&socket.socket, RecvFlags::empty(), JobMessage::read);
             // The daemon is gone, or is another program than this.
-            let Ok(Some(Ok(JobMessage { id, deadline, root_key, asked }))) = received else { return None };
+            let Ok(Some(Ok(JobMessage { id, deadline, root_keys, asked }))) = received else { return None };
             let enqueued = socket.shared.clock.instant();
             let reply = SocketReply::new(id, socket);
             // With the job, since what is said elsewhere may come later.
-            if let Some(root_key) = root_key {
-                self.vault.ensure_wanted(root_key);
+            if let Some(root_keys) = root_keys {
+                self.vault.ensure_wanted(root_keys);
             }
             let inventory = socket.shared.inventory.load();
             match asked.into_task(|name| inventory.find_named(name)) {

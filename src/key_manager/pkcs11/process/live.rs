@@ -192,7 +192,7 @@ impl Live {
             return true;
         }
         let deadline = self.moments.moment(job.deadline);
-        let message = match job_message(reserved.id, deadline, self.mirror.wanted_root(), &job.task) {
+        let message = match job_message(reserved.id, deadline, self.mirror.wanted_roots(), &job.task) {
             Ok(message) => message,
             Err(error) => {
                 self.in_flight.release(reserved);

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{self, Isolation, IvMode};
 use crate::domain::kms::KeySpec;
 use crate::domain::{ExternalKeyId, KeyUsages};
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::{RootKeyId, RootKeys};
 use crate::key_manager::cluster::ClusterKey;
 use crate::key_manager::external_key;
 use crate::key_manager::pkcs11::capabilities::CapabilityFacts;
@@ -33,7 +33,7 @@ pub(super) struct Start {
     pub(super) pin: Option<SecretBytes>,
     /// That PIN was refused in an earlier worker process. Of a file's PIN it is written down.
     pub(super) is_pin_rejected: bool,
-    pub(super) root_key: Option<RootKeyId>,
+    pub(super) root_keys: Option<RootKeys>,
 }
 
 pub(super) enum ToWorker {
@@ -62,7 +62,7 @@ pub(super) enum ToWorker {
         pin: SecretBytes,
         soon: bool,
     },
-    WantRootKey(RootKeyId),
+    WantRootKeys(RootKeys),
 }
 
 pub(super) enum OrderMessage {
@@ -253,7 +253,7 @@ wire_struct!(config::Hsm {
     isolation,
     worker_memory_max_bytes,
 });
-wire_struct!(Start { config, log_filter, daemon_pid, pin, is_pin_rejected, root_key });
+wire_struct!(Start { config, log_filter, daemon_pid, pin, is_pin_rejected, root_keys });
 wire_struct!(Fault { blame, what, code, return_code });
 wire_struct!(Vitals { product, duration });
 wire_struct!(Product { vendor, model });
@@ -300,7 +300,7 @@ wire_enum!(ToWorker {
     6 => Probe { id, have_keys_changed },
     7 => Refresh { id, have_keys_changed },
     8 => ReplacePin { pin, soon },
-    9 => WantRootKey(id),
+    9 => WantRootKeys(keys),
 });
 
 wire_enum!(Answer {

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::config::private_file::FileVersion;
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::{RootKeyId, RootKeys};
 use crate::key_manager::pkcs11::capabilities::{Capabilities, CapabilityFacts};
 use crate::key_manager::pkcs11::engine::Shared;
 use crate::key_manager::pkcs11::inventory::KeyChanges;
@@ -33,7 +33,7 @@ pub(super) struct Mirror {
     pin_changes: AtomicU64,
     is_connected: AtomicBool,
     is_pin_rejected: AtomicBool,
-    wanted_root: ArcSwapOption<RootKeyId>,
+    wanted_roots: ArcSwapOption<RootKeys>,
     open_root: ArcSwapOption<RootKeyId>,
     capabilities: ArcSwapOption<Known>,
     fault_codes: Mutex<BTreeSet<String>>,
@@ -76,7 +76,7 @@ impl Mirror {
             pin: Mutex::default(),
             pin_changes: AtomicU64::new(0),
             is_pin_rejected: AtomicBool::new(false),
-            wanted_root: ArcSwapOption::empty(),
+            wanted_roots: ArcSwapOption::empty(),
             open_root: ArcSwapOption::empty(),
             capabilities: ArcSwapOption::empty(),
             fault_codes: Mutex::default(),
@@ -143,21 +143,24 @@ impl Mirror {
         PinFacts { pin: pin.given.clone(), is_rejected: self.is_pin_rejected() }
     }
 
-    pub(super) fn want_root(&self, id: RootKeyId) {
-        self.wanted_root.store(Some(Arc::new(id)));
+    pub(super) fn want_roots(&self, keys: RootKeys) {
+        self.wanted_roots.store(Some(Arc::new(keys)));
     }
 
-    pub(super) fn wanted_root(&self) -> Option<RootKeyId> {
-        self.wanted_root.load().as_deref().copied()
+    pub(super) fn wanted_roots(&self) -> Option<RootKeys> {
+        self.wanted_roots.load().as_deref().copied()
     }
 
     pub(super) fn is_root_open(&self) -> bool {
         let open = self.open_root.load();
-        open.is_some() && open.as_deref() == self.wanted_root.load().as_deref()
+        open.is_some() && open.as_deref().copied() == self.wanted_roots().map(|keys| keys.current)
     }
 
+    /// Another one may have proven itself that is not the current one.
     pub(super) fn root_opened(&self, id: RootKeyId) {
-        self.open_root.store(Some(Arc::new(id)));
+        if self.wanted_roots().is_none_or(|keys| keys.current == id) {
+            self.open_root.store(Some(Arc::new(id)));
+        }
     }
 
     pub(super) fn capabilities(&self) -> Arc<Capabilities> {

@@ -144,7 +144,7 @@ impl Service {
         messages: mpsc::Sender<Writer>,
         (metrics, clock): (&Metrics, Arc<dyn Clock>),
     ) -> Result<Self, String> {
-        let Start { config, pin, is_pin_rejected, root_key, .. } = start;
+        let Start { config, pin, is_pin_rejected, root_keys, .. } = start;
         let file_pin = config.read_pin().map_err(|error| error.to_string())?;
         let module = Module::load(&config.module)?.with_parameters(config.initialize_parameters.as_deref());
         let module = Arc::new(module);
@@ -162,8 +162,8 @@ impl Service {
         if is_pin_rejected && file_pin.is_none() {
             engine.reject_pin();
         }
-        if let Some(id) = root_key {
-            engine.want_root_key(id);
+        if let Some(keys) = root_keys {
+            engine.want_root_keys(keys);
         }
         let reporter = Arc::new(Reporter::new(Arc::clone(&shared), Arc::clone(&engine), messages));
         let file_pin = parking_lot::Mutex::new(file_pin);
@@ -220,7 +220,7 @@ impl Service {
                     tasks.spawn(Arc::clone(self).refresh(id));
                 }
                 ToWorker::ReplacePin { pin, soon } => self.engine.replace_pin(&pin, soon),
-                ToWorker::WantRootKey(id) => self.engine.want_root_key(id),
+                ToWorker::WantRootKeys(keys) => self.engine.want_root_keys(keys),
             }
         }
     }

@@ -240,7 +240,7 @@ impl Post {
             daemon_pid: std::process::id(),
             pin,
             is_pin_rejected: is_rejected,
-            root_key: self.mirror.wanted_root(),
+            root_keys: self.mirror.wanted_roots(),
         };
         (news, start)
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::kms::MaterialId;
-use crate::key_manager::backing_key::RootKeyId;
+use crate::key_manager::backing_key::RootKeys;
 use crate::key_manager::pkcs11::backing_task::BackingTask;
 use crate::key_manager::pkcs11::capabilities::Capabilities;
 use crate::key_manager::pkcs11::engine::{Engine, Interruption, Shared};
@@ -168,13 +168,13 @@ impl Engine for WorkerProcess {
         None
     }
 
-    fn want_root_key(&self, id: RootKeyId) {
-        self.mirror().want_root(id);
-        self.tell(&ToWorker::WantRootKey(id));
+    fn want_root_keys(&self, keys: RootKeys) {
+        self.mirror().want_roots(keys);
+        self.tell(&ToWorker::WantRootKeys(keys));
     }
 
     fn is_root_key_wanted(&self) -> bool {
-        self.mirror().wanted_root().is_some()
+        self.mirror().wanted_roots().is_some()
     }
 
     fn is_root_key_open(&self) -> bool {

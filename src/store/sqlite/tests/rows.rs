@@ -36,7 +36,7 @@ fn import() -> impl Strategy<Value = Import> {
 fn material() -> impl Strategy<Value = Material> {
     let rotation = option::of(select(RotationType::ALL));
     let wrapped = (any::<u64>(), vec(any::<u8>(), 1..300))
-        .prop_map(|(mechanism, bytes)| KeptKey::Wrapped(WrappedKey { mechanism, bytes }));
+        .prop_map(|(mechanism, bytes)| KeptKey::Wrapped(WrappedKey { root_key: None, mechanism, bytes }));
     let software = vec(any::<u8>(), 1..300).prop_map(|sealed| KeptKey::Software { sealed });
     let kept = prop_oneof![Just(KeptKey::TokenObject), wrapped, software];
     let kept = kept.prop_map(|kept| MaterialSource::Kept(Arc::new(kept)));
