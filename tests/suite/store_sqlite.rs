@@ -187,7 +187,7 @@ async fn a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_i
         store.create_custom_key_store(external_store(2), 1).await.unwrap();
         store.create_key(Arc::new(external_key(3, 2, "x")), 2).await.unwrap();
         drop(store);
-        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 5);
+        assert_eq!(inspect(&folder.path().join("kms.db")).unwrap().schema_version, 6);
         let store = open(folder.path());
         assert_eq!(store.key(&scope(), &key_id(1)).await, Ok(Some(next)));
         assert_eq!(store.key(&scope(), &key_id(3)).await, Ok(Some(external_key(3, 2, "x"))));

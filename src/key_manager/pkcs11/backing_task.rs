@@ -354,6 +354,10 @@ impl Bench<'_> {
     pub(super) fn unseal(&self, sealed: &[u8], context: &[u8]) -> Result<SecretBytes, Fault> {
         let parts =
             split(sealed).ok_or_else(|| Fault::new(Blame::Data, "what is to be unsealed was not sealed"))?;
+        // Callers bring some of it: what names another root key is no failure of ours.
+        if parts.root_key.is_some_and(|id| self.vault.is_foreign(&id)) {
+            return Err(Fault::new(Blame::Data, "what is to be unsealed is under no root key of the store"));
+        }
         let (_, handle) = self.sealing_key(RootOf::Kept(parts.root_key))?;
         self.gcm(handle).decrypt(parts.iv, parts.ciphertext_and_tag, context)
     }

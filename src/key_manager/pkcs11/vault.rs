@@ -132,6 +132,11 @@ impl Vault {
         });
     }
 
+    /// Whether root keys are wanted, and this is none of them.
+    pub(super) fn is_foreign(&self, id: &RootKeyId) -> bool {
+        self.wanted.load().as_deref().is_some_and(|wanted| !wanted.contains(id))
+    }
+
     fn is_wanted_root(&self, id: &RootKeyId) -> bool {
         self.wanted.load().as_deref().is_some_and(|wanted| wanted.contains(id))
     }
