@@ -49,12 +49,12 @@ fn every_alert_has_a_page_and_every_page_an_alert() {
     let pages: BTreeSet<_> =
         pages.iter().map(|page| page.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     assert!(of_alerts.len() > 60);
-    assert_eq!(&pages - &BTreeSet::from(["index".to_owned()]), of_alerts);
+    assert_eq!(&pages - &BTreeSet::from(["README".to_owned()]), of_alerts);
 }
 
 #[test]
 fn a_page_has_its_sections_and_the_expression_of_its_rule() {
-    let index = std::fs::read_to_string(root().join("docs/runbooks/index.md")).unwrap();
+    let index = std::fs::read_to_string(root().join("docs/runbooks/README.md")).unwrap();
     for (name, rule) in alerts() {
         let page = format!("docs/runbooks/{}.md", kebab(&name));
         let text = std::fs::read_to_string(root().join(&page)).unwrap();
