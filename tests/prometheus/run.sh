@@ -8,7 +8,7 @@ root=$(cd -- "$here/../.." && pwd)
 # shellcheck source=deploy/requirements.sh
 . "$root/deploy/requirements.sh"
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin" PYTHONDONTWRITEBYTECODE=1
-port_base=${HOLDFAST_PORT_BASE:-9100}
+port_base=${HOLDFAST_PORT_BASE:-19100}
 
 missing=()
 command -v prometheus >/dev/null || missing+=('prometheus' 'watches the daemons, and promtool judges the rules')
