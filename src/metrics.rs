@@ -1,7 +1,9 @@
 //! Every metric Holdfast exposes: its name, help text and labels, once.
 
+mod alarms;
 mod audit;
 mod hsm;
+mod store;
 mod traces;
 
 use std::collections::HashMap;
@@ -12,8 +14,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use alarms::{AlarmMetrics, OBJECTIVE_SECONDS};
 pub use audit::AuditMetrics;
 pub use hsm::{HsmMetrics, ResilienceMetrics};
+pub use store::StoreMetrics;
 pub use traces::TraceMetrics;
 
 /// Bounds in seconds that resolve 0.1 ms to the 250 ms after which AWS KMS gives up.
@@ -73,9 +77,11 @@ pub struct Metrics {
     pub config_last_reload_timestamp_seconds: IntGauge,
     pub log_lines_dropped_total: IntCounter,
     pub audit_records_of_strangers_dropped_total: IntCounter,
+    pub alarms: AlarmMetrics,
     pub audit: AuditMetrics,
     pub traces: TraceMetrics,
     pub resilience: ResilienceMetrics,
+    pub store: StoreMetrics,
     pub build_info: IntGaugeVec,
 }
 
@@ -346,7 +352,9 @@ impl Metrics {
                 "audit_records_of_strangers_dropped_total",
                 "KMS API requests without a valid signature that are not in the audit trail: there were too many.",
             )))?,
+            alarms: AlarmMetrics::new(&mut make)?,
             audit: AuditMetrics::new(&mut make)?,
+            store: StoreMetrics::new(&mut make)?,
             traces: TraceMetrics::new(&mut make)?,
             resilience: ResilienceMetrics::new(&mut make)?,
             build_info: make.gauges("build_info", "1, with the version as a label.", &["version"])?,
@@ -382,6 +390,7 @@ impl Metrics {
         forget(&self.kms_xks_external_key_managers, id);
         forget(&self.kms_xks_proxy_credential_associated_timestamp_seconds, id);
         forget(&self.kms_external_key_store_throttled_total, id);
+        forget(&self.alarms.kms_external_key_store_quota, id);
     }
 }
 
@@ -390,6 +399,7 @@ impl Metrics {
 pub struct KeyStoreMetrics {
     credential_since: IntGaugeVec,
     throttled: IntCounterVec,
+    quota: IntGaugeVec,
 }
 
 impl KeyStoreMetrics {
@@ -397,11 +407,17 @@ impl KeyStoreMetrics {
         Self {
             credential_since: metrics.kms_xks_proxy_credential_associated_timestamp_seconds.clone(),
             throttled: metrics.kms_external_key_store_throttled_total.clone(),
+            quota: metrics.alarms.kms_external_key_store_quota.clone(),
         }
     }
 
     pub fn credential_since(&self, custom_key_store_id: &str, unix_seconds: i64) {
         self.credential_since.with_label_values(&[custom_key_store_id]).set(unix_seconds);
+    }
+
+    /// How many requests a second it admits.
+    pub fn quota(&self, custom_key_store_id: &str, per_second: u32) {
+        self.quota.with_label_values(&[custom_key_store_id]).set(per_second.into());
     }
 
     pub fn throttled(&self, custom_key_store_id: &str, kms_operation: &str, key_spec: &str) {
@@ -429,6 +445,7 @@ mod tests {
         for (gauges, labels) in [
             (&metrics.kms_xks_proxy_certificate_not_after_timestamp_seconds, 2),
             (&metrics.kms_xks_external_key_managers, 2),
+            (&metrics.alarms.kms_external_key_store_quota, 1),
             (&metrics.kms_xks_proxy_credential_associated_timestamp_seconds, 1),
             (&metrics.kms_key_material_expiration_timestamp_seconds, 1),
         ] {
@@ -454,6 +471,6 @@ mod tests {
             })
             .collect();
         assert_eq!(found, documented);
-        assert_eq!(found.len(), 7);
+        assert_eq!(found.len(), 8);
     }
 }

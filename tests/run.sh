@@ -26,8 +26,9 @@ step 'formatting'
 cargo fmt --all --check
 
 step 'scripts'
-shellcheck --external-sources deploy/*.sh tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/fuzz/*.sh \
-    tests/kryoptic/*.sh tests/recovery/*.sh tests/tokens/*.sh .ci/run
+shellcheck --external-sources deploy/*.sh deploy/ci/*.sh deploy/debian/*.sh deploy/debian/{postinst,prerm,postrm} \
+    tests/*.sh tests/clients/*.sh tests/differential/*.sh tests/docs/*.sh tests/fuzz/*.sh tests/kryoptic/*.sh \
+    tests/packaging/*.sh tests/prometheus/*.sh tests/recovery/*.sh tests/tokens/*.sh .ci/run
 
 step 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -67,9 +68,24 @@ before=$SECONDS
 tests/clients/run.sh
 printf 'The clients took %s s.\n' "$((SECONDS - before))"
 
+step 'package, unit, manifests, recipe for pipelines'
+before=$SECONDS
+tests/packaging/run.sh
+printf 'Packaging took %s s.\n' "$((SECONDS - before))"
+
 step 'decisions of another evaluator of policies'
 before=$SECONDS
 tests/differential/run.sh
 printf 'The comparison took %s s.\n' "$((SECONDS - before))"
+
+step 'the book, its links, and the tutorial'
+before=$SECONDS
+tests/docs/run.sh
+printf 'The documentation took %s s.\n' "$((SECONDS - before))"
+
+step 'alerts'
+before=$SECONDS
+tests/prometheus/run.sh
+printf 'The alerts took %s s.\n' "$((SECONDS - before))"
 
 step 'all is right'

@@ -146,7 +146,7 @@ stop() {
     local pid deadline=$((SECONDS + patience_seconds))
     if [[ -n $image ]]; then
         "$(engine)" logs "$(container)" >"$dir/daemon.log" 2>&1 || true
-        "$(engine)" stop --time 30 "$(container)" >/dev/null
+        "$(engine)" stop -t 30 "$(container)" >/dev/null
         "$(engine)" rm "$(container)" >/dev/null
         return
     fi

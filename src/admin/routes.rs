@@ -94,6 +94,7 @@ impl<R: Readiness> Routes<R> {
 
 fn render(metrics: &Metrics, readiness: &impl Readiness) -> Response {
     readiness.publish();
+    metrics.alarms.ready.set(i64::from(readiness.obstacles().is_empty()));
     // Ten thousand keys make many lines: not on a thread that requests wait for.
     match tokio::task::block_in_place(|| metrics.render()) {
         Ok(body) => {

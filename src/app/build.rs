@@ -284,6 +284,13 @@ impl App {
                     .set(i64::try_from(credential.created_unix_seconds).unwrap_or(i64::MAX));
             }
         }
+        metrics.alarms.xks_key_store_quota.reset();
+        for store in &config.key_stores {
+            if let Some(rate) = store.requests_per_second {
+                let quota = metrics.alarms.xks_key_store_quota.with_label_values(&[store.name.as_str()]);
+                quota.set(rate.into());
+            }
+        }
         for (name, tls) in &self.tls {
             self.warn_of_validity(name, tls.current().certificate());
             metrics

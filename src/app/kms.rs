@@ -94,7 +94,8 @@ impl Foundation {
         members: Vec<Arc<Hsm>>,
         surroundings: &Surroundings,
     ) -> Result<Self, StartError> {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(state_dir).map_err(start_error)?);
+        let store = SqliteStore::open(state_dir).map_err(start_error)?;
+        let store: Arc<dyn Store> = Arc::new(store.measured(surroundings.metrics.store.clone()));
         let group = WrappedKeyGroup::new(members, &surroundings.hedging, Arc::clone(&surroundings.clock))
             .with_software(&settings.software_key_specs);
         let group = Arc::new(group);
@@ -136,7 +137,8 @@ impl KmsFace {
             clock: kms_clock(development.as_ref(), &clock),
             quotas: resource_quotas(&settings.resource_quotas),
             audit: audit.log(),
-            event_metrics: settings.events.is_some().then(|| Arc::clone(&metrics)),
+            metrics: Arc::clone(&metrics),
+            are_events_told: settings.events.is_some(),
             known_keys_max: NonZeroU64::new(settings.known_keys_max).unwrap_or(NonZeroU64::MIN),
             known_grants_max: usize::try_from(settings.known_grants_max).unwrap_or(usize::MAX),
         };

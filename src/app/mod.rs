@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::http::{Drained, Listener};
 use crate::key_manager::{HealthState, MemberHealth};
 use crate::logging::{self, LogSink};
+use crate::tasks::disk_space;
 use crate::tasks::file_watch::FileWatch;
 use crate::tasks::invocations::{InvocationCollector, InvocationLedger};
 use crate::tasks::kms_due_work;
@@ -138,6 +139,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
     for hsm in hsms.clone() {
         background.spawn(probes::run(hsm, settings.clone()));
     }
+    background.spawn(disk_space::watch(app.state_dir(), app.metrics()));
     background.spawn(InvocationLedger::new(&app.state_dir(), hsms.clone()).run());
     background.spawn(control::serve(control_socket, Arc::clone(&app)));
     background.spawn(watch_configuration(Arc::clone(&app), changes, Arc::clone(&manager)));

@@ -177,7 +177,7 @@ fn the_authorities_are_those_of_the_published_list() {
     let Ok(published) = std::fs::read_to_string(path) else { return };
     let published: BTreeSet<_> = published
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("SHA256: "))
+        .filter_map(|line| line.trim().strip_prefix("SHA256: ")?.split_whitespace().next())
         .map(|fingerprint| fingerprint.replace(':', "").to_ascii_lowercase())
         .collect();
     let ours: BTreeSet<_> = authorities().map(|(fingerprint, _)| fingerprint.to_owned()).collect();

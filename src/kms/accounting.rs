@@ -17,7 +17,7 @@ use crate::kms::error::Error;
 use crate::kms::operation::OperationName;
 use crate::kms::server::ServerParts;
 use crate::logging::{micros, timestamp};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OBJECTIVE_SECONDS};
 use crate::spans;
 
 /// The label of requests that name no operation.
@@ -34,7 +34,14 @@ const LINE_BYTES_USUAL: usize = 512;
 /// The metrics of each operation, looked up once.
 pub(super) struct OperationMetrics {
     /// In the order of [`OperationName::ALL`].
-    known: Vec<(Histogram, IntCounter)>,
+    known: Vec<Known>,
+}
+
+/// The metrics of one operation.
+struct Known {
+    latency: Histogram,
+    successes: IntCounter,
+    within_objective: IntCounter,
 }
 
 /// How a request came in.
@@ -76,10 +83,14 @@ impl OperationMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let of = |operation: &OperationName| {
             let name = operation.as_str();
-            (
-                metrics.kms_request_duration_seconds.with_label_values(&[name]),
-                metrics.kms_requests_total.with_label_values(&[name, "none"]),
-            )
+            Known {
+                latency: metrics.kms_request_duration_seconds.with_label_values(&[name]),
+                successes: metrics.kms_requests_total.with_label_values(&[name, "none"]),
+                within_objective: metrics
+                    .alarms
+                    .kms_requests_within_objective_total
+                    .with_label_values(&[name]),
+            }
         };
         Self { known: OperationName::ALL.iter().map(of).collect() }
     }
@@ -132,13 +143,17 @@ impl<'a> Accounting<'a> {
         }
     }
 
-    fn count(&self, duration: Duration, error_name: Option<&str>) {
+    fn count(&self, duration: Duration, (status, error_name): (u16, Option<&str>)) {
         let operation = self.arrival.operation;
         let known = operation.and_then(|operation| self.metrics.known.get(operation as usize));
-        if let Some((latency, successes)) = known {
-            latency.observe(duration.as_secs_f64());
+        if let Some(known) = known {
+            let seconds = duration.as_secs_f64();
+            known.latency.observe(seconds);
             if error_name.is_none() {
-                successes.inc();
+                known.successes.inc();
+            }
+            if status < 500 && seconds <= OBJECTIVE_SECONDS {
+                known.within_objective.inc();
             }
         }
         if let Some(error_name) = error_name {
@@ -172,7 +187,7 @@ impl Drop for Accounting<'_> {
                 (200, None, None)
             }
         };
-        self.count(duration, error_name);
+        self.count(duration, (status, error_name));
         spans::answered(arrival.span, status, error_name);
         let Some(log) = &parts.request_log else { return };
         let signer = self.call.caller();

@@ -1,5 +1,7 @@
 //! Request quotas: how many requests a second an account may make in a Region.
 
+mod demand;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use crate::identity::kms::Caller;
 use crate::kms::error::{Error, THROTTLED};
 use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
+use crate::kms::quota::demand::Demand;
+use crate::metrics::AlarmMetrics;
 
 /// Which quotas are in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,8 +121,9 @@ type Limiter = DefaultKeyedRateLimiter<(AccountId, Region)>;
 
 /// Counts requests.
 pub(super) struct RequestQuota {
-    /// In the order of [`QuotaClass::ALL`], one for each size of Region.
-    limiters: Vec<[Limiter; 3]>,
+    /// In the order of [`QuotaClass::ALL`], one for each size of Region, with its rate a second.
+    limiters: Vec<[(f64, Limiter); 3]>,
+    demand: Demand,
 }
 
 /// Accounts and Regions that one limiter remembers. What has not called for a while is forgotten first.
@@ -236,13 +241,15 @@ impl RegionSize {
 }
 
 impl RequestQuota {
-    pub(super) fn new(quotas: &RequestQuotas) -> Self {
-        let RequestQuotas::Aws { overrides } = quotas else { return Self { limiters: Vec::new() } };
+    pub(super) fn new(quotas: &RequestQuotas, metrics: AlarmMetrics) -> Self {
+        let demand = Demand::new(metrics);
+        let RequestQuotas::Aws { overrides } = quotas else { return Self { limiters: Vec::new(), demand } };
         let limiter = |class: QuotaClass, size| {
-            RateLimiter::keyed(quota(overrides.get(&class).copied().unwrap_or(class.per_second(size))))
+            let per_second = overrides.get(&class).copied().unwrap_or(class.per_second(size));
+            (per_second, RateLimiter::keyed(quota(per_second)))
         };
         let limiters = QuotaClass::ALL.iter().map(|&class| RegionSize::ALL.map(|size| limiter(class, size)));
-        Self { limiters: limiters.collect() }
+        Self { limiters: limiters.collect(), demand }
     }
 
     /// Counts against the account that calls, also where the key is another's.
@@ -271,14 +278,16 @@ impl RequestQuota {
 
     fn count(&self, class: QuotaClass, (account, region): (&AccountId, &Region)) -> Result<(), Error> {
         let limiters = self.limiters.get(class as usize);
-        let Some(limiter) = limiters.and_then(|of| of.get(RegionSize::of(region) as usize)) else {
+        let Some((per_second, limiter)) = limiters.and_then(|of| of.get(RegionSize::of(region) as usize))
+        else {
             return Ok(());
         };
         if limiter.len() >= CALLERS_MAX {
             limiter.retain_recent();
         }
-        let is_admitted =
-            limiter.len() <= CALLERS_MAX && limiter.check_key(&(account.clone(), region.clone())).is_ok();
+        let name = (account.clone(), region.clone());
+        self.demand.count(&name, class, *per_second);
+        let is_admitted = limiter.len() <= CALLERS_MAX && limiter.check_key(&name).is_ok();
         if is_admitted { Ok(()) } else { Err(Error::Throttling(THROTTLED.to_owned())) }
     }
 }

@@ -106,7 +106,7 @@ impl Server {
     /// Fails if the description of the API that is compiled in cannot be read.
     pub fn new(parts: ServerParts) -> Result<Self, String> {
         let model = Model::new(parts.endpoint_ports)?;
-        let quota = RequestQuota::new(&parts.request_quotas);
+        let quota = RequestQuota::new(&parts.request_quotas, parts.metrics.alarms.clone());
         let metrics = OperationMetrics::new(&parts.metrics);
         let (request_ids, refusing) = (RequestIds::default(), AtomicBool::new(false));
         Ok(Self { parts, model, quota, metrics, request_ids, refusing })

@@ -11,6 +11,9 @@ use crate::spans;
 const CLIENT_GONE: &str = "ClientGone";
 const CLIENT_GONE_STATUS: u16 = 499;
 
+/// From here on an error says that the server or its HSMs could not: too busy, too late or broken.
+const SERVER_STATUS_MIN: u16 = 429;
+
 /// A request that is being served. Accounts for it when it is dropped.
 pub(super) struct Accounting<'a, 'b> {
     parts: &'a ServerParts,
@@ -50,8 +53,15 @@ impl Drop for Accounting<'_, '_> {
             Ending::Failed(error) => Some(error.wire().name.wire().1),
             Ending::Succeeded => None,
         };
+        let is_served = match ending {
+            Ending::ClientGone => false,
+            // What the key store's quota is for.
+            Ending::Failed(Error::QuotaExceeded) => true,
+            Ending::Failed(error) => error.status().as_u16() < SERVER_STATUS_MIN,
+            Ending::Succeeded => true,
+        };
         if let Some((store, target)) = &request.addressed {
-            store.observe(target.operation(), duration, error_name.is_none());
+            store.observe(target.operation(), duration, (error_name.is_none(), is_served));
         }
         let (key_store, operation) = request.names();
         if let Some(error_name) = error_name {

@@ -20,7 +20,7 @@ use crate::gate::KeyStore;
 use crate::http::{Incoming, Responder, Response};
 use crate::identity::Credentials;
 use crate::logging::LogSink;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OBJECTIVE_SECONDS};
 use crate::spans;
 use crate::xks::accounting::Accounting;
 use crate::xks::error::{Error, json_response};
@@ -56,6 +56,7 @@ pub struct StoreWithAccess {
     quota: Option<(NonZeroU32, Arc<DefaultDirectRateLimiter>)>,
     latency: [Histogram; 4],
     successes: [IntCounter; 4],
+    within_objective: IntCounter,
 }
 
 pub struct StoreParts {
@@ -83,7 +84,9 @@ impl StoreWithAccess {
         let successes = OPERATIONS.map(|operation| {
             metrics.xks_requests_total.with_label_values(&[name.as_str(), operation.name(), "none"])
         });
-        Self { key_store, credentials, quota, latency, successes }
+        let within_objective =
+            metrics.alarms.xks_requests_within_objective_total.with_label_values(&[name.as_str()]);
+        Self { key_store, credentials, quota, latency, successes, within_objective }
     }
 
     /// Whether an authenticated request is served at all.
@@ -97,8 +100,17 @@ impl StoreWithAccess {
         Ok(())
     }
 
-    pub(super) fn observe(&self, operation: Operation, duration: Duration, is_success: bool) {
+    /// `is_served`: it did not fail by a fault of ours.
+    pub(super) fn observe(
+        &self,
+        operation: Operation,
+        duration: Duration,
+        (is_success, is_served): (bool, bool),
+    ) {
         let index = index_of(operation);
+        if is_served && duration.as_secs_f64() <= OBJECTIVE_SECONDS {
+            self.within_objective.inc();
+        }
         if let Some(latency) = self.latency.get(index) {
             latency.observe(duration.as_secs_f64());
         }

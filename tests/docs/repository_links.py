@@ -62,6 +62,8 @@ class Links:
         if page is None and file.startswith("docs/") and file.endswith(".md"):
             page = file.removeprefix("docs/")
         if page is not None:
+            # mdBook makes the page of a folder its index.
+            page = re.sub(r"(^|/)README\.md$", r"\1index.md", page)
             here = posixpath.dirname(self.of_book)
             return f"[{text}]({posixpath.relpath(page, here or '.')}{mark}{anchor})"
         if self.repository_url:
@@ -74,10 +76,29 @@ def preprocess(items, repository_url, dead):
         chapter = item.get("Chapter") if isinstance(item, dict) else None
         if chapter is None:
             continue
-        if chapter["path"] is not None:
-            links = Links(chapter["path"], repository_url, dead)
+        if chapter["source_path"] is not None:
+            links = Links(chapter["source_path"], repository_url, dead)
             chapter["content"] = replaced_links(chapter["content"], links.replace)
         preprocess(chapter["sub_items"], repository_url, dead)
+
+
+def page_at(path, parent):
+    """A chapter that SUMMARY.md does not name."""
+    content = (DOCS / path).read_text()
+    title = content.split("\n", 1)[0].removeprefix("# ")
+    return {"Chapter": {
+        "name": title, "content": content, "number": None, "sub_items": [], "path": path, "source_path": path,
+        "parent_names": [parent],
+    }}
+
+
+def add_runbooks(items):
+    """One a page of `runbooks`, below its README.md: there are many, and alerts come and go."""
+    for item in items:
+        chapter = item.get("Chapter") if isinstance(item, dict) else None
+        if chapter and chapter["source_path"] == "runbooks/README.md":
+            pages = sorted(page.name for page in (DOCS / "runbooks").glob("*.md") if page.name != "README.md")
+            chapter["sub_items"] = [page_at("runbooks/" + page, chapter["name"]) for page in pages]
 
 
 def give_up(dead):
@@ -103,7 +124,9 @@ def main():
     context, book = json.load(sys.stdin)
     settings = context["config"]["preprocessor"]["repository"]
     dead = []
-    preprocess(book.get("items", book.get("sections", [])), settings.get("url", ""), dead)
+    items = book.get("items", book.get("sections", []))
+    add_runbooks(items)
+    preprocess(items, settings.get("url", ""), dead)
     give_up(dead)
     json.dump(book, sys.stdout)
 

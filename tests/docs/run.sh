@@ -9,7 +9,6 @@ root=$(cd -- "$here/../.." && pwd)
 export PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 cache=${CARGO_TARGET_DIR:-$root/target}/docs
 mdbook_version=0.5.4
-linkchecker_version=10.6.0
 
 fail() {
     printf 'docs: %s\n' "$*" >&2
@@ -24,48 +23,23 @@ prepare_mdbook() {
     rm -rf "$cache/mdbook-build"
 }
 
-prepare_linkchecker() {
-    [[ -f $cache/python/stamp && $(<"$cache/python/stamp") == "$linkchecker_version" ]] && return
-    rm -rf "$cache/python"
-    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv 'keeps linkchecker apart from the system'
-    python3 -m venv "$cache/python"
-    "$cache/python/bin/pip" install --quiet --disable-pip-version-check "linkchecker==$linkchecker_version"
-    echo "$linkchecker_version" >"$cache/python/stamp"
-}
-
+# But those of runbooks/, which are added by themselves.
 every_page_is_in_the_summary() {
     local page missing=()
     while read -r page; do
-        grep --quiet --fixed-strings "]($page)" "$root/docs/SUMMARY.md" || missing+=("$page")
-    done < <(cd "$root/docs" && find . -name '*.md' ! -name SUMMARY.md -printf '%P\n' | sort)
-    ((${#missing[@]} == 0)) || fail "not in docs/SUMMARY.md: ${missing[*]}"
-}
-
-# links_are_alive BOOK. Links to other machines are looked at for their form only. A dead anchor is a warning, which ends
-# the check too. What root starts gives its rights up, and may not read the folder of the build then.
-links_are_alive() {
-    local settings=$cache/linkchecker.ini report=$cache/links.txt copy status=0
-    copy=$(mktemp -d)
-    cp -r "$1/." "$copy"
-    chmod -R a+rX "$copy"
-    printf '[AnchorCheck]\n' >"$settings"
-    (cd "$copy" && "$cache/python/bin/linkchecker" --config "$settings" --no-status index.html) >"$report" 2>&1 || status=$?
-    rm -rf "$copy"
-    if ((status != 0)); then
-        cat "$report" >&2
-        fail 'links of the book are dead'
-    fi
-    grep 'links in' "$report"
+        grep --quiet --fixed-strings "]($page)" "$root/docs/SUMMARY.md" ||
+            missing+=("- [$(sed -n '1s/^# //p' "$root/docs/$page")]($page)")
+    done < <(cd "$root/docs" && find . -name '*.md' ! -name SUMMARY.md ! -path './runbooks/*' -printf '%P\n' | sort)
+    ((${#missing[@]} == 0)) || fail "add to docs/SUMMARY.md: $(printf '\n%s' "${missing[@]}")"
 }
 
 book() {
-    command -v python3 >/dev/null || install_packages 'python3 python3-venv' 'links of the book'
+    command -v python3 >/dev/null || install_packages python3 'links of the book'
     mkdir -p "$cache"
     prepare_mdbook
-    prepare_linkchecker
     every_page_is_in_the_summary
     "$cache/mdbook/bin/mdbook" build --dest-dir "$cache/book" "$root/docs"
-    links_are_alive "$cache/book"
+    python3 "$here/links.py" "$cache/book"
     (cd "$root" && python3 tests/docs/repository_links.py check ./*.md tests/*.md)
 }
 

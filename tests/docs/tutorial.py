@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-SECONDS_MAX = 120
+SECONDS_MAX = 240
 END = "end of the block 5f0c"
 BLOCK = re.compile(r"^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -49,7 +49,7 @@ mkdir "$folder/bin" "$folder/home"
 ln -s "$binary" "$folder/bin/holdfast"
 ln -s "$aws" "$folder/bin/aws"
 ports=()
-for port in 8440 8442 8444 9090; do
+for port in 8440 8442 8444 9095; do
     ports+=(--port "$port=$(free_port)")
 done
 cd "$root"

@@ -197,6 +197,32 @@ class TestKubernetes:
         assert '"app.kubernetes.io/name": "prometheus"' in policies
 
 
+class TestMonitoring:
+    """For the Prometheus Operator; `UPDATE_GOLDEN=1` writes its rules anew from deploy/prometheus."""
+
+    def test_its_rules_are_those_of_prometheus(self):
+        path = KUBERNETES / "components/monitoring/prometheus-rule.yaml"
+        rules = [documents(file.read_text())[0]["groups"] for file in sorted((DEPLOY / "prometheus/rules").glob("*.yml"))]
+        wanted = {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {"name": "holdfast"},
+            "spec": {"groups": [group for groups in rules for group in groups]},
+        }
+        if os.environ.get("UPDATE_GOLDEN"):
+            head = "# From deploy/prometheus/rules: UPDATE_GOLDEN=1 tests/packaging/run.sh writes it anew.\n"
+            path.write_text(head + yaml.safe_dump(wanted, sort_keys=False, width=120, allow_unicode=True))
+        assert documents(path.read_text()) == [wanted]
+
+    def test_the_job_has_the_name_that_the_rules_know(self):
+        (monitor,) = documents((KUBERNETES / "components/monitoring/service-monitor.yaml").read_text())
+        (service,) = documents((KUBERNETES / "base/metrics-service.yaml").read_text())
+        labels = service["metadata"]["labels"]
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert labels[monitor["spec"]["jobLabel"]] == "holdfast"
+        assert 'job="holdfast"' in (DEPLOY / "prometheus/rules/operations.yml").read_text()
+
+
 class TestContainer:
     stages = (DEPLOY / "container/Containerfile").read_text()
 
@@ -260,6 +286,5 @@ class TestCompose:
                 assert source in self.compose["volumes"] or path.exists(), mount
 
     def test_prometheus_scrapes_the_port_that_the_configuration_opens(self):
-        scrape = documents((DEPLOY / "container/prometheus.yml").read_text())[0]["scrape_configs"]
-        targets = [target for job in scrape for group in job["static_configs"] for target in group["targets"]]
-        assert f"holdfast:{ports(CONFIGURATION)['metrics']}" in targets
+        (groups,) = list(yaml.safe_load_all((DEPLOY / "container/targets.yml").read_text()))
+        assert [group["targets"] for group in groups] == [[f"holdfast:{ports(CONFIGURATION)['metrics']}"]]

@@ -102,6 +102,7 @@ mod references;
 mod reload;
 mod robustness;
 mod root_key_rotation;
+mod runbooks;
 mod secondary_authorization;
 mod service_manager;
 mod session_copies;

@@ -71,9 +71,12 @@ fn traffic(site: &Site) {
 fn the_documented_metrics_are_the_metrics() {
     let events = "[kms.events]\nfile = \"events.json\"\n".to_owned();
     let kms = events + &Setup::kms().kms.unwrap_or_default();
+    // Metrics of quotas are there with quotas alone.
+    let kms = kms.replace("enabled = false", "enabled = true");
     let quiet = Setup::quiet(1);
+    let key_store = "requests_per_second = 1000".to_owned();
     let hsm = format!("{}\nisolation = \"process\"", quiet.hsm);
-    let site = Site::start_with(&Setup { kms: Some(kms), hsm, ..quiet });
+    let site = Site::start_with(&Setup { kms: Some(kms), hsm, key_store, ..quiet });
     traffic(&site);
     site.kms("RotateKeyOnDemand", &json!({"KeyId": site.create_kms_key()})).ok();
     let told = "holdfast_kms_events_total{detail_type=\"KMS CMK Rotation\",outcome=\"told\"}";

@@ -88,12 +88,13 @@ fn default(values: &serde_json::Value, path: &str) -> String {
         value = if let Some(first) = value.get(0) { first } else { value };
         value = value.get(name).unwrap_or(&serde_json::Value::Null);
     }
-    match value {
-        serde_json::Value::Null => "none".to_owned(),
-        serde_json::Value::Array(values) if values.is_empty() => "none".to_owned(),
-        serde_json::Value::Object(values) if values.is_empty() => "none".to_owned(),
-        value => format!("`{value}`"),
-    }
+    let is_empty = match value {
+        serde_json::Value::Null => true,
+        serde_json::Value::Array(values) => values.is_empty(),
+        serde_json::Value::Object(values) => values.is_empty(),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) | serde_json::Value::String(_) => false,
+    };
+    if is_empty { "none".to_owned() } else { format!("`{value}`") }
 }
 
 fn join(table: &str, member: &str) -> String {

@@ -86,6 +86,37 @@ pub enum StateRefusal {
     State(KeyState),
 }
 
+impl StateRefusal {
+    /// Those that an operation with key material can meet.
+    pub const OF_USE: [Self; 7] = [
+        Self::Disabled,
+        Self::State(KeyState::Creating),
+        Self::State(KeyState::PendingDeletion),
+        Self::State(KeyState::PendingImport),
+        Self::State(KeyState::PendingReplicaDeletion),
+        Self::State(KeyState::Unavailable),
+        Self::State(KeyState::Updating),
+    ];
+
+    /// For metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::NotPendingDeletion => "not_pending_deletion",
+            Self::State(state) => match state {
+                KeyState::Creating => "creating",
+                KeyState::Disabled => "disabled",
+                KeyState::Enabled => "enabled",
+                KeyState::PendingDeletion => "pending_deletion",
+                KeyState::PendingImport => "pending_import",
+                KeyState::PendingReplicaDeletion => "pending_replica_deletion",
+                KeyState::Unavailable => "unavailable",
+                KeyState::Updating => "updating",
+            },
+        }
+    }
+}
+
 /// A cell of the key state table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {

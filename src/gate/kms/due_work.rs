@@ -102,11 +102,11 @@ impl Kms {
             let deletion = to_the_end(self.changes(announced).delete_key(key.clone(), told));
             deletion.await.map(|()| false).map_err(Refused::from)
         };
-        self.note_lifecycle_event(LifecycleEventKind::Deletion, 0);
         if deleted.is_err() {
             event.end(&deleted);
             return deleted;
         }
+        self.note_lifecycle_event(LifecycleEventKind::Deletion, 0);
         self.destroy_material(&key, deadline).await;
         tracing::info!(key.id = %id, account = %scope.account, region = %scope.region, "deleted key {id}");
         if let Some(additional) = self.destroy_cluster_key(&key, deadline).await {

@@ -113,7 +113,7 @@ impl KeyStores {
 
     /// Counts a cryptographic operation against the quota of the key store, before anything is sent anywhere.
     pub(super) fn admit(&self, store: &CustomKeyStore, operation: &str) -> Result<(), Refused> {
-        if self.quota(&store.id).check().is_ok() {
+        if self.quota(store).check().is_ok() {
             return Ok(());
         }
         if store.kind() == CustomKeyStoreType::ExternalKeyStore {
@@ -160,16 +160,26 @@ impl KeyStores {
         ids.iter().for_each(|id| self.drop_client(id));
     }
 
-    fn quota(&self, id: &CustomKeyStoreId) -> Arc<DefaultDirectRateLimiter> {
+    fn quota(&self, store: &CustomKeyStore) -> Arc<DefaultDirectRateLimiter> {
+        let id = &store.id;
         if let Some(quota) = self.quotas.read().get(id) {
             return Arc::clone(quota);
         }
         // With the lock held, since other settings forget the quotas of before.
         let mut quotas = self.quotas.write();
+        let rate = self.rate(id);
+        if store.kind() == CustomKeyStoreType::ExternalKeyStore {
+            self.parts.metrics.quota(id.as_str(), rate.get());
+        }
+        let quota = Quota::per_second(rate);
+        Arc::clone(quotas.entry(id.clone()).or_insert_with(|| Arc::new(RateLimiter::direct(quota))))
+    }
+
+    /// Cryptographic requests a second that it admits.
+    fn rate(&self, id: &CustomKeyStoreId) -> NonZeroU32 {
         let settings = self.settings.load();
         let own = settings.requests_per_second_by_id.get(id.as_str()).copied();
-        let quota = Quota::per_second(own.unwrap_or(settings.requests_per_second));
-        Arc::clone(quotas.entry(id.clone()).or_insert_with(|| Arc::new(RateLimiter::direct(quota))))
+        own.unwrap_or(settings.requests_per_second)
     }
 
     pub(super) fn cluster(&self, id: &str) -> Result<Arc<dyn Cluster>, KeyStoreRefused> {
@@ -192,6 +202,7 @@ impl KeyStores {
             && store.connection == Connection::Connected
         {
             self.parts.metrics.credential_since(store.id.as_str(), backing.credential_since.0 / 1000);
+            self.parts.metrics.quota(store.id.as_str(), self.rate(&store.id).get());
         }
         KnownKeyStore { proxy: OnceCell::new(), store }
     }

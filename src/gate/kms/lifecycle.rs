@@ -12,7 +12,7 @@ impl Kms {
         kind: LifecycleEventKind,
         key: &Key,
     ) -> Result<Option<LifecycleEvent>, Refused> {
-        if self.event_metrics.is_none() {
+        if !self.are_events_told {
             return Ok(None);
         }
         Ok(Some(LifecycleEvent {
@@ -24,12 +24,13 @@ impl Kms {
         }))
     }
 
-    /// After an event, for which so many older ones were forgotten.
+    /// After it happened to a key, and so many older events were forgotten for the one that tells of it.
     pub(super) fn note_lifecycle_event(&self, kind: LifecycleEventKind, forgotten: u64) {
-        if let Some(metrics) = &self.event_metrics {
-            metrics.kms_events_total.with_label_values(&[kind.as_str(), "dropped"]).inc_by(forgotten);
+        self.metrics.alarms.happened_to_key(kind.as_str());
+        if self.are_events_told {
+            self.metrics.kms_events_total.with_label_values(&[kind.as_str(), "dropped"]).inc_by(forgotten);
+            self.lifecycle_event.notify_one();
         }
-        self.lifecycle_event.notify_one();
     }
 
     /// Completes when there may be something new to tell.

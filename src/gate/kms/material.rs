@@ -68,7 +68,9 @@ impl Kms {
         announced: Announced,
     ) -> Result<Arc<Key>, Refused> {
         let Some(event) = self.lifecycle_event(LifecycleEventKind::Rotation, &key)? else {
-            return self.replace(before, key, announced).await;
+            let key = self.replace(before, key, announced).await?;
+            self.note_lifecycle_event(LifecycleEventKind::Rotation, 0);
+            return Ok(key);
         };
         let followers = self.followers(before, &key).await?;
         let (key, forgotten) = if followers.is_empty() {

@@ -43,7 +43,7 @@ use tokio::sync::Notify;
 use crate::attestation::Roots;
 use crate::audit::AuditLog;
 use crate::clock::Clock;
-use crate::domain::kms::UnixMillis;
+use crate::domain::kms::{LifecycleEventKind, StateRefusal, UnixMillis};
 use crate::gate::kms::key_cache::KeyCache;
 use crate::gate::kms::known_grants::KnownGrants;
 use crate::gate::kms::known_key_stores::KeyStores;
@@ -115,8 +115,9 @@ pub struct Kms {
     attestation_roots: ArcSwapOption<Roots>,
     due_work_changed: Notify,
     audit: Arc<dyn AuditLog>,
-    /// Absent: nobody is told of lifecycle events.
-    event_metrics: Option<Arc<Metrics>>,
+    metrics: Arc<Metrics>,
+    /// Whether anybody is told of lifecycle events.
+    are_events_told: bool,
     lifecycle_event: Notify,
 }
 
@@ -129,8 +130,9 @@ pub struct KmsParts {
     pub quotas: ResourceQuotas,
     /// Hears of every change before it is made.
     pub audit: Arc<dyn AuditLog>,
-    /// Of lifecycle events, if anybody is told of them.
-    pub event_metrics: Option<Arc<Metrics>>,
+    pub metrics: Arc<Metrics>,
+    /// Whether anybody is told of lifecycle events.
+    pub are_events_told: bool,
     /// Keys whose metadata is kept in memory.
     pub known_keys_max: NonZeroU64,
     /// Grants that are kept in memory.
@@ -142,6 +144,9 @@ impl Kms {
         let KmsParts { store, backing_keys, key_stores, key_store_settings, clock, quotas, audit, .. } =
             parts;
         let (known_keys_max, known_grants_max) = (parts.known_keys_max, parts.known_grants_max);
+        let alarms = &parts.metrics.alarms;
+        alarms.show_refusals(StateRefusal::OF_USE.iter().map(|refusal| refusal.as_str()));
+        alarms.show_lifecycle(LifecycleEventKind::ALL.iter().map(|kind| kind.as_str()));
         let cache = Arc::new(KeyCache::new(usize::try_from(known_keys_max.get()).unwrap_or(usize::MAX)));
         Self {
             store,
@@ -155,7 +160,8 @@ impl Kms {
             attestation_roots: ArcSwapOption::empty(),
             due_work_changed: Notify::new(),
             audit,
-            event_metrics: parts.event_metrics,
+            metrics: parts.metrics,
+            are_events_told: parts.are_events_told,
             lifecycle_event: Notify::new(),
         }
     }

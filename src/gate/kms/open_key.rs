@@ -189,6 +189,11 @@ impl<'a> OpenKey<'a> {
 
     pub(super) fn refused(&self, refusal: Refusal) -> Refused {
         let arn = self.cached.arn.clone();
+        if let Refusal::State(refusal) = refusal
+            && self.action.is_cryptographic()
+        {
+            self.call.kms.metrics.alarms.refused_for_state(refusal.as_str());
+        }
         match refusal {
             // XKS v1, Error codes: the custom key store is not connected.
             Refusal::State(StateRefusal::State(KeyState::Unavailable))

@@ -8,13 +8,15 @@ use crate::kms::error::{Error, THROTTLED};
 use crate::kms::model::Document;
 use crate::kms::operation::OperationName;
 use crate::kms::quota::{Asked, QuotaClass, RegionSize, RequestQuota, RequestQuotas};
+use crate::metrics::Metrics;
 
 fn caller(account: &str, region: &str) -> Caller {
     Caller::of_root_user(account, region)
 }
 
 fn quota(overrides: &[(QuotaClass, f64)]) -> RequestQuota {
-    RequestQuota::new(&RequestQuotas::Aws { overrides: BTreeMap::from_iter(overrides.iter().copied()) })
+    let overrides = BTreeMap::from_iter(overrides.iter().copied());
+    RequestQuota::new(&RequestQuotas::Aws { overrides }, Metrics::new().unwrap().alarms)
 }
 
 fn asked(operation: OperationName, key_pair_spec: Option<&str>) -> Asked<'_> {
@@ -141,6 +143,6 @@ fn senseless_rates_serve_one_request_and_off_serves_all() {
         let quota = quota(&[(QuotaClass::ListKeys, rate)]);
         assert_eq!(served(&quota, &caller, OperationName::ListKeys, None), 1, "{rate}");
     }
-    let off = RequestQuota::new(&RequestQuotas::Off);
+    let off = RequestQuota::new(&RequestQuotas::Off, Metrics::new().unwrap().alarms);
     assert_eq!(served(&off, &caller, OperationName::CreateKey, None), 1000);
 }

@@ -34,6 +34,7 @@ mod writer;
 mod tests;
 
 use std::fs::File;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::metrics::StoreMetrics;
 use crate::store::sqlite::connection::{Access, Session};
 use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::job::Workers;
@@ -63,6 +65,7 @@ const WRITE_QUEUE_LENGTH: usize = 1024;
 pub struct SqliteStore {
     // Dropped in this order: the connection that writes is the last, and empties the log.
     backup: BackupThread,
+    metrics: Option<StoreMetrics>,
     readers: Workers,
     writer: Workers,
     _lock: File,
@@ -93,26 +96,63 @@ impl SqliteStore {
             readers: Workers::start("store-reader", READ_QUEUE_LENGTH, readers).map_err(io)?,
             writer: writer.map_err(io)?,
             backup: BackupThread::new(database),
+            metrics: None,
             _lock: lock,
         })
     }
 
+    /// The same, and what it is asked is counted.
+    pub fn measured(self, metrics: StoreMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
     /// Work that changes nothing.
-    fn read<T, F>(&self, work: F) -> Stored<'_, T>
+    fn read<T, F>(&self, operation: &'static str, work: F) -> Stored<'_, T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        Box::pin(self.readers.run(work))
+        Box::pin(self.observe((operation, "read"), self.readers.run(work)))
     }
 
     /// Work that is durable when it is answered.
-    fn write<T, F>(&self, work: F) -> Stored<'_, T>
+    fn write<T, F>(&self, operation: &'static str, work: F) -> Stored<'_, T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
-        Box::pin(self.writer.run(work))
+        Box::pin(self.observe((operation, "write"), self.writer.run(work)))
+    }
+
+    async fn observe<T>(
+        &self,
+        (operation, access): (&'static str, &'static str),
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Some(metrics) = &self.metrics else { return answer.await };
+        let _timer = metrics.time(operation, access);
+        let result = answer.await;
+        metrics.count(operation, outcome(&result));
+        result
+    }
+}
+
+/// For metrics: a refusal is no fault of the database.
+const fn outcome<T>(result: &Result<T, StoreError>) -> &'static str {
+    match result {
+        Ok(_) => "done",
+        Err(StoreError::Unavailable(_)) => "failed",
+        Err(
+            StoreError::AlreadyExists
+            | StoreError::Conflict
+            | StoreError::KeyStoreConflict(_)
+            | StoreError::KeyStoreMissing
+            | StoreError::KeyStoreNotConnected
+            | StoreError::LimitExceeded
+            | StoreError::Missing
+            | StoreError::NotEmpty
+            | StoreError::XksKeyInUse,
+        ) => "refused",
     }
 }
 

@@ -93,7 +93,7 @@ fn blocked_store(folder: &tempfile::TempDir) -> (SqliteStore, mpsc::Sender<()>) 
     let store = SqliteStore::open(folder.path()).unwrap();
     let (go, wait) = mpsc::channel();
     let (running, is_running) = mpsc::channel();
-    let mut blocker = store.write(move |_| {
+    let mut blocker = store.write("test", move |_| {
         running.send(()).unwrap();
         wait.recv().unwrap();
         Ok(())
@@ -115,12 +115,12 @@ async fn jobs_that_wait_together_are_one_transaction_and_a_failed_one_takes_no_o
     let folder = tempfile::tempdir().unwrap();
     let (store, go) = blocked_store(&folder);
     let mut first = store.create_key(Arc::new(plain_key(1)), 10);
-    let mut refused = store.write(|connection| {
+    let mut refused = store.write("test", |connection| {
         keys::create(connection, &plain_key(2), 10)?;
         Err::<(), _>(StoreError::Conflict.into())
     });
     let other = open(&folder.path().join("kms.db"), Access::Read).unwrap();
-    let mut seen = store.write(move |connection| {
+    let mut seen = store.write("test", move |connection| {
         let of = |connection: &Connection| keys::page(connection, &scope(), None, 10).unwrap();
         Ok((of(connection), of(&other)))
     });
@@ -142,7 +142,7 @@ async fn if_the_commit_fails_nobody_of_the_group_is_told_otherwise() {
     let mut good = store.create_key(Arc::new(plain_key(1)), 10);
     let mut twin = store.create_key(Arc::new(plain_key(1)), 10);
     // A row that belongs to no key, which SQLite is told to notice at the commit only.
-    let mut orphan = store.write(|connection| {
+    let mut orphan = store.write("test", |connection| {
         connection.pragma_update(None, "defer_foreign_keys", true)?;
         let sql = "INSERT INTO grant_count (key_no, grants) VALUES (?1, 1)";
         Ok(connection.execute(sql, params![4711]).map(drop)?)
@@ -180,7 +180,7 @@ async fn a_full_database_refuses_writes_goes_on_reading_and_writes_again_when_th
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path()).unwrap();
     let limit = |pages: i64| {
-        store.write(move |connection| {
+        store.write("test", move |connection| {
             let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
             Ok(connection.pragma_update_and_check(None, "max_page_count", pages, set)?)
         })
