@@ -3,11 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::fs::Metadata;
+use std::fs::Permissions;
 use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::fchown;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -17,10 +20,13 @@ use tempfile::NamedTempFile;
 use crate::secret::SecretBytes;
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
+const MODE: u32 = 0o600;
+const GROUP_READS: u32 = 0o040;
 const PERMISSIONS: u32 = 0o7777;
 const PERMISSIONS_OF_OTHERS: u32 = 0o077;
-/// Of a file of root, for a process that is not: reading by a group is the only way to have it, and root chose whose.
-const PERMISSIONS_OF_OTHERS_WITH_ROOT: u32 = 0o027;
+/// Of a file of root: reading by a group is how a process that is not root has it, and root chose whose.
+const PERMISSIONS_OF_OTHERS_WITH_ROOT: u32 = 0o037;
+const ROOT: u32 = 0;
 
 /// Why a file with a secret was not taken.
 #[derive(Debug)]
@@ -31,7 +37,7 @@ pub struct PrivateFileError {
 
 #[derive(Debug)]
 enum Cause {
-    Exposed { mode: u32 },
+    Exposed { mode: u32, remedy: &'static str },
     ForeignOwner { user_id: u32 },
     Io(io::Error),
     NotRegular,
@@ -42,10 +48,10 @@ impl fmt::Display for PrivateFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.cause {
-            Cause::Exposed { mode } => {
+            Cause::Exposed { mode, remedy } => {
                 write!(
                     f,
-                    "{path}: mode {mode:04o} lets others read or write this secret; run `chmod 600 {path}`"
+                    "{path}: mode {mode:04o} lets others read or write this secret; run `chmod {remedy} {path}`"
                 )
             }
             Cause::ForeignOwner { user_id } => {
@@ -124,12 +130,12 @@ fn open_checked(path: &Path) -> Result<(File, Metadata), Cause> {
 
 /// Whether a file of this owner and mode is private enough for a process of the user `own_id`.
 fn allow(user_id: u32, mode: u32, own_id: u32) -> Result<(), Cause> {
-    let refused = match user_id {
-        0 if own_id != 0 => PERMISSIONS_OF_OTHERS_WITH_ROOT,
-        id if id == own_id => PERMISSIONS_OF_OTHERS,
+    let (refused, remedy) = match user_id {
+        ROOT => (PERMISSIONS_OF_OTHERS_WITH_ROOT, "g-wx,o="),
+        id if id == own_id => (PERMISSIONS_OF_OTHERS, "600"),
         _ => return Err(Cause::ForeignOwner { user_id }),
     };
-    if mode & refused == 0 { Ok(()) } else { Err(Cause::Exposed { mode }) }
+    if mode & refused == 0 { Ok(()) } else { Err(Cause::Exposed { mode, remedy }) }
 }
 
 fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
@@ -146,7 +152,7 @@ fn read_checked(path: &Path) -> Result<SecretBytes, Cause> {
     }
 }
 
-/// A file of mode 0600, written and flushed under a name of its own beside the one that it is to have.
+/// A file that is private, written and flushed under a name of its own beside the one that it is to have.
 pub struct Staged {
     file: NamedTempFile,
     path: PathBuf,
@@ -156,6 +162,9 @@ impl Staged {
     pub fn new(path: &Path, content: &[u8]) -> io::Result<Self> {
         let mut file = NamedTempFile::new_in(folder(path))?;
         file.write_all(content)?;
+        if rustix::process::geteuid().is_root() {
+            hand_over(file.as_file(), path)?;
+        }
         file.as_file().sync_all()?;
         Ok(Self { file, path: path.to_owned() })
     }
@@ -173,7 +182,22 @@ impl Staged {
     }
 }
 
-/// Writes a file of mode 0600; at any moment the path names the whole old content or the whole new one.
+/// The daemon must be able to read what root makes: as it could the file that is replaced, else as it can the folder.
+fn hand_over(file: &File, path: &Path) -> io::Result<()> {
+    let folder = std::fs::metadata(folder(path))?;
+    // Whoever may write into a folder of root's, such as /tmp, must not get a secret by being there first.
+    let is_of_folder = |former: &Metadata| former.is_file() && [ROOT, folder.uid()].contains(&former.uid());
+    let former = std::fs::symlink_metadata(path).ok().filter(is_of_folder);
+    let (user_id, group_id, mode) = match former {
+        Some(former) => (former.uid(), former.gid(), former.mode() & (MODE | GROUP_READS)),
+        None if folder.uid() == ROOT && folder.gid() != ROOT => (ROOT, folder.gid(), MODE | GROUP_READS),
+        None => (folder.uid(), folder.gid(), MODE),
+    };
+    fchown(file, Some(user_id), Some(group_id))?;
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Writes a private file, of mode 0600 but for what root hands over; at any moment the path names the whole old content or the whole new one.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Staged::new(path, content)?.replace()
 }
@@ -195,9 +219,45 @@ pub fn folder(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    const ROOT: u32 = 0;
     const DAEMON: u32 = 977;
     const STRANGER: u32 = 1000;
+
+    /// Nobody but root can give files away.
+    #[test]
+    fn what_root_writes_can_be_read_by_whom_it_could_be_read_before() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials.toml");
+        let look = || {
+            let found = std::fs::metadata(&path).unwrap();
+            (found.uid(), found.gid(), found.mode() & PERMISSIONS)
+        };
+        for (owner, group, made) in [
+            (ROOT, DAEMON, (ROOT, DAEMON, 0o640)),
+            (DAEMON, DAEMON, (DAEMON, DAEMON, 0o600)),
+            (ROOT, ROOT, (ROOT, ROOT, 0o600)),
+        ] {
+            std::os::unix::fs::chown(folder.path(), Some(owner), Some(group)).unwrap();
+            replace(&path, b"secret").unwrap();
+            assert_eq!(look(), made);
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::os::unix::fs::chown(folder.path(), Some(ROOT), Some(ROOT)).unwrap();
+        for (owner, mode, kept) in [
+            (ROOT, 0o640, (ROOT, DAEMON, 0o640)),
+            (ROOT, 0o444, (ROOT, DAEMON, 0o440)),
+            (STRANGER, 0o644, (ROOT, ROOT, 0o600)),
+        ] {
+            std::fs::write(&path, "former").unwrap();
+            std::os::unix::fs::chown(&path, Some(owner), Some(DAEMON)).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            replace(&path, b"secret").unwrap();
+            assert_eq!(look(), kept, "{owner} {mode:04o}");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
 
     #[test]
     fn a_group_may_read_what_belongs_to_root_and_nothing_else() {
@@ -210,7 +270,8 @@ mod tests {
             (ROOT, 0o660, DAEMON, false),
             (ROOT, 0o644, DAEMON, false),
             (ROOT, 0o600, ROOT, true),
-            (ROOT, 0o640, ROOT, false),
+            (ROOT, 0o640, ROOT, true),
+            (ROOT, 0o650, DAEMON, false),
             (DAEMON, 0o600, ROOT, false),
             (STRANGER, 0o600, DAEMON, false),
         ] {
