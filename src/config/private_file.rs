@@ -120,18 +120,19 @@ fn open_checked(path: &Path) -> Result<(File, Metadata), Cause> {
     let no_wait = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(no_wait).open(path).map_err(Cause::Io)?;
     let metadata = file.metadata().map_err(Cause::Io)?;
-    let (mode, user_id) = (metadata.mode() & PERMISSIONS, metadata.uid());
+    let mode = metadata.mode() & PERMISSIONS;
     if !metadata.is_file() {
         return Err(Cause::NotRegular);
     }
-    allow(user_id, mode, rustix::process::geteuid().as_raw())?;
+    allow((metadata.uid(), metadata.gid()), mode, rustix::process::geteuid().as_raw())?;
     Ok((file, metadata))
 }
 
 /// Whether a file of this owner and mode is private enough for a process of the user `own_id`.
-fn allow(user_id: u32, mode: u32, own_id: u32) -> Result<(), Cause> {
+fn allow((user_id, group_id): (u32, u32), mode: u32, own_id: u32) -> Result<(), Cause> {
     let (refused, remedy) = match user_id {
-        ROOT => (PERMISSIONS_OF_OTHERS_WITH_ROOT, "g-wx,o="),
+        ROOT if group_id != ROOT => (PERMISSIONS_OF_OTHERS_WITH_ROOT, "g-wx,o="),
+        ROOT => (PERMISSIONS_OF_OTHERS, "600"),
         id if id == own_id => (PERMISSIONS_OF_OTHERS, "600"),
         _ => return Err(Cause::ForeignOwner { user_id }),
     };
@@ -189,6 +190,7 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
     let is_of_folder = |former: &Metadata| former.is_file() && [ROOT, folder.uid()].contains(&former.uid());
     let former = std::fs::symlink_metadata(path).ok().filter(is_of_folder);
     let (user_id, group_id, mode) = match former {
+        Some(former) if former.gid() == ROOT => (former.uid(), ROOT, MODE),
         Some(former) => (former.uid(), former.gid(), former.mode() & (MODE | GROUP_READS)),
         None if folder.uid() == ROOT && folder.gid() != ROOT => (ROOT, folder.gid(), MODE | GROUP_READS),
         None => (folder.uid(), folder.gid(), MODE),
@@ -275,7 +277,8 @@ mod tests {
             (DAEMON, 0o600, ROOT, false),
             (STRANGER, 0o600, DAEMON, false),
         ] {
-            assert_eq!(allow(owner, mode, own_id).is_ok(), is_allowed, "{owner} {mode:04o} {own_id}");
+            let found = allow((owner, DAEMON), mode, own_id).is_ok();
+            assert_eq!(found, is_allowed, "{owner} {mode:04o} {own_id}");
         }
     }
 }
