@@ -9,7 +9,7 @@ Usage: deploy/drill.sh [--installation DIR] [--program FILE] [--port-base N] [--
 
   --installation DIR  the folder of a quick start whose daemon runs: it stays untouched and goes on, and its backup is
                       brought to life beside it. Without it, an installation is made, killed and destroyed.
-  --program FILE      the program (default: target/release/holdfast)
+  --program FILE      the program (default: target/release/holdfast, else the one of PATH)
   --port-base N       the first of five ports that are free (default: 9210)
   --seconds-max N     longest time from the loss to the first request that succeeds (default: 60)
 
@@ -28,6 +28,7 @@ fail() {
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 installation=
 program=$root/target/release/holdfast
+[[ -x $program ]] || program=$(command -v holdfast || echo "$program")
 port_base=9210
 seconds_max=60
 while (($# > 0)); do

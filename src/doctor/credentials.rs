@@ -19,9 +19,17 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
 
 fn examine_store(patient: &Patient<'_>, store: &KeyStore, findings: &mut Findings) {
     let name = format!("key store {}", store.name);
+    if store.credentials.is_empty() {
+        // Then `configuration-content` says which file is wrong, and these were not read.
+        findings.all_unchecked(
+            diagnosis::ALL,
+            &name,
+            "the files that the configuration names are not all right",
+        );
+        return;
+    }
     let bad = match store.credentials.len() {
-        0 => Some((Verdict::Error, "there is none, or the file cannot be read".to_owned())),
-        1 | 2 => None,
+        0..=2 => None,
         count => Some((Verdict::Warning, format!("{count} credentials"))),
     };
     findings.judge(&diagnosis::COUNT, &name, (bad, format!("{}", store.credentials.len())));

@@ -57,7 +57,7 @@ fn examine_one(
         Some(Err(Unreachable::Library(reason))) => {
             findings.error(&diagnosis::LIBRARY, name, reason);
             let rest: Vec<_> = diagnosis::ALL.iter().copied().skip(1).collect();
-            findings.all_unchecked(&rest, name, "the library is not there");
+            findings.all_unchecked(&rest, name, "the library does not work");
         }
         Some(Err(Unreachable::Token(reason))) => {
             findings.ok(&diagnosis::LIBRARY, name, "loaded and initialized");

@@ -5,8 +5,8 @@ pub(in crate::doctor) mod hsm {
 
     diagnoses! { Hsm:
         LIBRARY = "hsm-library" "The PKCS#11 library is loaded and initialized"
-            "Install the client of the HSM, correct `module`, and give it what it needs in `[hsm.environment]`; its own log has \
-             more.";
+            "Install the client of the HSM, correct `module`, and give it what it needs in `[hsm.environment]` (SoftHSM: \
+             SOFTHSM2_CONF, and the folder of tokens that it names); its own log has more.";
         TOKEN = "hsm-token" "One token has this label, and this serial number if one is given"
             "None: correct `token_label`, or connect the HSM (client daemon, network, partition). Several: set `token_serial`.";
         PIN = "hsm-pin" "The token has counted no wrong PIN"

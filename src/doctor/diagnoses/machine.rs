@@ -5,7 +5,8 @@ pub(in crate::doctor) mod configuration {
 
     diagnoses! { Configuration:
         PARSE = "configuration-file" "The configuration file can be read, and every member is known and in its range"
-            "Correct what is named; `holdfast config print-default` shows every member with its default.";
+            "Correct what is named, or name the file with `--config` or HOLDFAST_CONFIG; `holdfast config print-default` shows every \
+             member with its default.";
         FILES = "configuration-content" "Every file that the configuration names is there and right"
             "Correct or make the file that is named, then run `holdfast config check`.";
         WARNINGS = "configuration-warnings" "Nothing in the configuration is allowed but probably not meant"
@@ -46,7 +47,8 @@ pub(in crate::doctor) mod state {
             "Start it (`systemctl start holdfast`); if a process holds the lock and does not answer, look at its log and \
              stop it with SIGTERM.";
         SCHEMA = "state-schema" "The database is one of this release or an older one"
-            "Run the release that wrote it, or a newer one; a database is not taken back to an older release.";
+            "Of a newer release: run that one, for a database is not taken back. Not a database of Holdfast at all: keep a copy, and \
+             bring the last backup back with `holdfast restore`.";
         INTEGRITY = "state-integrity" "The database is whole (PRAGMA quick_check)"
             "Stop the daemon, keep a copy of `kms.db*`, and bring the last backup back with `holdfast restore`.";
         REFUSED_PIN = "state-refused-pin" "No PIN is written down as refused"
@@ -79,7 +81,8 @@ pub(in crate::doctor) mod daemon {
         AUTHENTICATION = "daemon-authentication" "Nobody is refused for a wrong signature"
             "The request log says why. Unknown access key id: give AWS KMS the credential of \
              `holdfast credential list` (UpdateCustomKeyStore). Wrong signature with a known id: the secret differs, or \
-             something in between rewrites Host or path.";
+             something in between rewrites Host or path. A date that is too old or too new: set the clocks (NTP). `holdfast check` sends \
+             wrong signatures on purpose.";
         POLICY = "daemon-authorization" "No request is refused by the policy, the Regions or the keys of a key store"
             "Only the proxy can allow it: the request log names the statement and the fields; change `policy_file`, `regions` \
              or `keys`.";
@@ -96,9 +99,11 @@ pub(in crate::doctor) mod daemon {
             "Compare `holdfast_hsm_operation_duration_seconds` with `holdfast_hsm_queue_wait_seconds`: the first says the HSM is \
              slow or far, the second that it has too much to do.";
         BLOCKED = "daemon-blocked" "No key store and no key is blocked"
-            "`holdfast store unblock NAME` or `holdfast key unblock ID`, if whoever blocked it agrees.";
+            "`holdfast store unblock NAME` or `holdfast key unblock ID`, if whoever blocked it agrees. A `blocked.json` that cannot be \
+             read keeps the daemon from starting: correct it, or remove it and block again what must be.";
         RELOAD = "daemon-reload" "The configuration in force is the one of the file"
-            "Run `holdfast config check`, correct what it names; the daemon takes it up by itself.";
+            "Run `holdfast config check`, correct what it names; the daemon takes it up by itself. If it finds nothing, what was changed \
+             needs a restart: the log says so.";
         AUDIT = "daemon-audit" "The audit trail is written, signed and whole"
             "Make room on its disk and look at the log; without a trail nothing is changed.";
     }
