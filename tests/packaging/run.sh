@@ -89,7 +89,9 @@ build_package() {
     cmp "$deb" "$("$deploy/debian/build.sh" --binary "$binary" --out "$work/second")" ||
         fail 'the same files make another package'
     dpkg-deb --extract "$deb" "$work/content"
-    cmp "$work/content/etc/holdfast/holdfast.toml" "$deploy/config/holdfast.toml"
+    local shipped=$work/content/etc/holdfast/holdfast.toml
+    ! grep -E '^[a-z]+_listen' "$shipped" || fail 'the package opens ports that ask nobody who is there'
+    sed -E 's/^# ((probe|metrics)_listen = )/\1/' "$shipped" | cmp - "$deploy/config/holdfast.toml"
     bash -n "$work/content/usr/share/bash-completion/completions/holdfast"
     for file in usr/share/man/man1/holdfast-serve.1.gz usr/share/zsh/vendor-completions/_holdfast \
         usr/share/fish/vendor_completions.d/holdfast.fish usr/share/doc/holdfast/copyright \
