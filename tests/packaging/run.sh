@@ -175,9 +175,12 @@ run_recipe() {
         export NO_PROXY='*' AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
         "$cache/python/bin/python" "$deploy/ci/key_life.py"
     )
-    GITHUB_ENV=$work/github "$recipe" env --github
+    GITHUB_ENV=$work/github "$recipe" env --github >"$work/masks"
     names=$(sed -n 's/^export \([A-Z0-9_]*\)=.*/\1/p' "$HOLDFAST_DIR/site/env" | sort)
     [[ $(cut -d= -f1 "$work/github" | sort) == "$names" ]] || fail 'GitHub Actions does not get every variable'
+    [[ $(sed -n 's/^::add-mask::\(.\)/\1/p' "$work/masks" | sort) == "$(sed -n -E 's/^[A-Z0-9_]*(SECRET_ACCESS_KEY|PASSWORD)=//p' "$work/github" | sort)" ]] ||
+        fail 'GitHub Actions would show secrets'
+    ! grep -v '^::add-mask::.' "$work/masks" || fail 'more is said than masks'
     "$recipe" reset
     [[ -n $("$recipe" log) ]] || fail 'there is no log'
     "$recipe" stop
