@@ -120,10 +120,14 @@ environment() {
             (
                 # shellcheck disable=SC1091
                 . "$site/env"
+                # Said before they are exported: from then on the log has stars for them.
+                sed -n 's/^export \([A-Za-z0-9_]*\(SECRET\|PASSWORD\)[A-Za-z0-9_]*\)=.*/\1/p' "$site/env" | while read -r name; do
+                    printf '::add-mask::%s\n' "${!name}"
+                done
                 sed -n 's/^export \([A-Za-z0-9_]*\)=.*/\1/p' "$site/env" | while read -r name; do
                     printf '%s=%s\n' "$name" "${!name}"
-                done
-            ) >>"$GITHUB_ENV"
+                done >>"$GITHUB_ENV"
+            )
             ;;
         *) usage >&2 && exit 2 ;;
     esac

@@ -46,7 +46,9 @@ architecture=$(dpkg --print-architecture)
 
 file 755 "$binary" usr/bin/holdfast
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$package/usr/bin/holdfast"
-file 644 "$deploy/config/holdfast.toml" etc/holdfast/holdfast.toml
+# A machine has neighbours: ports that ask nobody who is there are opened by who wants them.
+sed -E 's/^((probe|metrics)_listen = )/# \1/' "$deploy/config/holdfast.toml" >"$work/holdfast.toml"
+file 644 "$work/holdfast.toml" etc/holdfast/holdfast.toml
 file 644 "$deploy/config/softhsm2.conf" etc/holdfast/softhsm2.conf
 file 644 "$deploy/systemd/holdfast.service" lib/systemd/system/holdfast.service
 file 644 "$deploy/systemd/holdfast.sysusers.conf" usr/lib/sysusers.d/holdfast.conf

@@ -125,12 +125,12 @@ def fleet():
     pin = 'holdfast_hsm_pin_state{%s, state!="fine"}' % H
     rows = [
         ("Health", [
-            stat("HSMs that serve", "Share of HSMs that are not UNAVAILABLE.", f'1 - avg(holdfast_hsm_state{{{H}, state="UNAVAILABLE"}})', unit="percentunit", limits=thresholds((None, "red"), (0.5, "orange"), (1, "green")), runbooks=("holdfast-hsm-down", "holdfast-hsm-none-left")),
+            stat("HSMs that serve", "Share of connected HSMs that are not UNAVAILABLE.", f'sum(holdfast_hsm_state{{{H}, state!="UNAVAILABLE"}}) / (sum(holdfast_hsm_state{{{H}}}) > 0)', unit="percentunit", limits=thresholds((None, "red"), (0.5, "orange"), (1, "green")), runbooks=("holdfast-hsm-down", "holdfast-hsm-none-left")),
             stat("Taken out", "HSMs whose circuit breaker is not closed.", f'count(holdfast_hsm_breaker_state{{{H}, state="closed"}} == 0) or vector(0)', limits=NONE_IS_FINE, runbooks=("holdfast-hsm-breaker-open",)),
             stat("Quarantined", "HSMs that returned something wrong.", f'sum(holdfast_hsm_breaker_state{{{H}, state="quarantined"}}) or vector(0)', limits=NONE_IS_FINE, runbooks=("holdfast-hsm-corruption",)),
             stat("PINs that are not fine", "Refused, counted low, final try, locked, to be changed.", f"sum(holdfast_hsm_pin_rejected{{{H}}}) + (sum({pin}) or vector(0))", limits=NONE_IS_FINE, runbooks=("holdfast-hsm-pin-refused",)),
             stat("Sessions stuck", "Inside one call for more than 250 ms.", f"sum(holdfast_hsm_sessions_stuck{{{H}}})", limits=NONE_IS_FINE, runbooks=("holdfast-hsm-sessions-stuck",)),
-            stat("GCM budget", "Largest share of 2^32 encryptions that a version of a key has used up.", f"max(holdfast_key_gcm_invocations_total{{{H}}}) / 2^32 or vector(0)", unit="percentunit", limits=thresholds((None, "green"), (0.75, "orange"), (0.95, "red")), runbooks=("holdfast-gcm-invocations-high",)),
+            stat("GCM budget", "Largest share of 2^32 encryptions that a version of a key has used up, in all daemons.", f"max(sum by (job, hsm, external_key_id, version) (holdfast_key_gcm_invocations_total{{{H}}})) / 2^32 or vector(0)", unit="percentunit", limits=thresholds((None, "green"), (0.75, "orange"), (0.95, "red")), runbooks=("holdfast-gcm-invocations-high",)),
             firing("hsm"),
             states("Not serving as they should", "A lane for each HSM and state: UNAVAILABLE or DEGRADED.", (f'holdfast_hsm_state{{{H}, state!="ACTIVE"}}', "{{instance}} {{hsm}} {{state}}"), runbooks=("holdfast-hsm-down", "holdfast-hsm-degraded"), width=12, height=6),
             states("Taken out, on trial, quarantined", "A lane for each HSM and state of its circuit breaker.", (f'holdfast_hsm_breaker_state{{{H}, state!="closed"}}', "{{instance}} {{hsm}} {{state}}"), runbooks=("holdfast-hsm-breaker-open",), width=12, height=6),
@@ -157,7 +157,7 @@ def fleet():
             graph("Sessions", "Open, and stuck.", (f"holdfast_hsm_sessions{{{H}}}", "{{instance}} {{hsm}} open"), (f"holdfast_hsm_sessions_stuck{{{H}}}", "{{instance}} {{hsm}} stuck"), runbooks=("holdfast-hsm-sessions-stuck",)),
             graph("Keys", "External keys, and KMS keys that the HSM holds unwrapped.", (f"holdfast_hsm_keys{{{H}}}", "{{instance}} {{hsm}} external"), (f"holdfast_hsm_cached_keys{{{H}}}", "{{instance}} {{hsm}} unwrapped")),
             graph("Unwrapped anew", "Rising with traffic: cached_keys_max is too small.", (f"rate(holdfast_hsm_unwraps_total{{{H}}}[$__rate_interval])", "{{instance}} {{hsm}}"), unit="ops"),
-            graph("GCM budget", "The ten versions of keys that have used up most of 2^32 encryptions.", (f"topk(10, holdfast_key_gcm_invocations_total{{{H}}} / 2^32)", "{{hsm}} {{external_key_id}} v{{version}}"), unit="percentunit", runbooks=("holdfast-gcm-invocations-high", "holdfast-gcm-invocations-exhausted-soon")),
+            graph("GCM budget", "The ten versions of keys that have used up most of 2^32 encryptions.", (f"topk(10, sum by (job, hsm, external_key_id, version) (holdfast_key_gcm_invocations_total{{{H}}}) / 2^32)", "{{hsm}} {{external_key_id}} v{{version}}"), unit="percentunit", runbooks=("holdfast-gcm-invocations-high", "holdfast-gcm-invocations-exhausted-soon")),
             graph("Worker processes", "Resident memory; there with isolation = process alone.", (f"holdfast_hsm_worker_memory_bytes{{{H}}}", "{{instance}} {{hsm}}"), unit="bytes", runbooks=("holdfast-hsm-worker-missing",)),
         ]),
     ]

@@ -89,7 +89,9 @@ build_package() {
     cmp "$deb" "$("$deploy/debian/build.sh" --binary "$binary" --out "$work/second")" ||
         fail 'the same files make another package'
     dpkg-deb --extract "$deb" "$work/content"
-    cmp "$work/content/etc/holdfast/holdfast.toml" "$deploy/config/holdfast.toml"
+    local shipped=$work/content/etc/holdfast/holdfast.toml
+    ! grep -E '^[a-z]+_listen' "$shipped" || fail 'the package opens ports that ask nobody who is there'
+    sed -E 's/^# ((probe|metrics)_listen = )/\1/' "$shipped" | cmp - "$deploy/config/holdfast.toml"
     bash -n "$work/content/usr/share/bash-completion/completions/holdfast"
     for file in usr/share/man/man1/holdfast-serve.1.gz usr/share/zsh/vendor-completions/_holdfast \
         usr/share/fish/vendor_completions.d/holdfast.fish usr/share/doc/holdfast/copyright \
@@ -173,9 +175,12 @@ run_recipe() {
         export NO_PROXY='*' AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
         "$cache/python/bin/python" "$deploy/ci/key_life.py"
     )
-    GITHUB_ENV=$work/github "$recipe" env --github
+    GITHUB_ENV=$work/github "$recipe" env --github >"$work/masks"
     names=$(sed -n 's/^export \([A-Z0-9_]*\)=.*/\1/p' "$HOLDFAST_DIR/site/env" | sort)
     [[ $(cut -d= -f1 "$work/github" | sort) == "$names" ]] || fail 'GitHub Actions does not get every variable'
+    [[ $(sed -n 's/^::add-mask::\(.\)/\1/p' "$work/masks" | sort) == "$(sed -n -E 's/^[A-Z0-9_]*(SECRET_ACCESS_KEY|PASSWORD)=//p' "$work/github" | sort)" ]] ||
+        fail 'GitHub Actions would show secrets'
+    ! grep -v '^::add-mask::.' "$work/masks" || fail 'more is said than masks'
     "$recipe" reset
     [[ -n $("$recipe" log) ]] || fail 'there is no log'
     "$recipe" stop

@@ -168,6 +168,10 @@ class TestKubernetes:
         assert workload["spec"]["replicas"] == 1
         assert set(workload["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
 
+    def test_a_pod_that_never_became_ready_is_replaced_by_a_corrected_one(self):
+        (workload,) = of_kind(parsed("kms"), "StatefulSet")
+        assert workload["spec"]["podManagementPolicy"] == "Parallel"
+
     @pytest.mark.parametrize("overlay", OVERLAYS)
     def test_secrets_are_files_and_none_is_here(self, overlay):
         assert "env" not in container(overlay) and "envFrom" not in container(overlay)
