@@ -125,7 +125,7 @@ def fleet():
     pin = 'holdfast_hsm_pin_state{%s, state!="fine"}' % H
     rows = [
         ("Health", [
-            stat("HSMs that serve", "Share of HSMs that are not UNAVAILABLE.", f'1 - avg(holdfast_hsm_state{{{H}, state="UNAVAILABLE"}})', unit="percentunit", limits=thresholds((None, "red"), (0.5, "orange"), (1, "green")), runbooks=("holdfast-hsm-down", "holdfast-hsm-none-left")),
+            stat("HSMs that serve", "Share of HSMs that are not UNAVAILABLE, of those that are wanted.", f'sum(holdfast_hsm_state{{{H}, state!="UNAVAILABLE"}}) / sum(holdfast_hsm_state{{{H}}})', unit="percentunit", limits=thresholds((None, "red"), (0.5, "orange"), (1, "green")), runbooks=("holdfast-hsm-down", "holdfast-hsm-none-left")),
             stat("Taken out", "HSMs whose circuit breaker is not closed.", f'count(holdfast_hsm_breaker_state{{{H}, state="closed"}} == 0) or vector(0)', limits=NONE_IS_FINE, runbooks=("holdfast-hsm-breaker-open",)),
             stat("Quarantined", "HSMs that returned something wrong.", f'sum(holdfast_hsm_breaker_state{{{H}, state="quarantined"}}) or vector(0)', limits=NONE_IS_FINE, runbooks=("holdfast-hsm-corruption",)),
             stat("PINs that are not fine", "Refused, counted low, final try, locked, to be changed.", f"sum(holdfast_hsm_pin_rejected{{{H}}}) + (sum({pin}) or vector(0))", limits=NONE_IS_FINE, runbooks=("holdfast-hsm-pin-refused",)),
