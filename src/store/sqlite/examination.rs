@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::store::sqlite::backup::{self, BackupError};
 use crate::store::sqlite::files;
@@ -31,12 +31,14 @@ pub struct CustomKeyStoreFacts {
 /// Checks the database in a folder and reads its facts. Nothing if there is none.
 pub fn examine(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
     let database = files::database(folder).map_err(|error| BackupError::Io(folder.to_owned(), error))?;
-    if !database.exists() {
+    if !database.try_exists().map_err(|error| BackupError::Io(database.clone(), error))? {
         return Ok(None);
     }
     let sql = |error| BackupError::Schema(database.clone(), SchemaError::Sql(error));
     let connection = backup::open(&database)?;
-    let fault: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
+    let fault: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| lost(&database, error))?;
     if fault != "ok" {
         let fault = fault.lines().last().unwrap_or_default().to_owned();
         return Err(BackupError::Damaged(database, fault));
@@ -48,6 +50,15 @@ pub fn examine(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
         // A database of an older release may have no such table yet.
         custom_key_stores: custom_key_stores(&connection).unwrap_or_default(),
     }))
+}
+
+/// A page may be too broken for the check itself.
+fn lost(database: &Path, error: rusqlite::Error) -> BackupError {
+    if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
+        BackupError::Damaged(database.to_owned(), error.to_string())
+    } else {
+        BackupError::Schema(database.to_owned(), SchemaError::Sql(error))
+    }
 }
 
 fn keys_by_state(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {
