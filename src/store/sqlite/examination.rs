@@ -30,15 +30,17 @@ pub struct CustomKeyStoreFacts {
 
 /// Checks the database in a folder and reads its facts. Nothing if there is none.
 pub fn examine(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
+    look(folder).map_err(damage)
+}
+
+fn look(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
     let database = files::database(folder).map_err(|error| BackupError::Io(folder.to_owned(), error))?;
     if !database.try_exists().map_err(|error| BackupError::Io(database.clone(), error))? {
         return Ok(None);
     }
     let sql = |error| BackupError::Schema(database.clone(), SchemaError::Sql(error));
     let connection = backup::open(&database)?;
-    let fault: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| lost(&database, error))?;
+    let fault: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sql)?;
     if fault != "ok" {
         let fault = fault.lines().last().unwrap_or_default().to_owned();
         return Err(BackupError::Damaged(database, fault));
@@ -52,12 +54,15 @@ pub fn examine(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
     }))
 }
 
-/// A page may be too broken for the check itself.
-fn lost(database: &Path, error: rusqlite::Error) -> BackupError {
-    if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
-        BackupError::Damaged(database.to_owned(), error.to_string())
-    } else {
-        BackupError::Schema(database.to_owned(), SchemaError::Sql(error))
+/// A page may be too broken even for the check.
+fn damage(error: BackupError) -> BackupError {
+    match error {
+        BackupError::Schema(path, SchemaError::Sql(error))
+            if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) =>
+        {
+            BackupError::Damaged(path, error.to_string())
+        }
+        other => other,
     }
 }
 
