@@ -274,7 +274,7 @@ impl Metrics {
             )?,
             hsm_state: make.gauges(
                 "hsm_state",
-                "1 for the state the HSM is in: ACTIVE, DEGRADED or UNAVAILABLE.",
+                "1 for the state the HSM is in: ACTIVE, DEGRADED or UNAVAILABLE; none while its cluster is disconnected.",
                 &["hsm", "state"],
             )?,
             hsm_pin_state: make.gauges(

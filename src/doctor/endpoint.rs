@@ -140,6 +140,9 @@ async fn examine_stores(
         // Unsigned as good as: nobody knows this id. A path that leads nowhere is told before that.
         let signer = Signer::new("AAAAAAAAAAAAAAAAAAAA", &"A".repeat(43), REGION);
         let reached = ask((url, target, prober), &prefix, &signer).await;
+        if judge_mutual_tls(url, (&reached, prober), findings) {
+            return;
+        }
         judge_path(url, &reached, findings);
         judge_time((url, greeting), &reached, findings);
         let why =

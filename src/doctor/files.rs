@@ -4,21 +4,21 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, private_file};
+use crate::config::{Config, Events, private_file};
 use crate::doctor::diagnoses::machine::files as diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
 
 const OTHERS_WRITE: u32 = 0o022;
 const OTHERS: u32 = 0o077;
+const GOOD: &str = "only its owner can change it";
 
 pub(super) fn examine(config: &Config, findings: &mut Findings) {
-    let changeable = |path: &Path| match std::fs::metadata(path) {
-        Ok(metadata) => may_others_change(&facts(&metadata)),
-        Err(error) => Some((Verdict::Error, error.to_string())),
-    };
-    let name = |path: &Path| path.display().to_string();
-    let good = "only its owner can change it";
-    findings.judge(&diagnosis::CONFIGURATION, name(&config.path), (changeable(&config.path), good));
+    findings.judge(&diagnosis::CONFIGURATION, name(&config.path), (changeable(&config.path), GOOD));
+    examine_modules(config, findings);
+    let owner = std::fs::metadata(&config.state_dir).ok().and_then(|folder| other_owner(&facts(&folder)));
+    if let Some(owner) = owner {
+        return say_owner(config, owner, findings);
+    }
     for path in secrets(config) {
         let bad = match private_file::version(&path) {
             Ok(_) => None,
@@ -26,15 +26,42 @@ pub(super) fn examine(config: &Config, findings: &mut Findings) {
         };
         findings.judge(&diagnosis::SECRETS, name(&path), (bad, "only its owner can read it"));
     }
+    examine_state_dir(&config.state_dir, findings);
+    examine_socket(&config.admin.control_socket, findings);
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn changeable(path: &Path) -> Option<(Verdict, String)> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => may_others_change(&facts(&metadata)),
+        Err(error) => Some((Verdict::Error, error.to_string())),
+    }
+}
+
+fn examine_modules(config: &Config, findings: &mut Findings) {
     let mut modules: Vec<_> = config.hsms.iter().map(|hsm| &hsm.module).collect();
     modules.extend(config.clusters.iter().flat_map(|cluster| cluster.members.iter().map(|hsm| &hsm.module)));
     modules.sort();
     modules.dedup();
     for module in modules {
-        findings.judge(&diagnosis::MODULE, name(module), (changeable(module), good));
+        findings.judge(&diagnosis::MODULE, name(module), (changeable(module), GOOD));
     }
-    examine_state_dir(&config.state_dir, findings);
-    examine_socket(&config.admin.control_socket, findings);
+}
+
+/// Root sees everything, but not as the daemon's user does.
+pub(super) fn other_owner(state_dir: &FileFacts) -> Option<u32> {
+    (state_dir.user == 0 && state_dir.owner != 0).then_some(state_dir.owner)
+}
+
+fn say_owner(config: &Config, owner: u32, findings: &mut Findings) {
+    let seen =
+        format!("belongs to user {owner}: run this as its owner, `sudo -u '#{owner}' holdfast doctor`");
+    findings.warning(&diagnosis::STATE_DIR, name(&config.state_dir), seen);
+    let rest = [&diagnosis::SECRETS, &diagnosis::SOCKET];
+    findings.all_unchecked(&rest, &name(&config.state_dir), "root is not the user of the daemon");
 }
 
 /// The files that only the daemon's user may read.
@@ -43,8 +70,15 @@ fn secrets(config: &Config) -> Vec<PathBuf> {
     let pins = config.hsms.iter().filter_map(|hsm| hsm.pin_file.clone());
     let credentials = config.key_stores.iter().map(|store| store.credentials_file.clone());
     let client = config.kms.iter().filter_map(|kms| kms.external_key_stores.tls.client_files.as_ref());
+    let identities = config.kms.iter().filter_map(|kms| kms.identities_file.clone());
+    let headers = config.traces.iter().filter_map(|traces| traces.headers_file.clone());
+    let webhook = config.kms.iter().filter_map(|kms| match &kms.events {
+        Some(Events::Webhook(webhook)) => Some(webhook.secret_file.clone()),
+        Some(Events::File(_)) | None => None,
+    });
+    let others = identities.chain(headers).chain(webhook);
     let mut files: Vec<_> =
-        keys.chain(pins).chain(credentials).chain(client.map(|(_, key)| key.clone())).collect();
+        keys.chain(pins).chain(credentials).chain(client.map(|(_, key)| key.clone())).chain(others).collect();
     files.sort();
     files.dedup();
     files

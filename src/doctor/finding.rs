@@ -38,7 +38,7 @@ impl Findings {
         looked_at: impl Into<String>,
         (verdict, seen): (Verdict, impl Into<String>),
     ) {
-        let (looked_at, seen) = (looked_at.into(), seen.into().replace('\n', "; "));
+        let (looked_at, seen) = (shown(&looked_at.into()), shown(&seen.into().replace('\n', "; ")));
         self.0.push(Finding { diagnosis, looked_at, verdict, seen });
     }
 
@@ -95,4 +95,9 @@ impl Findings {
             None => self.ok(diagnosis, looked_at, good),
         }
     }
+}
+
+/// An endpoint or a token may say anything: what it says must not steer a terminal.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }

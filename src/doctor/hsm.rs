@@ -14,6 +14,7 @@ use crate::doctor::finding::{Findings, Verdict};
 use crate::doctor::keys;
 use crate::key_manager::backing_key::RootKeyId;
 use crate::key_manager::pkcs11::{self, Examined, Inside, Look, Unreachable};
+use crate::secret::SecretBytes;
 use crate::store::Setting;
 use crate::store::sqlite;
 
@@ -48,7 +49,12 @@ fn examine_one(
         return findings.all_unchecked(diagnosis::ALL, name, &why);
     }
     let root_key = root_key(config, hsm);
-    match look(patient, hsm, (log_in, root_key)) {
+    let pin = if log_in { hsm.read_pin() } else { Ok(None) };
+    let (pin, unreadable) = match pin {
+        Ok(pin) => (pin, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    match look(patient, hsm, (pin, root_key)) {
         None => findings.error(
             &diagnosis::LIBRARY,
             name,
@@ -65,7 +71,7 @@ fn examine_one(
             let rest: Vec<_> = diagnosis::ALL.iter().copied().skip(2).collect();
             findings.all_unchecked(&rest, name, "the token is not there");
         }
-        Some(Ok(examined)) => judge(&examined, (hsm, name), findings),
+        Some(Ok(examined)) => judge(&examined, (hsm, name, unreadable), findings),
     }
 }
 
@@ -87,12 +93,11 @@ fn root_key(config: &Config, hsm: &config::Hsm) -> Option<RootKeyId> {
 fn look(
     patient: &Patient<'_>,
     hsm: &config::Hsm,
-    (log_in, root_key): (bool, Option<RootKeyId>),
+    (pin, root_key): (Option<SecretBytes>, Option<RootKeyId>),
 ) -> Option<Result<Examined, Unreachable>> {
     let (sender, receiver) = mpsc::channel();
     let (hsm, samples, clock) = (hsm.clone(), patient.options.samples, Arc::clone(&patient.clock));
     std::thread::spawn(move || {
-        let pin = if log_in { hsm.read_pin().ok().flatten() } else { None };
         let now = || clock.instant();
         let examined = pkcs11::examine(&hsm, &Look { pin: pin.as_ref(), root_key, samples, now: &now });
         // Nobody may be waiting any more.
@@ -101,7 +106,11 @@ fn look(
     receiver.recv_timeout(PATIENCE).ok()
 }
 
-fn judge(examined: &Examined, (hsm, name): (&config::Hsm, &str), findings: &mut Findings) {
+fn judge(
+    examined: &Examined,
+    (hsm, name, unreadable): (&config::Hsm, &str, Option<String>),
+    findings: &mut Findings,
+) {
     let Examined { product, pin_trouble, missing_mechanisms, inside, may_log_in } = examined;
     findings.ok(&diagnosis::LIBRARY, name, "loaded and initialized");
     findings.ok(&diagnosis::TOKEN, name, product.clone());
@@ -115,6 +124,11 @@ fn judge(examined: &Examined, (hsm, name): (&config::Hsm, &str), findings: &mut 
     findings.judge(&diagnosis::MECHANISMS, name, (bad, "it has both"));
     let rest = [&diagnosis::SELF_TEST, &diagnosis::LATENCY, &diagnosis::CAPACITY];
     match inside {
+        None if unreadable.is_some() => {
+            findings.error(&diagnosis::LOGIN, name, unreadable.unwrap_or_default());
+            findings.all_unchecked(&rest, name, "the PIN file cannot be read");
+            findings.all_unchecked(key_diagnosis::ALL, name, "the PIN file cannot be read");
+        }
         None => {
             let why = if !*may_log_in {
                 "no PIN is tried while the token counts wrong ones, or one was refused"

@@ -97,6 +97,19 @@ fn examine_database(config: &Config, looked_at: &str, findings: &mut Findings) {
                 "it is not a database that this release knows",
             );
         }
-        Err(error) => findings.error(&diagnosis::INTEGRITY, looked_at, error.to_string()),
+        Err(error @ BackupError::Damaged(..)) => {
+            findings.error(&diagnosis::INTEGRITY, looked_at, error.to_string());
+        }
+        // A lock, rights, a full disk: a backup would not mend it.
+        Err(
+            error @ (BackupError::Exists(_)
+            | BackupError::InUse(_)
+            | BackupError::Io(..)
+            | BackupError::Schema(_, SchemaError::Sql(_))
+            | BackupError::Stopped),
+        ) => {
+            let all = [&diagnosis::SCHEMA, &diagnosis::INTEGRITY];
+            findings.all_unchecked(&all, looked_at, &error.to_string());
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::doctor::certificates::{Chain, is_kms, judge_dates, names_host};
 use crate::doctor::clock::{judge_skew, parse_date};
 use crate::doctor::endpoint::{health_of, parse};
-use crate::doctor::files::{FileFacts, may_others_change};
+use crate::doctor::files::{FileFacts, may_others_change, other_owner};
+use crate::doctor::finding::shown;
 use crate::doctor::hsm::judge_time;
 use crate::doctor::kms::explained;
 use crate::doctor::samples::Samples;
@@ -135,6 +136,20 @@ fn files_that_others_can_change_are_told() {
         let file = FileFacts { mode, owner, user: 1000 };
         assert_eq!(verdict(may_others_change(&file)), expected, "{mode:o} {owner}");
     }
+}
+
+#[test]
+fn root_does_not_judge_what_is_of_another_user() {
+    for (owner, user, expected) in
+        [(1000, 0, Some(1000)), (0, 0, None), (1000, 1000, None), (1000, 1001, None)]
+    {
+        assert_eq!(other_owner(&FileFacts { mode: 0o700, owner, user }), expected, "{owner} {user}");
+    }
+}
+
+#[test]
+fn what_others_say_does_not_steer_a_terminal() {
+    assert_eq!(shown("a\u{1b}[2Jb\r\u{9b}c é"), "a?[2Jb??c é");
 }
 
 #[test]

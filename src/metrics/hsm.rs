@@ -226,9 +226,10 @@ impl HsmMetrics {
         }
     }
 
-    pub fn set_state(&self, current: &str, all: [&str; 3]) {
+    /// Nothing: it is in none of them.
+    pub fn set_state(&self, current: Option<&str>, all: [&str; 3]) {
         for state in all {
-            self.state.with_label_values(&[self.name.as_str(), state]).set(i64::from(state == current));
+            self.state.with_label_values(&[self.name.as_str(), state]).set(i64::from(Some(state) == current));
         }
     }
 }

@@ -583,8 +583,11 @@ fn a_cluster_that_nobody_connected_is_no_trouble_of_the_daemon() {
     let site = twins();
     site.run();
     site.wait_ready();
-    let state = |member: &str| format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"UNAVAILABLE\"}}");
-    assert_eq!((site.metric(&state("one")), site.metric(&state("two"))), (Some(1.0), Some(1.0)));
+    for state in HealthState::ALL {
+        let states = ["one", "two"]
+            .map(|member| site.metric(&format!("holdfast_hsm_state{{hsm=\"{member}\",state=\"{state}\"}}")));
+        assert_eq!(states, [Some(0.0); 2], "{state}");
+    }
     assert_eq!(site.admin_status("/readyz"), Some(200));
     site.holdfast_ok(&["key", "create", "another", "--hsm", "softhsm"]);
     site.edit_configuration(|text| text.replace("cluster-2a23b4cdefg", "cluster-2a23b4cdefh"));

@@ -84,7 +84,7 @@ fn expired(site: &Site) {
     write_private(&site.path("server.key"), &key);
 }
 
-const BREAKS: [(&str, Break); 12] = [
+const BREAKS: [(&str, Break); 13] = [
     ("configuration-file", |site| edit(site, "state_dir =", "unknown = 1\nstate_dir =")),
     ("configuration-content", |site| edit(site, "\"ca.pem\"", "\"nowhere.pem\"")),
     ("files-secrets", |site| set_mode(site, "pin", 0o644)),
@@ -97,6 +97,7 @@ const BREAKS: [(&str, Break); 12] = [
     }),
     ("certificate-dates", expired),
     ("credential-count", |site| write_private(&site.path("credentials.toml"), "")),
+    ("hsm-login", |site| set_mode(site, "pin", 0o644)),
     ("hsm-library", |site| edit(site, "softhsm/libsofthsm2.so", "softhsm/nowhere.so")),
     ("hsm-token", |site| edit(site, "token_label = \"holdfast\"", "token_label = \"other\"")),
     ("hsm-self-test", |site| edit(site, "pin_file = \"pin\"", "pin_file = \"pin\"\niv_mode = \"hsm\"")),
@@ -189,6 +190,11 @@ fn an_endpoint_is_looked_at_as_aws_kms_would() {
     assert_verdict(&findings, "endpoint-path", "error");
     let (_, findings) = at(&format!("https://localhost:{}/test", site.mtls_port), &only);
     assert_verdict(&findings, "endpoint-mtls", "ok");
+    let elsewhere = [&only[..], &["--config", "nowhere.toml"]].concat();
+    let (status, findings) = at(&format!("https://localhost:{}/test", site.mtls_port), &elsewhere);
+    assert_verdict(&findings, "endpoint-mtls", "ok");
+    assert_verdict(&findings, "endpoint-health", "unchecked");
+    assert_eq!(status, 0, "{findings:#?}");
     let (_, findings) = at("https://localhost:1", &only);
     assert_verdict(&findings, "endpoint-tcp", "error");
     assert_verdict(&findings, "endpoint-health", "unchecked");
@@ -234,6 +240,11 @@ fn a_database_that_is_none_is_found() {
     let (status, findings) = doctor(&site, &["--only", "state"]);
     assert_verdict(&findings, "state-schema", "error");
     assert_eq!(status, 1);
+    // What cannot be opened may be whole: no backup is brought back for it.
+    std::fs::remove_file(site.path("state/kms.db")).unwrap();
+    std::fs::create_dir(site.path("state/kms.db")).unwrap();
+    let (_, findings) = doctor(&site, &["--only", "state"]);
+    assert_verdict(&findings, "state-integrity", "unchecked");
 }
 
 /// What the page has from the table.

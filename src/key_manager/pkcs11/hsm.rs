@@ -84,7 +84,8 @@ impl Hsm {
     }
 
     pub(super) fn over(shared: Arc<Shared>, engine: Box<dyn Engine>) -> Arc<Self> {
-        shared.metrics.set_state(HealthState::Unavailable.as_str(), HealthState::ALL);
+        let state = engine.is_connected().then_some(HealthState::Unavailable);
+        shared.metrics.set_state(state.map(HealthState::as_str), HealthState::ALL);
         let pin_version = shared.config.pin_version().ok().flatten();
         Arc::new(Self {
             shared,
@@ -248,7 +249,9 @@ impl Hsm {
     /// Sets the gauges that no event sets.
     pub fn publish(&self) {
         let now = self.shared.clock.instant();
-        self.shared.metrics.set_state(self.condition(now).0.as_str(), HealthState::ALL);
+        // Who is logged out because nobody wants it logged in is in no state: that is no trouble.
+        let state = self.engine.is_connected().then(|| self.condition(now).0);
+        self.shared.metrics.set_state(state.map(HealthState::as_str), HealthState::ALL);
         self.shared.metrics.queue_length.set(i64::try_from(self.queue_length()).unwrap_or(i64::MAX));
         self.shared
             .metrics

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::store::sqlite::backup::{self, BackupError};
 use crate::store::sqlite::files;
@@ -30,8 +30,12 @@ pub struct CustomKeyStoreFacts {
 
 /// Checks the database in a folder and reads its facts. Nothing if there is none.
 pub fn examine(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
+    look(folder).map_err(damage)
+}
+
+fn look(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
     let database = files::database(folder).map_err(|error| BackupError::Io(folder.to_owned(), error))?;
-    if !database.exists() {
+    if !database.try_exists().map_err(|error| BackupError::Io(database.clone(), error))? {
         return Ok(None);
     }
     let sql = |error| BackupError::Schema(database.clone(), SchemaError::Sql(error));
@@ -48,6 +52,18 @@ pub fn examine(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
         // A database of an older release may have no such table yet.
         custom_key_stores: custom_key_stores(&connection).unwrap_or_default(),
     }))
+}
+
+/// A page may be too broken even for the check.
+fn damage(error: BackupError) -> BackupError {
+    match error {
+        BackupError::Schema(path, SchemaError::Sql(error))
+            if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) =>
+        {
+            BackupError::Damaged(path, error.to_string())
+        }
+        other => other,
+    }
 }
 
 fn keys_by_state(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {

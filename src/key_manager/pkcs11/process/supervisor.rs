@@ -130,6 +130,8 @@ impl Post {
         let mut first = Some(first);
         let mut pause = Duration::ZERO;
         let mut stop = self.stop.subscribe();
+        // Who never comes is to be seen too.
+        self.mirror.shared.metrics.set_worker(None, 0);
         while !*stop.borrow() {
             let started = tokio::select! {
                 started = self.start(&mut first) => started,
