@@ -9,11 +9,12 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::NamedTempFile;
 
-use crate::domain::kms::RootKeyId;
+use crate::domain::kms::{RootKeyId, RootKeys};
 use crate::store::Setting;
 use crate::store::sqlite::connection::{self, Access};
+use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::schema::{self, MIGRATIONS, SchemaError, Version};
-use crate::store::sqlite::{files, identities};
+use crate::store::sqlite::{files, identities, root_keys};
 
 /// One megabyte: how much is copied before it is asked whether to stop.
 const PAGES_A_STEP: i32 = 256;
@@ -113,17 +114,27 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
     let keys: i64 = file.query_row("SELECT count(*) FROM kms_key", [], |row| row.get(0)).map_err(sql)?;
     Ok(BackupFacts {
         schema_version: schema::version(&file, MIGRATIONS.len()).map_err(schema)?,
-        root_keys: needed_root_keys(&file).map_err(sql)?,
+        root_keys: needed_root_keys(&file).map_err(|fault| unreadable(path, fault))?,
         keys: keys.unsigned_abs(),
     })
 }
 
-/// A former one is needed until it is retired, even if nothing is under it any more.
-fn needed_root_keys(file: &Connection) -> rusqlite::Result<Vec<RootKeyId>> {
-    let names = [Setting::RootKeyId, Setting::FormerRootKeyId];
-    let ids = names.map(|name| identities::setting(file, name));
-    let ids = ids.into_iter().collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(ids.into_iter().flatten().filter_map(|id| RootKeyId::from_bytes(&id)).collect())
+/// A former one is needed as long as anything is under it, retired or not.
+fn needed_root_keys(file: &Connection) -> Result<Vec<RootKeyId>, Fault> {
+    let Some(RootKeys { current, former }) = root_keys::get(file)? else { return Ok(Vec::new()) };
+    // Older schemas have no former one, nor what it takes to look for its uses.
+    let former = match former {
+        Some(former) if root_keys::uses(file)?.others > 0 => Some(former),
+        Some(_) | None => None,
+    };
+    Ok([current].into_iter().chain(former).collect())
+}
+
+fn unreadable(path: &Path, fault: Fault) -> BackupError {
+    match fault {
+        Fault::Sql(error) => BackupError::Schema(path.to_owned(), SchemaError::Sql(error)),
+        Fault::Refused(_) | Fault::Value(_) => BackupError::Damaged(path.to_owned(), fault.to_string()),
+    }
 }
 
 /// A setting of the database in a folder, also while a daemon uses it. Nothing if there is no database.
