@@ -14,7 +14,7 @@ use crate::app::kms::KmsFace;
 use crate::app::rewrapping::Progress;
 use crate::app::{StartError, start_error};
 use crate::config;
-use crate::json::Object;
+use crate::json::{Object, push_array, push_text};
 use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::{ProvenRootKey, RootKeyAdmin, RootKeyId, RootKeyProof, RootKeys};
 use crate::key_manager::pkcs11::WrappedKeyGroup;
@@ -25,7 +25,8 @@ use crate::store::{RootKeyRotation, Setting, StoreError};
 const ROOT_KEY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sealed once, to know the root key by.
 const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
-/// Requests that began before a root key was forgotten are over by then.
+/// Most requests that read something under a root key before it was forgotten are over by then. One that is slower
+/// fails and may be sent again; what it has made under that root key the store does not take.
 const RETIREMENT_GRACE: Duration = Duration::from_secs(2);
 
 /// What is asked through the control socket.
@@ -207,7 +208,7 @@ impl KmsFace {
                 if !is_known {
                     self.require_usable()?;
                 }
-                self.retire_root_key(known, id, keep_in_hsm).await?
+                self.retire_root_key(known, id, (keep_in_hsm, unknown)).await?
             }
             RootKeyRequest::Status => self.root_key_status(known).await?,
         };
@@ -319,12 +320,12 @@ impl KmsFace {
         &self,
         known: RootKeys,
         id: RootKeyId,
-        keep_in_hsm: bool,
+        (keep_in_hsm, unknown): (bool, bool),
     ) -> Result<RootKeyAnswer, String> {
         if id == known.current {
             return Err(format!("root key {id} is the current one: rotate first"));
         }
-        let asked = change("RetireRootKey", &[("rootKeyId", &id)]);
+        let asked = retirement(id, (keep_in_hsm, unknown));
         let retired = async {
             if known.former == Some(id) {
                 self.forget_root_key(known, id).await?;
@@ -335,7 +336,8 @@ impl KmsFace {
             Ok(self.root_keys.admin.destroy_root_key(id, self.root_key_deadline()).await)
         };
         let trail = self.audit.log();
-        let answers = asked.recorded((&*trail, &*self.clock), retired, |_| None).await?;
+        let answers =
+            asked.recorded((&*trail, &*self.clock), retired, |answers| Some(destroyed_in(answers))).await?;
         let (destroyed, failed): (Vec<_>, Vec<_>) =
             answers.into_iter().partition(|(_, result)| result.is_ok());
         let failure = |(hsm, result): (String, Result<(), HsmError>)| {
@@ -396,6 +398,28 @@ fn change(name: &'static str, ids: &[(&'static str, &RootKeyId)]) -> LocalChange
     LocalChange { source: "kms.holdfast", name, by: "holdfast root-key", account: None, parameters }
 }
 
+fn retirement(id: RootKeyId, (keep_in_hsm, unknown): (bool, bool)) -> LocalChange {
+    let mut json = Vec::new();
+    let mut object = Object::begin(&mut json);
+    object.text("rootKeyId", &id.to_string());
+    object.boolean("keepInHsm", keep_in_hsm);
+    object.boolean("unknown", unknown);
+    object.end();
+    LocalChange { parameters: Some(json), ..change("RetireRootKey", &[]) }
+}
+
+/// Which HSMs have destroyed a root key, and which may still have it.
+fn destroyed_in(answers: &[(String, Result<(), HsmError>)]) -> Vec<u8> {
+    let mut json = Vec::new();
+    let mut object = Object::begin(&mut json);
+    for (name, is_destroyed) in [("destroyedIn", true), ("failedIn", false)] {
+        let hsms = answers.iter().filter(|(_, result)| result.is_ok() == is_destroyed);
+        push_array(object.member(name), hsms, |json, (hsm, _)| push_text(json, hsm));
+    }
+    object.end();
+    json
+}
+
 fn parameters(ids: &[(&'static str, &RootKeyId)]) -> Vec<u8> {
     let mut json = Vec::new();
     let mut object = Object::begin(&mut json);
@@ -423,9 +447,11 @@ pub fn find_root_keys(config: &config::Config, ids: &[RootKeyId]) -> Result<(), 
         let group = WrappedKeyGroup::new(members, &config.hedging, Arc::clone(&parts.clock));
         for id in ids {
             let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
-            group.open_root_keys(RootKeys::only(*id), deadline).await.result.map_err(|error| {
-                start_error(format!("root key {id}: {error}"))
-            })?;
+            group
+                .open_root_keys(RootKeys::only(*id), deadline)
+                .await
+                .result
+                .map_err(|error| start_error(format!("root key {id}: {error}")))?;
         }
         Ok(())
     })
