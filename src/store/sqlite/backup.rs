@@ -19,6 +19,9 @@ use crate::store::sqlite::{files, identities, root_keys};
 /// One megabyte: how much is copied before it is asked whether to stop.
 const PAGES_A_STEP: i32 = 256;
 
+/// What the name of a copy starts with until it is whole.
+const UNFINISHED: &str = ".holdfast-copy-";
+
 /// What a backup file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupFacts {
@@ -52,9 +55,34 @@ pub(super) fn copy(from: &Path, to: &Path, stop: &AtomicBool) -> Result<(), Back
     if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(to));
     }
-    let file = NamedTempFile::new_in(folder).map_err(io)?;
+    let file = unfinished(folder).map_err(io)?;
     copy_pages(from, file.path(), stop)?;
     put_in_place(file, &to)
+}
+
+fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)
+}
+
+/// Removes from the folder of the database what a process left that was killed while it copied. The caller has the lock.
+pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the database of a folder that no daemon uses, as it is: its schema is not brought up to date, and where there
+/// is none, none is made.
+pub fn copy_unused(folder: &Path, to: &Path) -> Result<(), BackupError> {
+    let io = |error| BackupError::Io(folder.to_owned(), error);
+    let database = files::database(folder).map_err(io)?;
+    database.metadata().map_err(|error| BackupError::Io(database.clone(), error))?;
+    let _lock = files::lock(folder).map_err(io)?.ok_or_else(|| BackupError::InUse(folder.to_owned()))?;
+    copy(&database, to, &AtomicBool::new(false))
 }
 
 /// Gives a finished file its name, durably.
@@ -159,7 +187,7 @@ pub fn restore(from: &Path, to_folder: &Path) -> Result<BackupFacts, BackupError
             return Err(BackupError::Exists(path));
         }
     }
-    let file = NamedTempFile::new_in(folder).map_err(io)?;
+    let file = unfinished(folder).map_err(io)?;
     copy_pages(from, file.path(), &AtomicBool::new(false))?;
     let facts = inspect(file.path())?;
     put_in_place(file, &database)?;
