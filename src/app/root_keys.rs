@@ -246,10 +246,12 @@ impl KmsFace {
             uses,
             missing_in: lacking(&members, id),
         };
+        let obstacle = self.obstacles().into_iter().next();
+        let failure = obstacle.or_else(|| self.root_keys.progress.lock().failure.clone());
         Ok(RootKeyAnswer::Status {
             current: shown(known.current, uses.current),
             former: known.former.map(|id| shown(id, uses.others)),
-            failure: self.root_keys.progress.lock().failure.clone(),
+            failure,
         })
     }
 

@@ -38,7 +38,8 @@ impl Vault {
         for IdentityRow { name, sealed } in self.store.identities().await? {
             let may_be_lost = is_under_former(keys, &sealed);
             match self.read_one(name, sealed, &mut records).await {
-                Err(AdminError::Hsm(HsmError::KeyMissing)) if may_be_lost => unread += 1,
+                // A root key that is missing looks like this. If it was something else, it is read again soon.
+                Err(AdminError::Hsm(HsmError::Unavailable(_))) if may_be_lost => unread += 1,
                 result => result?,
             }
         }
@@ -93,7 +94,7 @@ impl Vault {
         };
         let (context, may_be_lost) = (SESSION_KEY_CONTEXT.to_vec(), is_under_former(keys, &sealed));
         let bytes = match self.backing_keys.unseal(sealed, context, self.deadline()).await.result {
-            Err(HsmError::KeyMissing) if may_be_lost => return Ok(None),
+            Err(HsmError::Unavailable(_)) if may_be_lost => return Ok(None),
             result => result?,
         };
         let key = SessionKey::new(&bytes);
