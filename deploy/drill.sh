@@ -7,8 +7,9 @@ usage() {
     cat <<'TEXT'
 Usage: deploy/drill.sh [--installation DIR] [--program FILE] [--port-base N] [--seconds-max N]
 
-  --installation DIR  the folder of a quick start whose daemon runs: it stays untouched and goes on, and its backup is
-                      brought to life beside it. Without it, an installation is made, killed and destroyed.
+  --installation DIR  the folder of a quick start whose daemon runs: it goes on, and its backup is brought to life
+                      beside it. Three keys are made there, and scheduled for deletion at the end, also of a drill that
+                      fails. Without it, an installation is made, killed and destroyed.
   --program FILE      the program (default: target/release/holdfast, else the one of PATH)
   --port-base N       the first of five ports that are free (default: 9210)
   --seconds-max N     longest time from the loss to the first request that succeeds (default: 60)
@@ -61,7 +62,16 @@ command -v curl >/dev/null || fail 'curl is missing'
 umask 077
 work=$(mktemp -d)
 daemon=
+# Keys that were made in an installation that goes on.
+guests=()
 end() {
+    if ((${#guests[@]} > 0)); then
+        kms_url=$HOLDFAST_KMS_HTTP
+        for key in "${guests[@]}"; do
+            answer=$(kms ScheduleKeyDeletion "{\"KeyId\":\"$key\",\"PendingWindowInDays\":7}" || true)
+            [[ $answer == *DeletionDate* ]] || echo "drill: key $key stays: schedule it for deletion" >&2
+        done
+    fi
     if [[ -n $daemon ]]; then
         kill "$daemon" 2>/dev/null || true
         wait "$daemon" 2>/dev/null || true
@@ -108,6 +118,17 @@ member() {
     printf '%s' "$text"
 }
 
+new_key() {
+    member KeyId "$(kms CreateKey "$1")"
+}
+
+# is_guest KEY: it does not stay in an installation that goes on. The copy of it is thrown away with all that is in it.
+is_guest() {
+    if [[ -n $installation ]]; then
+        guests+=("$1")
+    fi
+}
+
 read_env() {
     # shellcheck disable=SC1091
     . "$1/env"
@@ -132,13 +153,16 @@ fi
 
 step 'encrypting with keys of several kinds'
 plaintext=$(printf 'what must not be lost' | base64)
-symmetric=$(member KeyId "$(kms CreateKey '{"Description":"disaster drill"}')")
+symmetric=$(new_key '{"Description":"disaster drill"}')
+is_guest "$symmetric"
 old=$(member CiphertextBlob "$(kms Encrypt "{\"KeyId\":\"$symmetric\",\"Plaintext\":\"$plaintext\"}")")
 kms RotateKeyOnDemand "{\"KeyId\":\"$symmetric\"}" >/dev/null
 new=$(member CiphertextBlob "$(kms Encrypt "{\"KeyId\":\"$symmetric\",\"Plaintext\":\"$plaintext\"}")")
-mac_key=$(member KeyId "$(kms CreateKey '{"KeySpec":"HMAC_256","KeyUsage":"GENERATE_VERIFY_MAC"}')")
+mac_key=$(new_key '{"KeySpec":"HMAC_256","KeyUsage":"GENERATE_VERIFY_MAC"}')
+is_guest "$mac_key"
 mac=$(member Mac "$(kms GenerateMac "{\"KeyId\":\"$mac_key\",\"Message\":\"$plaintext\",\"MacAlgorithm\":\"HMAC_SHA_256\"}")")
-signer=$(member KeyId "$(kms CreateKey '{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}')")
+signer=$(new_key '{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}')
+is_guest "$signer"
 
 step 'backing up'
 "$program" backup --config "$config" "$work/kms.db"
@@ -189,13 +213,6 @@ signed=$(kms Sign "{\"KeyId\":\"$signer\",\"Message\":\"$plaintext\",\"SigningAl
 signature=$(member Signature "$signed")
 checked=$(kms Verify "{\"KeyId\":\"$signer\",\"Message\":\"$plaintext\",\"SigningAlgorithm\":\"ECDSA_SHA_256\",\"Signature\":\"$signature\"}")
 [[ $checked == *'"SignatureValid":true'* ]] || fail "a key pair of before: $checked"
-if [[ -n $installation ]]; then
-    # Keys of the drill do not stay; its copy is thrown away with all that is in it.
-    kms_url=$HOLDFAST_KMS_HTTP
-    for key in "$symmetric" "$mac_key" "$signer"; do
-        kms ScheduleKeyDeletion "{\"KeyId\":\"$key\",\"PendingWindowInDays\":7}" >/dev/null
-    done
-fi
 
 milliseconds=$(((recovered - lost) / 1000000))
 ((milliseconds <= seconds_max * 1000)) || fail "recovery took $milliseconds ms, more than $seconds_max s"

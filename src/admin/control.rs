@@ -27,6 +27,8 @@ const ANSWERED: &str = "answer ";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// So does copying a large database.
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(3600);
 
 const CLIENTS_MAX: usize = 16;
 
@@ -66,7 +68,9 @@ pub enum Notified {
 
 /// Tells the daemon behind `socket` about a change and waits until it is in force.
 pub fn notify(socket: &Path, change: Change) -> io::Result<Notified> {
-    let Some(answer) = exchange(socket, change.word())? else { return Ok(Notified::NotRunning) };
+    let Some(answer) = exchange(socket, change.word(), ANSWER_TIMEOUT)? else {
+        return Ok(Notified::NotRunning);
+    };
     match answer.as_str() {
         "ok" => Ok(Notified::Done),
         refusal => Ok(Notified::Refused(refusal.to_owned())),
@@ -78,7 +82,7 @@ pub fn back_up(socket: &Path, to: &Path) -> io::Result<Notified> {
     let path = to.to_str().filter(|path| !path.contains('\n'));
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path is not one line of UTF-8");
     let request = format!("{BACKUP}{}", path.ok_or_else(invalid)?);
-    let Some(answer) = exchange(socket, &request)? else { return Ok(Notified::NotRunning) };
+    let Some(answer) = exchange(socket, &request, BACKUP_TIMEOUT)? else { return Ok(Notified::NotRunning) };
     match answer.as_str() {
         "ok" => Ok(Notified::Done),
         refusal => Ok(Notified::Refused(refusal.to_owned())),
@@ -127,7 +131,7 @@ pub fn ask(socket: &Path, topic: Topic, request: &str) -> io::Result<Asked> {
     if line.len() as u64 >= REQUEST_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request is too long"));
     }
-    let Some(answer) = exchange(socket, &line)? else { return Ok(Asked::NotRunning) };
+    let Some(answer) = exchange(socket, &line, ANSWER_TIMEOUT)? else { return Ok(Asked::NotRunning) };
     Ok(match answer.strip_prefix(ANSWERED) {
         Some(json) => Asked::Answered(Zeroizing::new(json.to_owned())),
         None => Asked::Refused(answer.to_string()),
@@ -135,7 +139,7 @@ pub fn ask(socket: &Path, topic: Topic, request: &str) -> io::Result<Asked> {
 }
 
 /// A line there and a line back; nothing if no daemon listens.
-fn exchange(socket: &Path, request: &str) -> io::Result<Option<Zeroizing<String>>> {
+fn exchange(socket: &Path, request: &str, timeout: Duration) -> io::Result<Option<Zeroizing<String>>> {
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -143,7 +147,7 @@ fn exchange(socket: &Path, request: &str) -> io::Result<Option<Zeroizing<String>
         }
         Err(error) => return Err(error),
     };
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.write_all(format!("{request}\n").as_bytes())?;
     let mut answer = Zeroizing::new(String::new());
     BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer)?;

@@ -227,6 +227,10 @@ impl KmsFace {
         if let Some(reason) = self.obstacles().first() {
             return Err(format!("identities cannot be read now: {reason}"));
         }
+        // One that cannot be read must not be made a second time.
+        if let unread @ 1.. = self.unread_identities() {
+            return Err(format!("{unread} identities are under the former root key, which is missing"));
+        }
         let trail = (&*self.audit.log(), &*self.clock);
         audited(request, trail, administer_json(&self.registry, request)).await
     }

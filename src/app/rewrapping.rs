@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::app::kms::KmsFace;
 use crate::domain::kms::{KeyId, Scope};
 use crate::gate::kms::Refused;
-use crate::key_manager::backing_key::RootKeys;
+use crate::key_manager::backing_key::{RootKeyId, RootKeys};
 use crate::store::StoreError;
 
 /// How long an HSM may take for one of them.
@@ -24,7 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(300);
 pub(super) struct Progress {
     /// Why the last pass could not do everything.
     pub(super) failure: Option<String>,
-    is_told: bool,
+    /// What was said last to be still under the former one.
+    told: Option<u64>,
 }
 
 /// Works until it is dropped. Where it is, the store says: whatever names the former root key is still to be done.
@@ -62,37 +63,50 @@ impl KmsFace {
         let Some(keys) = self.store.root_keys().await.map_err(text)? else { return Ok(RETRY_INTERVAL) };
         let remaining = self.show_uses(keys).await?;
         let Some(former) = keys.former else {
-            self.root_keys.progress.lock().is_told = false;
+            self.root_keys.progress.lock().told = None;
             return Ok(LOOK_INTERVAL);
         };
+        self.tell(remaining, (keys.current, former));
         if remaining == 0 {
-            let is_told = std::mem::replace(&mut self.root_keys.progress.lock().is_told, true);
-            if !is_told {
-                let current = keys.current;
-                tracing::info!(root_key = %current, "everything is under root key {current}; {former} can be retired");
-            }
             return Ok(LOOK_INTERVAL);
         }
-        tracing::info!(remaining, from = %former, to = %keys.current, "{remaining} are under root key {former} still");
-        self.registry.reseal(keys.current).await.map_err(text)?;
+        self.check_former_root_key(former).await?;
+        let (identities, of_identities) = self.registry.reseal(keys.current).await.map_err(text)?;
         let stores = self.kms.reseal_key_stores(keys.current, || self.rewrap_deadline()).await;
-        let failure = self.rewrap_keys(keys).await?;
-        stores.map_err(|refused| format!("the secret of a custom key store: {refused:?}"))?;
-        match failure {
+        let (stores, of_stores) = stores.map_err(|refused| format!("the custom key stores: {refused:?}"))?;
+        let (rewrapped, of_keys) = self.rewrap_keys(keys).await?;
+        let of_identities = of_identities.map(|error| format!("an identity cannot be sealed again: {error}"));
+        let of_stores = of_stores.map(|refused| format!("the secret of a custom key store: {refused:?}"));
+        match of_identities.or(of_stores).or(of_keys) {
             Some(reason) => Err(reason),
             // Those that were changed meanwhile are looked at once more.
-            None => Ok(Duration::ZERO),
+            None if identities + stores + rewrapped > 0 => Ok(Duration::ZERO),
+            None => Ok(RETRY_INTERVAL),
         }
     }
 
-    /// Every key once; why one could not be done.
-    async fn rewrap_keys(&self, keys: RootKeys) -> Result<Option<String>, String> {
-        let (mut after, mut failure) = (0, None);
+    /// Says how much is still to be done, if that is news.
+    fn tell(&self, remaining: u64, (current, former): (RootKeyId, RootKeyId)) {
+        let told = self.root_keys.progress.lock().told.replace(remaining);
+        if told == Some(remaining) {
+            return;
+        }
+        if remaining == 0 {
+            tracing::info!(root_key = %current, "everything is under root key {current}; {former} can be retired");
+        } else {
+            tracing::info!(remaining, from = %former, to = %current, "{remaining} are under root key {former} still");
+        }
+    }
+
+    /// Every key once; how many came under the current root key, and why the first that could not did not.
+    async fn rewrap_keys(&self, keys: RootKeys) -> Result<(usize, Option<String>), String> {
+        let (mut after, mut rewrapped, mut failure) = (0, 0, None);
         loop {
             let page = self.kms.keys_to_rewrap(after).await.map_err(|refused| format!("{refused:?}"))?;
             for (scope, id) in &page.keys {
-                if let Err(reason) = self.rewrap_one((scope, id), keys).await {
-                    failure = Some(reason);
+                match self.rewrap_one((scope, id), keys).await {
+                    Ok(is_done) => rewrapped += usize::from(is_done),
+                    Err(reason) => failure = failure.or(Some(reason)),
                 }
             }
             if !page.keys.is_empty() {
@@ -100,19 +114,21 @@ impl KmsFace {
             }
             match page.next {
                 Some(next) => after = next,
-                None => return Ok(failure),
+                None => return Ok((rewrapped, failure)),
             }
         }
     }
 
-    async fn rewrap_one(&self, name: (&Scope, &KeyId), keys: RootKeys) -> Result<(), String> {
+    /// False if there was nothing to do.
+    async fn rewrap_one(&self, name: (&Scope, &KeyId), keys: RootKeys) -> Result<bool, String> {
         let began = self.clock.instant();
         let result = self.kms.rewrap_key(name, keys.current, self.rewrap_deadline()).await;
         let took = self.clock.instant().saturating_duration_since(began);
         tokio::time::sleep(took.saturating_mul(IDLE_SHARE).min(IDLE_MAX)).await;
         match result {
+            Ok(is_done) => Ok(is_done),
             // Somebody else changed it, or deleted it: the next pass will see.
-            Ok(_) | Err(Refused::Conflict | Refused::Store(StoreError::Missing)) => Ok(()),
+            Err(Refused::Conflict | Refused::Store(StoreError::Missing)) => Ok(false),
             Err(refused) => Err(format!("key {} cannot be wrapped again: {refused:?}", name.1)),
         }
     }

@@ -1,6 +1,7 @@
 //! Root keys: opened at the start, made, rotated and retired by whoever has the control socket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use crate::app::kms::KmsFace;
 use crate::app::rewrapping::Progress;
 use crate::app::{StartError, start_error};
 use crate::config;
-use crate::json::Object;
+use crate::json::{Object, push_array, push_text};
 use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::{ProvenRootKey, RootKeyAdmin, RootKeyId, RootKeyProof, RootKeys};
 use crate::key_manager::pkcs11::WrappedKeyGroup;
@@ -24,7 +25,8 @@ use crate::store::{RootKeyRotation, Setting, StoreError};
 const ROOT_KEY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sealed once, to know the root key by.
 const ROOT_KEY_CHECK: &[u8] = b"holdfast root key check";
-/// Requests that began before a root key was forgotten are over by then.
+/// Most requests that read something under a root key before it was forgotten are over by then. One that is slower
+/// fails and may be sent again; what it has made under that root key the store does not take.
 const RETIREMENT_GRACE: Duration = Duration::from_secs(2);
 
 /// What is asked through the control socket.
@@ -95,6 +97,8 @@ pub(super) struct RootKeyWork {
     /// There is something to wrap again.
     pub(super) wake: Notify,
     pub(super) progress: Mutex<Progress>,
+    /// So many identities and secrets of theirs are under a root key that is missing.
+    unread_identities: AtomicUsize,
 }
 
 impl RootKeyWork {
@@ -104,6 +108,7 @@ impl RootKeyWork {
             changing: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             progress: Mutex::default(),
+            unread_identities: AtomicUsize::default(),
         }
     }
 }
@@ -135,10 +140,27 @@ impl KmsFace {
             }
         }
         self.check_root_key(Setting::RootKeyCheck).await?;
+        self.load_identities().await
+    }
+
+    /// Without those that nobody can read as long as the former root key is missing.
+    async fn load_identities(&self) -> Result<(), String> {
+        let unread = self.registry.load().await.map_err(text)?;
+        self.root_keys.unread_identities.store(unread, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The keys that are under the current root key do not wait for the former one.
+    pub(super) async fn check_former_root_key(&self, former: RootKeyId) -> Result<(), String> {
         if self.store.setting(Setting::FormerRootKeyCheck).await.map_err(text)?.is_some() {
-            self.check_root_key(Setting::FormerRootKeyCheck).await?;
+            let checked = self.check_root_key(Setting::FormerRootKeyCheck).await;
+            checked.map_err(|reason| format!("root key {former}, the former one: {reason}"))?;
         }
-        self.registry.load().await.map_err(text)
+        if self.unread_identities() > 0 { self.load_identities().await } else { Ok(()) }
+    }
+
+    pub(super) fn unread_identities(&self) -> usize {
+        self.root_keys.unread_identities.load(Ordering::Relaxed)
     }
 
     /// A root key of the same id that is another key would make every key of the store look damaged.
@@ -169,25 +191,34 @@ impl KmsFace {
     /// Answers a request of `holdfast root-key`.
     pub(super) async fn administer_root_keys(&self, request: &str) -> Result<String, String> {
         let request: RootKeyRequest = serde_json::from_str(request).map_err(text)?;
-        if let Some(reason) = self.obstacles().first() {
-            return Err(format!("the root keys cannot be used now: {reason}"));
-        }
         let _one_at_a_time = self.root_keys.changing.lock().await;
         let known = self.known_root_keys().await?;
         let answer = match request {
             RootKeyRequest::List => self.list_root_keys(known).await,
-            RootKeyRequest::Rotate { to } => self.rotate_root_key(known, to.as_deref()).await?,
+            RootKeyRequest::Rotate { to } => {
+                self.require_usable()?;
+                self.rotate_root_key(known, to.as_deref()).await?
+            }
             RootKeyRequest::Retire { id, keep_in_hsm, unknown } => {
                 let id = RootKeyId::parse(&id).ok_or_else(|| format!("{id} is not the id of a root key"))?;
                 let is_known = known.former == Some(id);
                 if !is_known && (keep_in_hsm || !unknown) {
                     return Err(refused_retirement(known, id));
                 }
-                self.retire_root_key(known, id, keep_in_hsm).await?
+                if !is_known {
+                    self.require_usable()?;
+                }
+                self.retire_root_key(known, id, (keep_in_hsm, unknown)).await?
             }
             RootKeyRequest::Status => self.root_key_status(known).await?,
         };
         serde_json::to_string(&answer).map_err(text)
+    }
+
+    /// What is wrong is looked at, and the former root key retired, whatever it is.
+    fn require_usable(&self) -> Result<(), String> {
+        let obstacle = self.obstacles().into_iter().next();
+        obstacle.map_or(Ok(()), |reason| Err(format!("the root keys cannot be used now: {reason}")))
     }
 
     async fn known_root_keys(&self) -> Result<RootKeys, String> {
@@ -215,10 +246,12 @@ impl KmsFace {
             uses,
             missing_in: lacking(&members, id),
         };
+        let obstacle = self.obstacles().into_iter().next();
+        let failure = obstacle.or_else(|| self.root_keys.progress.lock().failure.clone());
         Ok(RootKeyAnswer::Status {
             current: shown(known.current, uses.current),
             former: known.former.map(|id| shown(id, uses.others)),
-            failure: self.root_keys.progress.lock().failure.clone(),
+            failure,
         })
     }
 
@@ -289,12 +322,12 @@ impl KmsFace {
         &self,
         known: RootKeys,
         id: RootKeyId,
-        keep_in_hsm: bool,
+        (keep_in_hsm, unknown): (bool, bool),
     ) -> Result<RootKeyAnswer, String> {
         if id == known.current {
             return Err(format!("root key {id} is the current one: rotate first"));
         }
-        let asked = change("RetireRootKey", &[("rootKeyId", &id)]);
+        let asked = retirement(id, (keep_in_hsm, unknown));
         let retired = async {
             if known.former == Some(id) {
                 self.forget_root_key(known, id).await?;
@@ -305,7 +338,8 @@ impl KmsFace {
             Ok(self.root_keys.admin.destroy_root_key(id, self.root_key_deadline()).await)
         };
         let trail = self.audit.log();
-        let answers = asked.recorded((&*trail, &*self.clock), retired, |_| None).await?;
+        let answers =
+            asked.recorded((&*trail, &*self.clock), retired, |answers| Some(destroyed_in(answers))).await?;
         let (destroyed, failed): (Vec<_>, Vec<_>) =
             answers.into_iter().partition(|(_, result)| result.is_ok());
         let failure = |(hsm, result): (String, Result<(), HsmError>)| {
@@ -366,6 +400,28 @@ fn change(name: &'static str, ids: &[(&'static str, &RootKeyId)]) -> LocalChange
     LocalChange { source: "kms.holdfast", name, by: "holdfast root-key", account: None, parameters }
 }
 
+fn retirement(id: RootKeyId, (keep_in_hsm, unknown): (bool, bool)) -> LocalChange {
+    let mut json = Vec::new();
+    let mut object = Object::begin(&mut json);
+    object.text("rootKeyId", &id.to_string());
+    object.boolean("keepInHsm", keep_in_hsm);
+    object.boolean("unknown", unknown);
+    object.end();
+    LocalChange { parameters: Some(json), ..change("RetireRootKey", &[]) }
+}
+
+/// Which HSMs have destroyed a root key, and which may still have it.
+fn destroyed_in(answers: &[(String, Result<(), HsmError>)]) -> Vec<u8> {
+    let mut json = Vec::new();
+    let mut object = Object::begin(&mut json);
+    for (name, is_destroyed) in [("destroyedIn", true), ("failedIn", false)] {
+        let hsms = answers.iter().filter(|(_, result)| result.is_ok() == is_destroyed);
+        push_array(object.member(name), hsms, |json, (hsm, _)| push_text(json, hsm));
+    }
+    object.end();
+    json
+}
+
 fn parameters(ids: &[(&'static str, &RootKeyId)]) -> Vec<u8> {
     let mut json = Vec::new();
     let mut object = Object::begin(&mut json);
@@ -377,8 +433,9 @@ fn parameters(ids: &[(&'static str, &RootKeyId)]) -> Vec<u8> {
 /// Whether the HSMs of this configuration have the root keys that a backup needs.
 pub fn find_root_keys(config: &config::Config, ids: &[RootKeyId]) -> Result<(), StartError> {
     let settings = config.kms.as_ref().ok_or_else(|| start_error("the configuration has no `[kms]`"))?;
-    let Some((current, former)) = ids.split_first() else { return Ok(()) };
-    let keys = RootKeys { current: *current, former: former.first().copied() };
+    if ids.is_empty() {
+        return Ok(());
+    }
     let parts = Parts::new()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start_error)?;
     let _entered = runtime.enter();
@@ -390,7 +447,14 @@ pub fn find_root_keys(config: &config::Config, ids: &[RootKeyId]) -> Result<(), 
             member.probe(ROOT_KEY_TIMEOUT).await;
         }
         let group = WrappedKeyGroup::new(members, &config.hedging, Arc::clone(&parts.clock));
-        let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
-        group.open_root_keys(keys, deadline).await.result.map(drop).map_err(start_error)
+        for id in ids {
+            let deadline = parts.clock.instant() + ROOT_KEY_TIMEOUT;
+            group
+                .open_root_keys(RootKeys::only(*id), deadline)
+                .await
+                .result
+                .map_err(|error| start_error(format!("root key {id}: {error}")))?;
+        }
+        Ok(())
     })
 }

@@ -1,7 +1,6 @@
 //! `holdfast backup`: a consistent copy of what the KMS front end keeps, also while the daemon runs.
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,8 +9,7 @@ use crate::admin::control::{self, Notified};
 use crate::cli::progress::{Progress, Quiet};
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::Config;
-use crate::store::Store;
-use crate::store::sqlite::{self, SqliteStore};
+use crate::store::sqlite;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -33,7 +31,7 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
     let progress = Progress::of("copying the database", arguments.quiet);
     match control::back_up(&config.admin.control_socket, &to)? {
         Notified::Done => {}
-        Notified::NotRunning => copy_without_daemon(&config.state_dir, &to)?,
+        Notified::NotRunning => sqlite::copy_unused(&config.state_dir, &to)?,
         Notified::Refused(reason) => return Err(reason.into()),
     }
     // What cannot be read back is no backup.
@@ -47,10 +45,4 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
         ids => writeln!(world.out, "{file} has {keys} keys; restore needs root key {}", ids.join(" and "))?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn copy_without_daemon(state_dir: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
-    let store = SqliteStore::open(state_dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(store.back_up(to))?)
 }

@@ -82,7 +82,8 @@ pub trait RootKeyAdmin: Send + Sync {
     /// Makes a root key, durably, in one HSM, which nothing uses yet.
     fn make_root_key(&self, deadline: Instant) -> Answer<'_, RootKeyId>;
 
-    /// Finds these, one HSM that has each is enough; the current one serves then.
+    /// These serve from now on. Finds the current one, one HSM that has it is enough; a former one is looked for when
+    /// it is needed.
     fn open_root_keys(&self, keys: RootKeys, deadline: Instant) -> Answer<'_, RootKeyId>;
 
     /// Whether each HSM has this root key, and all the same one: what each says. And a text sealed under it.

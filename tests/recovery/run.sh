@@ -35,7 +35,7 @@ until curl --silent --fail --noproxy '*' --output /dev/null http://localhost:922
     sleep 0.1
 done
 deploy/drill.sh --program "$program" --installation "$folder/running" --port-base 9210
-# It was not touched.
+# It goes on.
 curl --silent --fail --noproxy '*' --output /dev/null http://localhost:9224/readyz
 
 # A drill that cannot succeed says so.

@@ -165,6 +165,27 @@ fn a_backup_is_made_without_the_daemon_too_and_overwrites_nothing() {
 }
 
 #[test]
+fn a_backup_without_the_daemon_makes_no_database_and_leaves_an_older_one_as_it_is() {
+    let site = Site::prepare(&Setup::kms());
+    let text = refusal(&site, &["backup", site.path("nothing.sqlite").to_str().unwrap()]);
+    assert!(text.contains("kms.db"), "{text}");
+    assert!(database_files(&site).is_empty() && !site.path("nothing.sqlite").exists());
+    std::fs::create_dir_all(site.path("state")).unwrap();
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/databases/0005.sql");
+    let database = site.path("state/kms.db");
+    rusqlite::Connection::open(&database)
+        .unwrap()
+        .execute_batch(&std::fs::read_to_string(old).unwrap())
+        .unwrap();
+    let before = std::fs::read(&database).unwrap();
+    back_up(&site, "old.sqlite");
+    assert!(std::fs::read(&database).unwrap() == before, "the database was changed");
+    let copy = rusqlite::Connection::open(site.path("old.sqlite")).unwrap();
+    let version: u32 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 5);
+}
+
+#[test]
 fn an_hsm_without_the_root_key_of_a_backup_is_told_and_nothing_is_written() {
     let site = Site::start_with(&Setup::kms());
     let id = site.create_kms_key();

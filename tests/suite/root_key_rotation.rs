@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 
 use crate::audit_trail::trail_lines;
 use crate::support::external_key_stores::new_external_key;
-use crate::support::importing::{base64, lasting};
-use crate::support::kms::KmsClient;
+use crate::support::importing::{Parameters, lasting};
+use crate::support::kms::{KmsClient, KmsReply};
 use crate::support::kms_callers::Credentials;
 use crate::support::kms_stories::PLAINTEXT;
 use crate::support::site::SOFTHSM;
@@ -189,6 +189,12 @@ impl Everything {
         site.kms("GenerateDataKeyPair", &pair).ok();
     }
 
+    /// With the token that was given out when it was made.
+    fn import_with_the_first_token(&self, site: &Site) -> KmsReply {
+        let parameters = Parameters::from(&self.token, "RSA_AES_KEY_WRAP_SHA_256");
+        site.import_with(&parameters, &self.imported, &MATERIAL, &lasting())
+    }
+
     /// Only the material that was there can be imported again: its fingerprint is read.
     #[track_caller]
     fn assert_imports(&self, site: &Site) {
@@ -234,6 +240,7 @@ fn a_rotation_under_load_is_seen_by_nobody_and_everything_works_afterwards() {
         wait_until_over(&site);
         let so_far = done.load(Ordering::Relaxed);
         site.wait_until("load under the new root key", || done.load(Ordering::Relaxed) > so_far + 10);
+        everything.import_with_the_first_token(&site).ok();
         retire(&site, &former);
         let so_far = done.load(Ordering::Relaxed);
         site.wait_until("load without the former one", || done.load(Ordering::Relaxed) > so_far + 10);
@@ -244,18 +251,18 @@ fn a_rotation_under_load_is_seen_by_nobody_and_everything_works_afterwards() {
     everything.assert(&site);
     everything.assert_imports(&site);
     // Its wrapping key was under the root key that is gone: ask for another one.
-    let stale = json!({
-        "KeyId": everything.imported, "ImportToken": everything.token["ImportToken"],
-        "EncryptedKeyMaterial": base64(&[1; 256]), "ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE",
-    });
-    assert_ne!(site.kms("ImportKeyMaterial", &stale).0.status, 200);
+    let refused = everything.import_with_the_first_token(&site);
+    assert_eq!(refused.error().0, "InvalidImportTokenException");
     site.stop();
     site.run();
     site.wait_ready();
     everything.assert(&site);
     let lines: Vec<_> = trail_lines(&site);
     let recorded = |name: &str| lines.iter().any(|line| line.to_string().contains(name));
-    for name in ["CreateRootKey", "RotateRootKey", "RetireRootKey", former.as_str(), current.as_str()] {
+    let retired =
+        [r#""keepInHsm":false"#, r#""unknown":false"#, r#""destroyedIn":["softhsm"]"#, r#""failedIn":[]"#];
+    let ids = [former.as_str(), current.as_str()];
+    for name in ["CreateRootKey", "RotateRootKey", "RetireRootKey"].into_iter().chain(ids).chain(retired) {
         assert!(recorded(name), "{name} is not in the audit trail");
     }
     site.holdfast_ok(&["audit", "verify"]);
@@ -316,6 +323,74 @@ fn a_root_key_that_is_needed_is_not_retired_and_backups_say_which_they_need() {
     let refused = site.holdfast(&["restore", old_backup.to_str().unwrap()]);
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && told.contains(&former), "{told}");
+}
+
+#[test]
+fn a_backup_of_the_end_of_a_rotation_does_not_need_the_former_root_key() {
+    let site = Site::start_with(&Setup::kms());
+    let key = symmetric(&site, &site.create_kms_key());
+    let (former, current) = rotate(&site);
+    wait_until_over(&site);
+    let backup = site.path("after.db");
+    let said = site.holdfast_ok(&["backup", backup.to_str().unwrap()]);
+    assert!(said.contains(&current) && !said.contains(&former), "{said}");
+    retire(&site, &former);
+    site.stop();
+    std::fs::rename(site.path("state"), site.path("state.lost")).unwrap();
+    site.holdfast_ok(&["restore", backup.to_str().unwrap()]);
+    site.run();
+    site.wait_ready();
+    key.assert(&site);
+    // The file knows of it still.
+    let status = root_key(&site, &["status"])["status"].clone();
+    assert_eq!((&status["former"]["uses"], &status["failure"]), (&json!(0), &Value::Null), "{status}");
+    retire(&site, &former);
+    assert_eq!(root_key(&site, &["status"])["status"]["former"], Value::Null);
+    key.assert(&site);
+}
+
+#[test]
+fn a_missing_former_root_key_is_told_and_stops_only_what_is_under_it() {
+    let site = Site::start_with(&Setup::kms());
+    let keys: Vec<_> = (0..60).map(|_| symmetric(&site, &site.create_kms_key())).collect();
+    let (former, current) = rotate(&site);
+    site.kill();
+    site.other_tool(&format!("destroy-root {former}"));
+    site.run();
+    site.wait_ready();
+    symmetric(&site, &site.create_kms_key()).assert(&site);
+    let status = || root_key(&site, &["status"])["status"].clone();
+    site.wait_until("the failure", || {
+        status()["failure"].as_str().is_some_and(|text| text.contains(&former))
+    });
+    assert_eq!(status()["former"]["missing_in"], json!(["softhsm"]));
+    let lost = keys.iter().filter(|key| site.kms(key.operation, &key.request).0.status != 200).count();
+    // And perhaps the key of session tokens.
+    let uses = usize::try_from(remaining(&site)).unwrap();
+    assert!((lost..=lost + 1).contains(&uses), "{uses} under it, {lost} keys lost");
+    assert!(lost > 0, "it was over before it could be killed");
+    assert!(site.log().contains(&format!("root key {former}, the former one")), "{}", site.log());
+    assert!(root_key(&site, &["list"]).to_string().contains(&current));
+    assert!(refusal(&site, &["retire", &former, "--confirm", &former]).contains("still needed"));
+}
+
+#[test]
+fn a_missing_current_root_key_is_shown_and_the_former_one_can_be_retired() {
+    let site = Site::start_with(&Setup::kms());
+    site.create_kms_key();
+    let (former, current) = rotate(&site);
+    wait_until_over(&site);
+    site.stop();
+    site.other_tool(&format!("destroy-root {current}"));
+    site.run();
+    site.wait_until("an answer", || site.holdfast(&["root-key", "list"]).status.success());
+    assert!(site.admin_status("/readyz") != Some(200));
+    let status = root_key(&site, &["status"])["status"].clone();
+    assert_eq!(status["current"]["missing_in"], json!(["softhsm"]), "{status}");
+    assert!(refusal(&site, &["rotate"]).contains("cannot be used now"));
+    root_key(&site, &["retire", &former, "--confirm", &former, "--keep-in-hsm"]);
+    let listed = root_key(&site, &["list"])["listed"][0].clone();
+    assert_eq!((&listed["former"], &listed["ids"]), (&Value::Null, &json!([former])), "{listed}");
 }
 
 #[test]

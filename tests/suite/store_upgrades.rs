@@ -237,10 +237,29 @@ fn of_the_copies_of_older_schemas_the_newest_two_stay() {
         fs::write(folder.path().join(format!("kms.db.schema-{old}")), "").unwrap();
     }
     fs::write(folder.path().join("kms.db.schema-notes"), "").unwrap();
-    drop(SqliteStore::open(folder.path()).unwrap());
     let is_there = |name: &str| folder.path().join(format!("kms.db.schema-{name}")).exists();
+    // As long as the migration fails, all of them do.
+    let run = |text| Connection::open(folder.path().join("kms.db")).unwrap().execute_batch(text).unwrap();
+    run("ALTER TABLE material ADD COLUMN root_key BLOB");
+    assert!(SqliteStore::open(folder.path()).is_err());
+    assert!(["1", "2", "3"].into_iter().all(is_there));
+    run("ALTER TABLE material DROP COLUMN root_key");
+    drop(SqliteStore::open(folder.path()).unwrap());
     assert!(is_there(&number.to_string()) && is_there("3") && is_there("notes"));
     assert!(!is_there("1") && !is_there("2"));
+}
+
+#[test]
+fn what_a_killed_copy_left_is_removed_by_whoever_has_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join(".holdfast-copy-Xy12Ab");
+    let store = SqliteStore::open(folder.path()).unwrap();
+    fs::write(&left, "half").unwrap();
+    assert!(SqliteStore::open(folder.path()).is_err());
+    assert!(left.exists(), "it is perhaps being made");
+    drop(store);
+    drop(SqliteStore::open(folder.path()).unwrap());
+    assert!(!left.exists());
 }
 
 /// Material that this root key wrapped.

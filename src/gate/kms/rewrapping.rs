@@ -61,14 +61,14 @@ impl Kms {
         Ok(to_the_end(self.changes(Announced::when_asked_for()).replace_key(key)).await?)
     }
 
-    /// Puts the secrets of custom key stores under the current root key. How many were; one that is being connected or
-    /// disconnected is left for the next time.
+    /// Puts the secrets of custom key stores under the current root key. How many were, and why the first that could not
+    /// be was not; one that is being connected or disconnected is left for the next time.
     pub async fn reseal_key_stores(
         &self,
         current: RootKeyId,
         deadline: impl Fn() -> Instant,
-    ) -> Result<usize, Refused> {
-        let mut resealed = 0;
+    ) -> Result<(usize, Option<Refused>), Refused> {
+        let (mut resealed, mut failure) = (0, None);
         for store in self.store.custom_key_stores(None).await? {
             let named = SealedParts::parse(store.sealed_secret()).and_then(|parts| parts.root_key);
             let is_moving = matches!(store.connection, Connection::Connecting | Connection::Disconnecting);
@@ -78,10 +78,10 @@ impl Kms {
             match self.reseal_key_store(store, deadline()).await {
                 Ok(()) => resealed += 1,
                 Err(Refused::Conflict | Refused::Store(StoreError::Missing)) => {}
-                Err(refused) => return Err(refused),
+                Err(refused) => failure = failure.or(Some(refused)),
             }
         }
-        Ok(resealed)
+        Ok((resealed, failure))
     }
 
     async fn reseal_key_store(&self, mut store: CustomKeyStore, deadline: Instant) -> Result<(), Refused> {

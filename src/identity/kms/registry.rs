@@ -56,16 +56,23 @@ impl Registry {
         Self { directory, vault: Vault { store, backing_keys, clock }, changing: Mutex::new(()) }
     }
 
-    /// Reads what is stored and puts it in force; makes the session key if there is none. The root key is open.
-    pub async fn load(&self) -> Result<(), AdminError> {
+    /// Reads what is stored and puts it in force; makes the session key if there is none. The root key is open. How
+    /// much was left out because it is under a former root key that is missing: nobody is that, or has such a session.
+    pub async fn load(&self) -> Result<usize, AdminError> {
         let _one_at_a_time = self.changing.lock().await;
-        let records = self.vault.read().await?;
-        self.directory.set_session_key(self.vault.session_key().await?);
-        self.directory.keep(Arc::new(records)).map_err(AdminError::Damaged)
+        let keys = self.vault.store.root_keys().await?;
+        let (records, mut unread) = self.vault.read(keys).await?;
+        match self.vault.session_key(keys).await? {
+            Some(key) => self.directory.set_session_key(key),
+            None => unread += 1,
+        }
+        self.directory.keep(Arc::new(records)).map_err(AdminError::Damaged)?;
+        Ok(unread)
     }
 
-    /// Puts everything that is stored under the current root key; how many were. In memory nothing changes.
-    pub async fn reseal(&self, current: RootKeyId) -> Result<usize, AdminError> {
+    /// Puts everything that is stored under the current root key: how many were, and why the first that could not be
+    /// was not. In memory nothing changes.
+    pub async fn reseal(&self, current: RootKeyId) -> Result<(usize, Option<AdminError>), AdminError> {
         let _one_at_a_time = self.changing.lock().await;
         self.vault.reseal(current).await
     }

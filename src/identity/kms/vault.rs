@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::domain::kms::{RootKeyId, SealedParts};
+use crate::domain::kms::{RootKeyId, RootKeys, SealedParts};
 use crate::identity::kms::administration::AdminError;
 use crate::identity::kms::record::Records;
 use crate::identity::kms::session_token::{SESSION_KEY_BYTES, SessionKey};
+use crate::key_manager::HsmError;
 use crate::key_manager::backing_key::BackingKeys;
 use crate::secret::SecretBytes;
 use crate::store::{
@@ -31,24 +32,39 @@ pub(super) struct Vault {
 }
 
 impl Vault {
-    /// Everything that is stored.
-    pub(super) async fn read(&self) -> Result<Records, AdminError> {
-        let mut records = Records::default();
+    /// Everything that is stored, and how many are under a former root key that is missing.
+    pub(super) async fn read(&self, keys: Option<RootKeys>) -> Result<(Records, usize), AdminError> {
+        let (mut records, mut unread) = (Records::default(), 0);
         for IdentityRow { name, sealed } in self.store.identities().await? {
-            let IdentityName { account, kind, name: own } = name.clone();
-            match kind {
-                IdentityKind::AccessKey => {
-                    records.access_keys.insert(own, self.open(&name, sealed).await?);
-                }
-                IdentityKind::Role => {
-                    records.roles.insert((account, own), self.open(&name, sealed).await?);
-                }
-                IdentityKind::User => {
-                    records.users.insert((account, own), self.open(&name, sealed).await?);
-                }
+            let may_be_lost = is_under_former(keys, &sealed);
+            match self.read_one(name, sealed, &mut records).await {
+                // A root key that is missing looks like this. If it was something else, it is read again soon.
+                Err(AdminError::Hsm(HsmError::Unavailable(_))) if may_be_lost => unread += 1,
+                result => result?,
             }
         }
-        Ok(records)
+        Ok((records, unread))
+    }
+
+    async fn read_one(
+        &self,
+        name: IdentityName,
+        sealed: Vec<u8>,
+        records: &mut Records,
+    ) -> Result<(), AdminError> {
+        let IdentityName { account, kind, name: own } = name.clone();
+        match kind {
+            IdentityKind::AccessKey => {
+                records.access_keys.insert(own, self.open(&name, sealed).await?);
+            }
+            IdentityKind::Role => {
+                records.roles.insert((account, own), self.open(&name, sealed).await?);
+            }
+            IdentityKind::User => {
+                records.users.insert((account, own), self.open(&name, sealed).await?);
+            }
+        }
+        Ok(())
     }
 
     /// Returns when it is durable.
@@ -64,8 +80,9 @@ impl Vault {
         Ok(self.store.delete_identity(name).await?)
     }
 
-    /// The key that session tokens are sealed with; made once, whoever comes first.
-    pub(super) async fn session_key(&self) -> Result<SessionKey, AdminError> {
+    /// The key that session tokens are sealed with; made once, whoever comes first. None if it is under a former root
+    /// key that is missing.
+    pub(super) async fn session_key(&self, keys: Option<RootKeys>) -> Result<Option<SessionKey>, AdminError> {
         let sealed = match self.store.setting(Setting::SessionTokenKey).await? {
             Some(sealed) => sealed,
             None => {
@@ -75,23 +92,33 @@ impl Vault {
                 self.store.set_once(Setting::SessionTokenKey, sealed).await?
             }
         };
-        let context = SESSION_KEY_CONTEXT.to_vec();
-        let bytes = self.backing_keys.unseal(sealed, context, self.deadline()).await.result?;
-        SessionKey::new(&bytes).ok_or_else(|| AdminError::Damaged("the session token key".to_owned()))
+        let (context, may_be_lost) = (SESSION_KEY_CONTEXT.to_vec(), is_under_former(keys, &sealed));
+        let bytes = match self.backing_keys.unseal(sealed, context, self.deadline()).await.result {
+            Err(HsmError::Unavailable(_)) if may_be_lost => return Ok(None),
+            result => result?,
+        };
+        let key = SessionKey::new(&bytes);
+        key.map(Some).ok_or_else(|| AdminError::Damaged("the session token key".to_owned()))
     }
 
-    /// Puts what is sealed under the current root key; how many were. What is changed meanwhile is under it already.
-    pub(super) async fn reseal(&self, current: RootKeyId) -> Result<usize, AdminError> {
-        let mut resealed = 0;
-        for IdentityRow { name, sealed } in self.store.identities().await? {
+    /// Puts what is sealed under the current root key: how many were, and the first that could not be, which keeps none
+    /// of the others. What is changed meanwhile is under it already.
+    pub(super) async fn reseal(&self, current: RootKeyId) -> Result<(usize, Option<AdminError>), AdminError> {
+        let identities = self.store.identities().await?.into_iter().map(|IdentityRow { name, sealed }| {
             let context = context(&name);
-            resealed += self.reseal_one(SealedPlace::Identity(name), (sealed, context), current).await?;
+            (SealedPlace::Identity(name), sealed, context)
+        });
+        let session_key = self.store.setting(Setting::SessionTokenKey).await?.map(|sealed| {
+            (SealedPlace::Setting(Setting::SessionTokenKey), sealed, SESSION_KEY_CONTEXT.to_vec())
+        });
+        let (mut resealed, mut failure) = (0, None);
+        for (place, sealed, context) in identities.chain(session_key) {
+            match self.reseal_one(place, (sealed, context), current).await {
+                Ok(count) => resealed += count,
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        if let Some(sealed) = self.store.setting(Setting::SessionTokenKey).await? {
-            let place = SealedPlace::Setting(Setting::SessionTokenKey);
-            resealed += self.reseal_one(place, (sealed, SESSION_KEY_CONTEXT.to_vec()), current).await?;
-        }
-        Ok(resealed)
+        Ok((resealed, failure))
     }
 
     async fn reseal_one(
@@ -120,6 +147,12 @@ impl Vault {
         let now = self.clock.instant();
         now.checked_add(HSM_TIMEOUT).unwrap_or(now)
     }
+}
+
+/// Whether it is under another root key than the current one.
+fn is_under_former(keys: Option<RootKeys>, sealed: &[u8]) -> bool {
+    let named = SealedParts::parse(sealed).and_then(|parts| parts.root_key);
+    keys.is_some_and(|keys| keys.former.is_some() && named != Some(keys.current))
 }
 
 /// A row that is copied over another one does not open. No part of a name has a slash in it.

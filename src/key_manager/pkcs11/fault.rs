@@ -299,6 +299,28 @@ impl Fault {
         }
     }
 
+    /// A token that unwraps keys, but none that can be wrapped again, is not broken.
+    pub(super) fn or_not_to_wrap(self) -> Self {
+        match self.return_code {
+            Some(
+                RvError::AttributeReadOnly
+                | RvError::AttributeTypeInvalid
+                | RvError::AttributeValueInvalid
+                | RvError::KeyNotWrappable
+                | RvError::KeyUnextractable
+                | RvError::TemplateIncomplete
+                | RvError::TemplateInconsistent,
+            ) => {
+                let what = format!(
+                    "the HSM does not wrap a key again that it has unwrapped (CKA_EXTRACTABLE): {}",
+                    self.what
+                );
+                Self { blame: Blame::Unsupported, what, ..self }
+            }
+            _ => self,
+        }
+    }
+
     pub(super) fn of_call(failed: CallFailed, doing: Doing) -> Self {
         let blame = Blame::of(failed.code, doing, Call::named(failed.function), failed.quirks);
         Self::returned(blame, failed.function, failed.code)

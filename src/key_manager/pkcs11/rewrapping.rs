@@ -27,7 +27,10 @@ impl Bench<'_> {
                 self.making(|making| {
                     // In this session and gone with it: one that may be wrapped serves nobody.
                     let of = (form, Leaves::Wrapped);
-                    let handle = self.vault.unwrap(self.ready, self.means, wrapped, of)?;
+                    let handle = self
+                        .vault
+                        .unwrap(self.ready, self.means, wrapped, of)
+                        .map_err(Fault::or_not_to_wrap)?;
                     let opened = Temporary { session: self.ready.session, handle };
                     Ok(making.keep(form, &opened, request.public_key.clone())?.kept)
                 })
@@ -41,9 +44,11 @@ impl Bench<'_> {
         let functions = &self.means.library.functions;
         let root = RootKey::open(&proof.id, self.token, self.means.library, ready)?;
         let gcm = self.gcm(inventory::handle_of(&root.sealing, ready)?);
+        let handle = inventory::handle_of(&root.wrapping, ready)?;
+        let wrapping = Wrapping { functions, ready, root_key: proof.id, handle, iv_mode };
+        wrapping.prove_rewrapping(&root.proof)?;
         if let Some(witness) = &proof.witness {
-            let handle = inventory::handle_of(&root.wrapping, ready)?;
-            Wrapping { functions, ready, root_key: proof.id, handle, iv_mode }.try_again(&witness.wrapped)?;
+            wrapping.try_again(&witness.wrapped)?;
             let opened = SealedParts::parse(&witness.sealed)
                 .map(|parts| gcm.decrypt(parts.iv, parts.ciphertext_and_tag, &proof.context))
                 .transpose()?;

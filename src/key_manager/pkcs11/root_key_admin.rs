@@ -50,16 +50,7 @@ impl RootKeyAdmin for WrappedKeyGroup {
 
     fn open_root_keys(&self, keys: RootKeys, deadline: Instant) -> Answer<'_, RootKeyId> {
         self.use_root_keys(keys);
-        Box::pin(async move {
-            let current = self.find_root_key(keys.current, deadline).await.and_then(Output::root_key);
-            match keys.former {
-                Some(former) if current.result.is_ok() => {
-                    let opened = self.find_root_key(former, deadline).await.and_then(Output::root_key);
-                    if opened.result.is_ok() { current } else { opened }
-                }
-                Some(_) | None => current,
-            }
-        })
+        Box::pin(async move { self.find_root_key(keys.current, deadline).await.and_then(Output::root_key) })
     }
 
     /// One after the other: each opens what the first has made.

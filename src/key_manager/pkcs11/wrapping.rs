@@ -130,6 +130,17 @@ impl Wrapping<'_> {
         Ok(())
     }
 
+    /// Whether what was unwrapped can be wrapped once more, as all of it is when the root key is rotated.
+    pub(super) fn prove_rewrapping(&self, known: &WrappedKey) -> Result<(), Fault> {
+        let form = KeyForm::SYMMETRIC;
+        let handle =
+            self.unwrap_as(known, form, Leaves::Wrapped).map_err(Fault::or_not_to_wrap).map_err(on_token)?;
+        let opened = Temporary { session: self.ready.session, handle };
+        let wrapped = self.wrap(known.mechanism, &opened).map_err(Fault::or_not_to_wrap)?;
+        let again = self.unwrap_again(&wrapped, form)?;
+        self.prove(&opened, &again).map_err(on_token)
+    }
+
     /// A secret key that leaves the token wrapped.
     pub(super) fn generate_secret(&self, form: KeyForm) -> Result<Temporary<'_>, Fault> {
         let mut template = form.session_key(Leaves::Wrapped);

@@ -9,14 +9,18 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::NamedTempFile;
 
-use crate::domain::kms::RootKeyId;
+use crate::domain::kms::{RootKeyId, RootKeys};
 use crate::store::Setting;
 use crate::store::sqlite::connection::{self, Access};
+use crate::store::sqlite::fault::Fault;
 use crate::store::sqlite::schema::{self, MIGRATIONS, SchemaError, Version};
-use crate::store::sqlite::{files, identities};
+use crate::store::sqlite::{files, identities, root_keys};
 
 /// One megabyte: how much is copied before it is asked whether to stop.
 const PAGES_A_STEP: i32 = 256;
+
+/// What the name of a copy starts with until it is whole.
+const UNFINISHED: &str = ".holdfast-copy-";
 
 /// What a backup file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +55,34 @@ pub(super) fn copy(from: &Path, to: &Path, stop: &AtomicBool) -> Result<(), Back
     if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(to));
     }
-    let file = NamedTempFile::new_in(folder).map_err(io)?;
+    let file = unfinished(folder).map_err(io)?;
     copy_pages(from, file.path(), stop)?;
     put_in_place(file, &to)
+}
+
+fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)
+}
+
+/// Removes from the folder of the database what a process left that was killed while it copied. The caller has the lock.
+pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the database of a folder that no daemon uses, as it is: its schema is not brought up to date, and where there
+/// is none, none is made.
+pub fn copy_unused(folder: &Path, to: &Path) -> Result<(), BackupError> {
+    let io = |error| BackupError::Io(folder.to_owned(), error);
+    let database = files::database(folder).map_err(io)?;
+    database.metadata().map_err(|error| BackupError::Io(database.clone(), error))?;
+    let _lock = files::lock(folder).map_err(io)?.ok_or_else(|| BackupError::InUse(folder.to_owned()))?;
+    copy(&database, to, &AtomicBool::new(false))
 }
 
 /// Gives a finished file its name, durably.
@@ -113,17 +142,27 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
     let keys: i64 = file.query_row("SELECT count(*) FROM kms_key", [], |row| row.get(0)).map_err(sql)?;
     Ok(BackupFacts {
         schema_version: schema::version(&file, MIGRATIONS.len()).map_err(schema)?,
-        root_keys: needed_root_keys(&file).map_err(sql)?,
+        root_keys: needed_root_keys(&file).map_err(|fault| unreadable(path, fault))?,
         keys: keys.unsigned_abs(),
     })
 }
 
-/// A former one is needed until it is retired, even if nothing is under it any more.
-fn needed_root_keys(file: &Connection) -> rusqlite::Result<Vec<RootKeyId>> {
-    let names = [Setting::RootKeyId, Setting::FormerRootKeyId];
-    let ids = names.map(|name| identities::setting(file, name));
-    let ids = ids.into_iter().collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(ids.into_iter().flatten().filter_map(|id| RootKeyId::from_bytes(&id)).collect())
+/// A former one is needed as long as anything is under it, retired or not.
+fn needed_root_keys(file: &Connection) -> Result<Vec<RootKeyId>, Fault> {
+    let Some(RootKeys { current, former }) = root_keys::get(file)? else { return Ok(Vec::new()) };
+    // Older schemas have no former one, nor what it takes to look for its uses.
+    let former = match former {
+        Some(former) if root_keys::uses(file)?.others > 0 => Some(former),
+        Some(_) | None => None,
+    };
+    Ok([current].into_iter().chain(former).collect())
+}
+
+fn unreadable(path: &Path, fault: Fault) -> BackupError {
+    match fault {
+        Fault::Sql(error) => BackupError::Schema(path.to_owned(), SchemaError::Sql(error)),
+        Fault::Refused(_) | Fault::Value(_) => BackupError::Damaged(path.to_owned(), fault.to_string()),
+    }
 }
 
 /// A setting of the database in a folder, also while a daemon uses it. Nothing if there is no database.
@@ -148,7 +187,7 @@ pub fn restore(from: &Path, to_folder: &Path) -> Result<BackupFacts, BackupError
             return Err(BackupError::Exists(path));
         }
     }
-    let file = NamedTempFile::new_in(folder).map_err(io)?;
+    let file = unfinished(folder).map_err(io)?;
     copy_pages(from, file.path(), &AtomicBool::new(false))?;
     let facts = inspect(file.path())?;
     put_in_place(file, &database)?;

@@ -56,14 +56,12 @@ fn look(folder: &Path) -> Result<Option<DatabaseFacts>, BackupError> {
 
 /// A page may be too broken even for the check.
 fn damage(error: BackupError) -> BackupError {
-    match error {
-        BackupError::Schema(path, SchemaError::Sql(error))
-            if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) =>
-        {
-            BackupError::Damaged(path, error.to_string())
-        }
-        other => other,
+    if let BackupError::Schema(path, SchemaError::Sql(cause)) = &error
+        && cause.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+    {
+        return BackupError::Damaged(path.clone(), cause.to_string());
     }
+    error
 }
 
 fn keys_by_state(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {

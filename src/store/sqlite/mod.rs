@@ -51,7 +51,7 @@ use crate::store::sqlite::job::Workers;
 use crate::store::sqlite::schema::MIGRATIONS;
 use crate::store::{StoreError, Stored};
 
-pub use backup::{BackupError, BackupFacts, inspect, read_setting, restore};
+pub use backup::{BackupError, BackupFacts, copy_unused, inspect, read_setting, restore};
 pub use examination::{CustomKeyStoreFacts, DatabaseFacts, examine};
 pub use open_error::OpenError;
 pub use schema::{SchemaError, Version};
@@ -81,6 +81,7 @@ impl SqliteStore {
         let io = |error| OpenError::Io(database.clone(), error);
         let schema = |error| OpenError::Schema(database.clone(), error);
         let sql = |error: rusqlite::Error| schema(error.into());
+        backup::remove_unfinished(folder).map_err(folder_fault)?;
         files::make_private(&database).map_err(io)?;
         prepare(&database)?;
         files::sync_folder(folder).map_err(folder_fault)?;
@@ -170,6 +171,9 @@ fn prepare(database: &Path) -> Result<(), OpenError> {
         tracing::info!(from = found, to = schema, %copy, "the database comes to schema {schema}; as it was: {copy}");
     }
     schema::migrate(&mut connection, MIGRATIONS).map_err(schema)?;
+    if is_older {
+        upgrade::remove_oldest(database).map_err(|error| OpenError::Io(database.to_owned(), error))?;
+    }
     schema::sign(&connection).map_err(schema)
 }
 

@@ -28,7 +28,6 @@ pub(super) fn keep_copy(database: &Path, version: Version) -> Result<PathBuf, Op
     remove_if_there(&fresh).map_err(io)?;
     backup::copy(database, &fresh, &AtomicBool::new(false)).map_err(OpenError::Copy)?;
     std::fs::rename(&fresh, &copy).map_err(io)?;
-    remove_oldest(database).map_err(io)?;
     files::sync_folder(database.parent().unwrap_or(Path::new("/"))).map_err(io)?;
     Ok(copy)
 }
@@ -56,8 +55,9 @@ fn require_room(database: &Path) -> Result<(), OpenError> {
     if free < needed { Err(OpenError::NoRoom { path: database.to_owned(), needed, free }) } else { Ok(()) }
 }
 
-/// The copies of the highest versions stay.
-fn remove_oldest(database: &Path) -> io::Result<()> {
+/// The copies of the highest versions stay. Not before the database is up to date: until then an older one may be the
+/// best there is.
+pub(super) fn remove_oldest(database: &Path) -> io::Result<()> {
     let folder = database.parent().unwrap_or(Path::new("/"));
     let start = beside(Path::new(database.file_name().unwrap_or_default()), BEFORE);
     let mut copies: Vec<(Version, PathBuf)> = Vec::new();

@@ -55,6 +55,7 @@ fn obeys_an_order() {
             session.set_pin(&PIN.into(), &pin.into()).unwrap();
         }
         ["destroy", label] => session.destroy_object(find(&session, label)).unwrap(),
+        ["destroy-root", id] => destroy_root(&session, id),
         ["forbid-encryption", label] => {
             session.update_attributes(find(&session, label), &[Attribute::Encrypt(false)]).unwrap();
         }
@@ -121,9 +122,20 @@ fn make(session: &Session, label: &str, bytes: u64) {
 }
 
 /// A root key of the daemon, as the tool of an HSM's maker copies it to another HSM.
+fn hexadecimal(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn destroy_root(session: &Session, id: &str) {
+    let id = hexadecimal(id);
+    for id in [id.clone(), [id, vec![1]].concat()] {
+        let found = session.find_objects(&[Attribute::Id(id)]).unwrap();
+        session.destroy_object(found[0]).unwrap();
+    }
+}
+
 fn import_root(session: &Session, id: &str, value: &str) {
-    let id: Vec<u8> =
-        (0..id.len()).step_by(2).map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap()).collect();
+    let id = hexadecimal(id);
     for (label, id, wraps) in
         [("holdfast-root", id.clone(), true), ("holdfast-seal", [id, vec![1]].concat(), false)]
     {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cryptoki::error::{Rv, RvError};
 
-use crate::key_manager::pkcs11::fault::{Blame, Call, Doing};
+use crate::key_manager::pkcs11::fault::{Blame, Call, Doing, Fault};
 use crate::key_manager::pkcs11::quirks::{CAUTIOUS, Quirks, VENDORS};
 use crate::key_manager::pkcs11::return_code;
 
@@ -121,4 +121,14 @@ fn a_vendors_own_code_blames_the_token_but_for_a_login_the_pin() {
             assert_eq!(Blame::of(code, Doing::LoggingIn, Call::Rest, quirks), Blame::Pin);
         }
     }
+}
+
+#[test]
+fn what_may_not_be_wrapped_again_is_no_fault_of_the_token() {
+    let after = |code| Fault::returned(Blame::Token, "C_UnwrapKey", code).or_not_to_wrap();
+    let lacking = after(RvError::TemplateInconsistent);
+    assert_eq!(lacking.blame, Blame::Unsupported);
+    assert!(lacking.what.contains("CKA_EXTRACTABLE") && lacking.what.contains("TemplateInconsistent"));
+    assert_eq!(after(RvError::KeyUnextractable).blame, Blame::Unsupported);
+    assert_eq!(after(RvError::DeviceError).blame, Blame::Token);
 }
