@@ -27,7 +27,9 @@ const ANSWERED: &str = "answer ";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reading ten thousand keys of a slow HSM takes its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// So does copying a large database.
+/// A kill switch is a file that is read, and its user must not be kept waiting by a daemon that hangs.
+const BLOCKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Copying a large database takes its time, too.
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(3600);
 
 const CLIENTS_MAX: usize = 16;
@@ -45,6 +47,13 @@ pub enum Change {
 
 impl Change {
     const ALL: [Self; 3] = [Self::Blocks, Self::Configuration, Self::Keys];
+
+    const fn timeout(self) -> Duration {
+        match self {
+            Self::Blocks => BLOCKS_TIMEOUT,
+            Self::Configuration | Self::Keys => ANSWER_TIMEOUT,
+        }
+    }
 
     const fn word(self) -> &'static str {
         match self {
@@ -68,7 +77,7 @@ pub enum Notified {
 
 /// Tells the daemon behind `socket` about a change and waits until it is in force.
 pub fn notify(socket: &Path, change: Change) -> io::Result<Notified> {
-    let Some(answer) = exchange(socket, change.word(), ANSWER_TIMEOUT)? else {
+    let Some(answer) = exchange(socket, change.word(), change.timeout())? else {
         return Ok(Notified::NotRunning);
     };
     match answer.as_str() {
@@ -150,7 +159,14 @@ fn exchange(socket: &Path, request: &str, timeout: Duration) -> io::Result<Optio
     stream.set_read_timeout(Some(timeout))?;
     stream.write_all(format!("{request}\n").as_bytes())?;
     let mut answer = Zeroizing::new(String::new());
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer)?;
+    let read = BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer);
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            let reason = format!("it has not answered for {} s", timeout.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, reason)
+        }
+        _ => error,
+    })?;
     if !answer.ends_with('\n') {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon gave no whole answer"));
     }
