@@ -160,12 +160,12 @@ fn exchange(socket: &Path, request: &str, timeout: Duration) -> io::Result<Optio
     stream.write_all(format!("{request}\n").as_bytes())?;
     let mut answer = Zeroizing::new(String::new());
     let read = BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer);
-    read.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            let reason = format!("it has not answered for {} s", timeout.as_secs());
-            io::Error::new(io::ErrorKind::TimedOut, reason)
+    read.map_err(|error| {
+        if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            return error;
         }
-        _ => error,
+        let reason = format!("it has not answered for {} s", timeout.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, reason)
     })?;
     if !answer.ends_with('\n') {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon gave no whole answer"));
