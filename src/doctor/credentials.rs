@@ -1,6 +1,6 @@
 //! The credentials with which AWS KMS signs: how many, how old, whether they are used.
 
-use crate::config::{Config, KeyStore};
+use crate::config::{Config, KeyStore, credentials};
 use crate::doctor::Patient;
 use crate::doctor::diagnoses::outside::credentials as diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
@@ -19,21 +19,25 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
 
 fn examine_store(patient: &Patient<'_>, store: &KeyStore, findings: &mut Findings) {
     let name = format!("key store {}", store.name);
-    if store.credentials.is_empty() {
-        // Then `configuration-content` says which file is wrong, and these were not read.
-        findings.all_unchecked(
-            diagnosis::ALL,
-            &name,
-            "the files that the configuration names are not all right",
-        );
-        return;
+    let mut known = store.credentials.clone();
+    if known.is_empty() {
+        // Perhaps for another file that is wrong: then none of them was taken.
+        match credentials::read(&store.credentials_file) {
+            Ok(read) => known = read,
+            Err(_) => {
+                let reason = "the file cannot be read: `configuration-content` says why";
+                findings.all_unchecked(diagnosis::ALL, &name, reason);
+                return;
+            }
+        }
     }
-    let bad = match store.credentials.len() {
-        0..=2 => None,
+    let bad = match known.len() {
+        0 => Some((Verdict::Error, "there is none".to_owned())),
+        1 | 2 => None,
         count => Some((Verdict::Warning, format!("{count} credentials"))),
     };
-    findings.judge(&diagnosis::COUNT, &name, (bad, format!("{}", store.credentials.len())));
-    for credential in &store.credentials {
+    findings.judge(&diagnosis::COUNT, &name, (bad, format!("{}", known.len())));
+    for credential in &known {
         let looked_at = format!("{name}, {}", credential.access_key_id);
         let days = patient.now().saturating_sub(credential.created_unix_seconds) / DAY;
         let bad = (days > COMFORTABLE_DAYS).then(|| (Verdict::Warning, format!("{days} days old")));
