@@ -93,6 +93,11 @@ impl fmt::Display for Untrusted {
 }
 
 impl Untrusted {
+    /// How far the request is ahead of our clock, if that is why it is refused. It names a credential that there is.
+    pub fn clock_skew_seconds(self) -> Option<i64> {
+        if let Self::Signature(Refusal::ClockSkew { seconds }) = self { Some(seconds) } else { None }
+    }
+
     /// A word to search for in the log.
     pub fn name(self) -> &'static str {
         match self {

@@ -224,17 +224,22 @@ impl Server {
             headers: head.headers,
             body,
         };
+        let name = store.key_store.name.as_str();
+        let metrics = &self.parts.metrics;
+        let show_skew = |seconds: i64| {
+            let skew = i32::try_from(seconds).unwrap_or(if seconds < 0 { i32::MIN } else { i32::MAX });
+            metrics.xks_clock_skew_seconds.with_label_values(&[name]).set(f64::from(skew));
+        };
         let caller = store.credentials.authenticate(&signed, self.parts.clock.unix_seconds()).map_err(
             |untrusted| {
+                // From a credential of ours, though not verified: a clock that jumped is seen here and nowhere else.
+                untrusted.clock_skew_seconds().inspect(|seconds| show_skew(*seconds));
                 record.note_refused_signature(&signed);
                 Error::AuthenticationFailed(untrusted)
             },
         )?;
-        let name = store.key_store.name.as_str();
-        let metrics = &self.parts.metrics;
+        show_skew(caller.clock_skew_seconds);
         metrics.credential_requests_total.with_label_values(&[name, caller.access_key_id.as_str()]).inc();
-        let skew = i32::try_from(caller.clock_skew_seconds).unwrap_or(i32::MAX);
-        metrics.xks_clock_skew_seconds.with_label_values(&[name]).set(f64::from(skew));
         spans::adopt(&request.span, head.headers);
         record.access_key_id = Some(caller.access_key_id);
         record.region = Some(caller.region);

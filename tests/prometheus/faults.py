@@ -104,6 +104,8 @@ def callers_faults(stage, site):
     xks = site.xks()
     xks.encrypt(skew=-240)
     stage.expect("clock", name, ["HoldfastClockSkew"], over=["HoldfastClockSkew"], mend=xks.encrypt)
+    xks.encrypt(skew=4000)
+    stage.expect("clock", name, ["HoldfastClockSkew"], over=["HoldfastClockSkew"], mend=xks.encrypt)
 
     quota = "requests_per_second = 10\n"
     site.configure(('uri_path_prefix = "quickstart"\n', 'uri_path_prefix = "quickstart"\n' + quota))

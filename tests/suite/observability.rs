@@ -271,3 +271,23 @@ fn a_request_to_the_kms_api_is_one_line_with_the_documented_fields() {
         .collect();
     assert_eq!(found, &documented | &BTreeSet::from(["message".to_owned()]));
 }
+
+#[test]
+fn a_clock_that_is_wrong_is_seen_also_when_every_request_is_refused_for_it() {
+    let site = Site::start();
+    let skew = || site.metric("holdfast_xks_clock_skew_seconds{key_store=\"test\"}").unwrap_or_default();
+    let request = json!({"requestMetadata": {"kmsOperation": "KmsHealthCheck", "kmsRequestId": "skewed"}});
+    let send = |seconds, access_key_id: Option<&str>| {
+        let mut signed = site.signed("health", &request);
+        signed.skew_seconds = seconds;
+        access_key_id.inspect(|id| signed.access_key_id = (*id).to_owned());
+        site.send_signed(&signed)
+    };
+    send(-4000, None).assert_error(401, "AuthenticationFailedException");
+    assert!((-4010.0..=-3990.0).contains(&skew()), "{}", skew());
+    send(0, None).assert_ok();
+    assert!(skew().abs() < 10.0, "{}", skew());
+    // Of whom nobody knows, nothing is believed.
+    send(4000, Some("AKIANOBODYKNOWSTHISONE")).assert_error(401, "AuthenticationFailedException");
+    assert!(skew().abs() < 10.0, "{}", skew());
+}
