@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything in deploy/ that installs Holdfast, as far as it can be tried without changing this machine: the package is
-# built, installed, upgraded, removed and purged in a folder; the unit is judged by systemd; manifests by their schemas; the
-# recipe for pipelines runs. HOLDFAST_BINARY names a program that is built already; default: target/debug/holdfast.
+# built, installed, upgraded, removed and purged in a folder, and on a machine that systemd runs, where it serves; the unit
+# is judged by systemd; manifests by their schemas; the recipe for pipelines runs. HOLDFAST_BINARY names a program that is built already; default: target/debug/holdfast.
 # What was tried by hand besides: docs/how-to/install.md.
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -28,6 +28,7 @@ missing=()
 command -v dpkg-shlibdeps >/dev/null || missing+=('dpkg-dev' 'finds what the package depends on')
 command -v strip >/dev/null || missing+=('binutils' 'makes the package small')
 command -v systemd-analyze >/dev/null || missing+=('systemd' 'judges the unit')
+command -v systemd-nspawn >/dev/null || missing+=('systemd-container' 'a machine on which systemd is process 1')
 command -v softhsm2-util >/dev/null || missing+=('softhsm2' 'the token of the recipe for pipelines')
 command -v curl >/dev/null || missing+=('curl' 'asks the daemon')
 command -v ps >/dev/null || missing+=('procps' 'finds the daemon')
@@ -198,6 +199,10 @@ if ((EUID == 0)); then
 else
     echo 'SKIPPED: only root can install a package, even in a folder'
 fi
+say 'a machine that systemd runs'
+result=0
+"$here/machine.sh" "$deb" "$cache/python" || result=$?
+((result == 0 || result == 77)) || fail 'the package on a machine that systemd runs'
 say 'schemas'
 check_schemas
 say 'files'
