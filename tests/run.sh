@@ -55,7 +55,7 @@ fi
 step 'HSMs that fail under load'
 before=$SECONDS
 tests/chaos/run.sh --short
-tests/soak/run.sh --minutes 2 --rate 200 --kms-rate 40
+tests/soak/run.sh --minutes 1 --rate 200 --kms-rate 40
 printf 'Chaos and soak took %s s.\n' "$((SECONDS - before))"
 
 step 'a disaster, and recovery'

@@ -47,8 +47,16 @@ program() {
     realpath -- "$program"
 }
 
+# One that works: a docker without its daemon is on many machines that have podman.
 engine() {
-    command -v docker || command -v podman || fail 'HOLDFAST_IMAGE needs docker or podman'
+    local engine
+    for engine in docker podman; do
+        if command -v "$engine" >/dev/null && "$engine" info >/dev/null 2>&1; then
+            command -v "$engine"
+            return
+        fi
+    done
+    fail 'HOLDFAST_IMAGE needs docker or podman, and neither works here'
 }
 
 container() {

@@ -25,6 +25,8 @@ pub use options::Options;
 pub use report::{CaseResult, Report, Verdict};
 pub use session::InvalidOptions;
 
+use proxy_api::client::Failure;
+
 use crate::check::finding::Finding;
 use crate::check::session::Session;
 use crate::clock::Clock;
@@ -42,6 +44,11 @@ pub enum CheckError {
     Load(LoadFault),
     Options(InvalidOptions),
     Output(io::Error),
+    /// Every case would fail, and say nothing of the proxy.
+    Unreachable {
+        host: String,
+        failure: Failure,
+    },
 }
 
 /// Runs what `options` ask for and writes the result to `out`.
@@ -56,6 +63,10 @@ pub async fn run(
         report.write(options.json, out).map_err(CheckError::Output)?;
         return Ok(Conclusion::of(report.is_acceptable()));
     }
+    session
+        .reach()
+        .await
+        .map_err(|failure| CheckError::Unreachable { host: session.host.clone(), failure })?;
     let report = run_cases(&session, options.only.as_deref()).await;
     report.write(options.json, out).map_err(CheckError::Output)?;
     Ok(Conclusion::of(report.is_conforming()))
@@ -91,6 +102,7 @@ impl fmt::Display for CheckError {
             Self::Load(error) => write!(f, "{error}"),
             Self::Options(error) => write!(f, "{error}"),
             Self::Output(error) => write!(f, "cannot write the result: {error}"),
+            Self::Unreachable { host, failure } => write!(f, "no connection to `{host}`: {failure}"),
         }
     }
 }

@@ -9,7 +9,8 @@ use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 use proxy_api::client::{
-    Answer, ClientIdentity, Deadlines, Endpoint, Failure, HttpVersions, InvalidTls, Outgoing, Pool, TlsTrust,
+    Answer, ClientIdentity, Connection, Deadlines, Endpoint, Failure, HttpVersions, InvalidRequest,
+    InvalidTls, Outgoing, Pool, TlsTrust,
 };
 use proxy_api::sigv4::{self, Credential, SERVICE_XKS, Scope, SigningKey, Timestamp, X_AMZ_DATE};
 use proxy_api::wire::{KeyOperation, Route, Target};
@@ -107,6 +108,14 @@ impl Session {
 
     pub(crate) const fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// Connects once, with TLS if it is on, and asks nothing.
+    pub(crate) async fn reach(&self) -> Result<(), Failure> {
+        let endpoint = endpoint(&self.host, self.tls.as_ref(), HttpVersions::Http1);
+        let endpoint = endpoint.map_err(|_| Failure::Request(InvalidRequest))?;
+        let opened = tokio::time::timeout(self.deadline, Connection::open(&endpoint)).await;
+        opened.unwrap_or(Err(Failure::ConnectTimeout)).map(drop)
     }
 
     /// The PEM files, for cases about TLS itself.

@@ -3,18 +3,21 @@
 use std::net::ToSocketAddrs;
 use std::path::Path;
 
+use http::Method;
 use time::OffsetDateTime;
 use time::PrimitiveDateTime;
 use time::macros::format_description;
 
+use crate::clock::Clock;
 use crate::doctor::Patient;
 use crate::doctor::diagnoses::outside::clock as diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
-use crate::doctor::probe;
+use crate::doctor::plain_http;
 
 /// What systemd-timesyncd touches, and what chronyd has when it runs.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 const CHRONY: [&str; 2] = ["/run/chrony/chronyd.pid", "/run/chronyd.pid"];
+const HEAD_BYTES_MAX: u64 = 16 * 1024;
 const COMFORTABLE_SECONDS: u64 = 60;
 /// SigV4 allows five minutes.
 const ALLOWED_SECONDS: u64 = 300;
@@ -39,7 +42,7 @@ pub(super) fn examine(patient: &Patient<'_>, findings: &mut Findings) {
     }
     if let Some(url) = &patient.options.time_source {
         seen += 1;
-        match date_of(url) {
+        match date_of(url, &*patient.clock) {
             Some(date) => {
                 let skew = date.abs_diff(patient.now());
                 findings.judge(&diagnosis::SKEW, url, (judge_skew(skew), format!("{skew} s")));
@@ -68,10 +71,11 @@ pub(super) fn judge_skew(seconds: u64) -> Option<(Verdict, String)> {
 }
 
 /// The Date of the answer to a HEAD, as Unix time.
-fn date_of(url: &str) -> Option<u64> {
+fn date_of(url: &str, clock: &dyn Clock) -> Option<u64> {
     let host = url.strip_prefix("http://")?.split('/').next()?;
     let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    let head = probe::head(address.to_socket_addrs().ok()?.next()?, host)?;
+    let address = address.to_socket_addrs().ok()?.next()?;
+    let head = plain_http::exchange(address, (Method::HEAD, host, "/"), HEAD_BYTES_MAX, clock)?;
     let date = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("date").then(|| value.trim().to_owned())

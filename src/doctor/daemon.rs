@@ -1,18 +1,19 @@
 //! The running daemon, by what it says of itself on the admin listener.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
+use http::Method;
+
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::Patient;
 use crate::doctor::diagnoses::machine::daemon as diagnosis;
 use crate::doctor::diagnosis::Diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
+use crate::doctor::plain_http;
 use crate::doctor::samples::{Sample, Samples};
 use crate::kill_switch::KillSwitch;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Of the budget of AWS KMS, 250 ms.
 const COMFORTABLE_SECONDS: f64 = 0.1;
@@ -30,20 +31,14 @@ static ERRORS: [(&str, &Diagnosis); 7] = [
 ];
 
 /// Status and body of a plain GET; nothing if nobody answers.
-pub(super) fn get(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).ok()?;
-    let answer = String::from_utf8_lossy(&answer);
+fn get(address: SocketAddr, path: &str, clock: &dyn Clock) -> Option<(u16, String)> {
+    let answer = plain_http::exchange(address, (Method::GET, "localhost", path), ANSWER_BYTES_MAX, clock)?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-pub(super) fn metrics(address: SocketAddr) -> Option<Samples> {
-    let (status, body) = get(address, "localhost", "/metrics")?;
+pub(super) fn metrics(address: SocketAddr, clock: &dyn Clock) -> Option<Samples> {
+    let (status, body) = get(address, "/metrics", clock)?;
     (status == 200 && body.contains("holdfast_build_info")).then(|| Samples::parse(&body))
 }
 
@@ -55,7 +50,7 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
             diagnosis::ALL.iter().copied().filter(|other| **other != diagnosis::BLOCKED).collect();
         return findings.all_unchecked(&diagnoses, &address, "no daemon answers");
     };
-    match get(config.admin.listen, "localhost", "/readyz") {
+    match get(config.admin.listen, "/readyz", &*patient.clock) {
         Some((200, _)) => findings.ok(&diagnosis::READY, "/readyz", "ready"),
         Some((_, reasons)) => {
             for reason in reasons.lines() {

@@ -18,7 +18,7 @@ use crate::secret::SecretBytes;
 use crate::store::Setting;
 use crate::store::sqlite;
 
-/// A library that takes longer hangs.
+/// A library that is silent for longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of AWS KMS.
 const BUDGET: Duration = Duration::from_millis(250);
@@ -89,7 +89,14 @@ fn root_key(config: &Config, hsm: &config::Hsm) -> Option<RootKeyId> {
     id.as_slice().try_into().ok().map(RootKeyId)
 }
 
-/// In a thread of its own, which is left alone if the library hangs.
+/// What comes of a look, while it goes on and at its end.
+enum Heard {
+    Answer,
+    End(Box<Result<Examined, Unreachable>>),
+}
+
+/// In a thread of its own, which is left alone if the library hangs: a slow HSM with many keys may take long, but not long
+/// for one answer.
 fn look(
     patient: &Patient<'_>,
     hsm: &config::Hsm,
@@ -99,11 +106,17 @@ fn look(
     let (hsm, samples, clock) = (hsm.clone(), patient.options.samples, Arc::clone(&patient.clock));
     std::thread::spawn(move || {
         let now = || clock.instant();
-        let examined = pkcs11::examine(&hsm, &Look { pin: pin.as_ref(), root_key, samples, now: &now });
         // Nobody may be waiting any more.
-        let _ = sender.send(examined);
+        let answered = || drop(sender.send(Heard::Answer));
+        let look = Look { pin: pin.as_ref(), root_key, samples, now: &now, answered: &answered };
+        drop(sender.send(Heard::End(Box::new(pkcs11::examine(&hsm, &look)))));
     });
-    receiver.recv_timeout(PATIENCE).ok()
+    loop {
+        match receiver.recv_timeout(PATIENCE).ok()? {
+            Heard::Answer => {}
+            Heard::End(examined) => return Some(*examined),
+        }
+    }
 }
 
 fn judge(

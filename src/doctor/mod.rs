@@ -16,6 +16,7 @@ mod hsm;
 mod keys;
 mod kms;
 mod options;
+mod plain_http;
 mod probe;
 mod report;
 mod samples;
@@ -60,7 +61,7 @@ impl Patient<'_> {
 pub fn run(path: &Path, options: &Options, clock: Arc<dyn Clock>, begins: &mut dyn FnMut(Group)) -> Report {
     let mut findings = Findings::default();
     let config = configuration::examine(path, options, &mut findings);
-    let samples = config.as_ref().and_then(|config| daemon::metrics(config.admin.listen));
+    let samples = config.as_ref().and_then(|config| daemon::metrics(config.admin.listen, &*clock));
     let patient = Patient { options, config, samples, clock };
     for group in Group::ALL {
         if options.wants(group) {

@@ -10,8 +10,8 @@ pub struct Options {
     /// The proxy as AWS KMS sees it, `https://HOST[/PREFIX]`; may be repeated
     #[arg(long = "endpoint", value_name = "URL")]
     pub endpoints: Vec<String>,
-    /// Only this group; may be repeated
-    #[arg(long, value_enum, value_name = "GROUP")]
+    /// Only these groups, with commas between them; may be repeated
+    #[arg(long, value_enum, value_name = "GROUP", value_delimiter = ',')]
     pub only: Vec<Group>,
     /// Log in to the HSMs even while the daemon runs
     #[arg(long)]

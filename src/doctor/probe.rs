@@ -1,7 +1,6 @@
 //! What the network shows of an endpoint: name, TCP, TLS and one signed request, each with its time.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,6 @@ use crate::clock::Clock;
 use crate::doctor::Options;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-const HEAD_BYTES_MAX: u64 = 16 * 1024;
 /// The suites with AES-256-GCM of XKS v1.
 const AES_256_GCM: [CipherSuite; 3] = [
     CipherSuite::TLS13_AES_256_GCM_SHA384,
@@ -239,15 +237,4 @@ impl ServerCertVerifier for Witness {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// The head of the answer to a plain HEAD.
-pub(super) fn head(address: SocketAddr, host: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    let request = format!("HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    stream.take(HEAD_BYTES_MAX).read_to_end(&mut answer).ok()?;
-    Some(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -1,9 +1,15 @@
 //! The judging, by tables; and the table of diagnoses itself.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
+use http::Method;
+
+use crate::clock::{Clock, SystemClock};
 use crate::doctor::certificates::{Chain, is_kms, judge_dates, names_host};
 use crate::doctor::clock::{judge_skew, parse_date};
 use crate::doctor::endpoint::{health_of, parse};
@@ -11,6 +17,7 @@ use crate::doctor::files::{FileFacts, may_others_change, other_owner};
 use crate::doctor::finding::shown;
 use crate::doctor::hsm::judge_time;
 use crate::doctor::kms::explained;
+use crate::doctor::plain_http;
 use crate::doctor::samples::Samples;
 use crate::doctor::state::judge_disk;
 use crate::doctor::{Group, Verdict, authorities, diagnoses};
@@ -197,4 +204,36 @@ fn the_authorities_are_those_of_the_published_list() {
         .collect();
     let ours: BTreeSet<_> = authorities().map(|(fingerprint, _)| fingerprint.to_owned()).collect();
     assert_eq!(ours, published);
+}
+
+/// Each time that it is looked at, it is a second later.
+#[derive(Default)]
+struct HurriedClock(AtomicU64);
+
+impl Clock for HurriedClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn instant(&self) -> Instant {
+        SystemClock.instant() + Duration::from_secs(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn who_answers_a_byte_at_a_time_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let dripping = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut sent = 0;
+        while stream.write_all(b"x").is_ok() {
+            sent += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        sent
+    });
+    let asked = (Method::GET, "localhost", "/metrics");
+    assert_eq!(plain_http::exchange(address, asked, 1 << 20, &HurriedClock::default()), None);
+    assert!(dripping.join().unwrap() > 1);
 }

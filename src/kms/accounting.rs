@@ -22,6 +22,8 @@ use crate::spans;
 
 /// The label of requests that name no operation.
 pub(super) const UNKNOWN: &str = "unknown";
+/// What `Error::Throttling` is called.
+const THROTTLING: &str = "ThrottlingException";
 const CLIENT_GONE: &str = "ClientGone";
 const CLIENT_GONE_REASON: &str = "the client went away before the answer";
 /// Of a change that was begun and whose end nobody saw, the record says this, too.
@@ -83,6 +85,8 @@ impl OperationMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let of = |operation: &OperationName| {
             let name = operation.as_str();
+            // A counter that begins with its first errors would not seem to rise by them.
+            metrics.kms_requests_total.with_label_values(&[name, THROTTLING]);
             Known {
                 latency: metrics.kms_request_duration_seconds.with_label_values(&[name]),
                 successes: metrics.kms_requests_total.with_label_values(&[name, "none"]),

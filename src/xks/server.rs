@@ -10,6 +10,7 @@ use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::Method;
 use prometheus::{Histogram, IntCounter};
+use proxy_api::error::ErrorName;
 use proxy_api::sigv4;
 use proxy_api::wire::{self, Operation, Target};
 use tracing::{Instrument, Span};
@@ -84,6 +85,12 @@ impl StoreWithAccess {
         let successes = OPERATIONS.map(|operation| {
             metrics.xks_requests_total.with_label_values(&[name.as_str(), operation.name(), "none"])
         });
+        // A counter that begins with its first errors would not seem to rise by them: those that alerts watch begin at 0.
+        for (operation, error) in
+            OPERATIONS.iter().flat_map(|operation| WATCHED.map(|error| (operation, error)))
+        {
+            metrics.xks_requests_total.with_label_values(&[name.as_str(), operation.name(), error.wire().1]);
+        }
         let within_objective =
             metrics.alarms.xks_requests_within_objective_total.with_label_values(&[name.as_str()]);
         Self { key_store, credentials, quota, latency, successes, within_objective }
@@ -256,6 +263,9 @@ pub(super) struct Arrived<'a> {
     pub(super) addressed: Option<Addressed<'a>>,
     pub(super) span: Span,
 }
+
+/// Errors that alerts wait for.
+const WATCHED: [ErrorName; 2] = [ErrorName::AuthenticationFailed, ErrorName::Throttling];
 
 /// The label of requests that name no key store or operation of ours.
 const UNKNOWN: &str = "unknown";

@@ -4,9 +4,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::support::Site;
 use crate::support::pki::write_private;
 use crate::support::site::{ACCESS_KEY_ID, CLIENT_CN, SECRET_ACCESS_KEY};
+use crate::support::{Setup, Site};
 
 /// `holdfast check` with the whole environment of the official client; `changes` come last.
 pub fn check(site: &Site, arguments: &[&str], changes: &[(&str, &str)]) -> Output {
@@ -83,6 +83,15 @@ fn a_wrong_secret_does_not_conform() {
     let site = Site::start();
     let output = check(&site, &["--json"], &[("SIGV4_SECRET_ACCESS_KEY", "another")]);
     assert_eq!((&report_of(&output)["conforming"], output.status.code()), (&false.into(), Some(1)));
+}
+
+#[test]
+fn a_proxy_that_nobody_reaches_is_not_judged() {
+    let site = Site::prepare(&Setup::default());
+    let output = check(&site, &["--json"], &[]);
+    let (said, reason) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((&*said, output.status.code()), ("", Some(1)), "{reason}");
+    assert!(reason.contains("no connection to `localhost:") && reason.lines().count() == 1, "{reason}");
 }
 
 /// A verdict on time is also one on the machine, which other tests keep busy: one good run is enough. Every run

@@ -117,13 +117,16 @@ async fn every_case_can_fail() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_fails_and_does_not_hang() {
+async fn a_proxy_that_is_not_there_is_not_judged() {
     let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let options = options(&unused.to_string(), &["--plain-http", "--only", "KmsHealthCheck"]);
     let mut out = Vec::new();
-    let conclusion = run(&options, Arc::new(SystemClock), &mut out).await.unwrap();
-    assert_eq!(conclusion, Conclusion::Failed);
-    assert!(String::from_utf8(out).unwrap().contains("cannot connect"));
+    let error = run(&options, Arc::new(SystemClock), &mut out).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with(&format!("no connection to `{unused}`: cannot connect")),
+        "{error}"
+    );
+    assert!(out.is_empty());
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub struct Look<'a> {
     /// Encryptions and decryptions that are timed.
     pub samples: u32,
     pub now: &'a dyn Fn() -> Instant,
+    /// Told now and then that the HSM has answered; whoever waits sees that it lives.
+    pub answered: &'a dyn Fn(),
 }
 
 /// What was found.
@@ -88,6 +90,7 @@ pub fn examine(config: &config::Hsm, look: &Look<'_>) -> Result<Examined, Unreac
     let module = Module::load(&config.module).map_err(Unreachable::Library)?;
     let module = Arc::new(module.with_parameters(config.initialize_parameters.as_deref()));
     module.initialize().map_err(Unreachable::Library)?;
+    (look.answered)();
     let token = Token::new(config.clone(), Arc::clone(&module), look.pin);
     let examined = examine_token(&token, look);
     module.finalize();
@@ -98,6 +101,7 @@ fn examine_token(token: &Token, look: &Look<'_>) -> Result<Examined, Unreachable
     let library = token.module.library();
     let lost = |fault: crate::key_manager::pkcs11::fault::Fault| Unreachable::Token(fault.what);
     let (slot, info) = token.find_slot(&library).map_err(lost)?;
+    (look.answered)();
     let state = PinState::of(&info);
     let was_refused = RefusedPin::of(&token.config).permission() == Permission::Refused;
     let pin_trouble = if was_refused { Some("the PIN was refused before") } else { state.words() };
@@ -118,12 +122,15 @@ fn examine_token(token: &Token, look: &Look<'_>) -> Result<Examined, Unreachable
 fn look_inside(token: &Token, library: &Library, look: &Look<'_>) -> Result<Inside, String> {
     let open = token.open_session(library).map_err(|fault| fault.what)?;
     let ready = Ready { session: open.session(), login: open.login, objects: &token.objects };
-    let inventory = Inventory::read(ready, &Inventory::default()).map_err(|fault| fault.what)?;
+    (look.answered)();
+    let read = Inventory::read_telling(ready, &Inventory::default(), look.answered);
+    let inventory = read.map_err(|fault| fault.what)?;
     let (self_test, times) = try_health_key(token, library, (ready, &inventory), look);
     let mut newest: Vec<(KeyFacts, Arc<ExternalKey>)> = inventory
         .keys()
         .filter(|key| key.id.as_str() != token.config.health_key)
         .filter_map(|key| Some((facts(key, key.newest()?, ready), Arc::clone(key))))
+        .inspect(|_| (look.answered)())
         .collect();
     newest.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
     let root_key = look
@@ -132,7 +139,10 @@ fn look_inside(token: &Token, library: &Library, look: &Look<'_>) -> Result<Insi
     let inside = Inside {
         self_test,
         times,
-        same: same_keys(&newest, |one, other| decrypts(token, library, ready, (one, other))),
+        same: same_keys(&newest, |one, other| {
+            (look.answered)();
+            decrypts(token, library, ready, (one, other))
+        }),
         keys: newest.into_iter().map(|(facts, _)| facts).collect(),
         ambiguous: inventory.ambiguous().map(|id| id.as_str().to_owned()).collect(),
         root_key,
@@ -176,6 +186,7 @@ fn try_health_key(
         }
         // Two operations each.
         times.push(((look.now)() - started) / 2);
+        (look.answered)();
     }
     times.sort();
     (Ok(()), times)

@@ -54,10 +54,17 @@ impl Inventory {
 
     /// Reads the token. Objects that `known` has keep their identity, and with it their invocation count.
     pub(super) fn read(ready: Ready<'_>, known: &Self) -> Result<Self, Fault> {
+        Self::read_telling(ready, known, &|| ())
+    }
+
+    /// `read`, which tells `answered` of each object that it has looked at.
+    pub(super) fn read_telling(ready: Ready<'_>, known: &Self, answered: &dyn Fn()) -> Result<Self, Fault> {
         let mut changes = KeyChanges { is_whole: true, keys: HashMap::new() };
         let mut handles = Vec::new();
         for handle in find(ready.session, ready.objects, &[])? {
-            let Some(found) = FoundKey::read(ready.session, handle)? else { continue };
+            let found = FoundKey::read(ready.session, handle)?;
+            answered();
+            let Some(found) = found else { continue };
             // The root key would be an external key for anyone who asks.
             if root_key::is_reserved(&found.name.label) {
                 continue;

@@ -30,6 +30,7 @@ pub mod site;
 pub mod starter;
 pub mod tls;
 pub mod token_sites;
+mod token_template;
 pub mod tokens;
 pub mod tools;
 pub mod traffic;

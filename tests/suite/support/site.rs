@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 
 use super::client::{Reply, Signed, metadata, send};
 use super::pki::{Pki, write_private};
+use super::token_template;
 
 pub const PIN: &str = "73195-pin-of-a-test";
 pub const SO_PIN: &str = "87654321";
@@ -71,6 +72,15 @@ impl Site {
 
     /// An installation whose daemon does not run yet.
     pub fn prepare(setup: &Setup) -> Self {
+        let site = Self::without_token(setup);
+        token_template::copy_to(&site.path("tokens"));
+        for (id, usage) in &setup.keys {
+            site.create_token_key(id, usage);
+        }
+        site
+    }
+
+    pub(super) fn without_token(setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [port, mtls_port, admin_port, kms_port] = free_ports();
         let runtime =
@@ -79,20 +89,11 @@ impl Site {
         let daemon = RefCell::new(None);
         let site = Self { folder, port, mtls_port, admin_port, kms_port, pki, runtime, daemon };
         site.write_files(setup);
-        site.init_token("holdfast");
-        for (id, usage) in [
-            ("foo", "encrypt,decrypt"),
-            ("encrypt_only_key", "encrypt"),
-            ("decrypt_only_key", "decrypt"),
-            ("impotent_key", "none"),
-            ("holdfast-health", "encrypt,decrypt"),
-        ] {
-            site.holdfast_ok(&["key", "create", id, "--usage", usage, "--hsm", "softhsm"]);
-        }
-        for (id, usage) in &setup.keys {
-            site.holdfast_ok(&["key", "create", id, "--usage", usage, "--hsm", "softhsm"]);
-        }
         site
+    }
+
+    pub(super) fn create_token_key(&self, id: &str, usage: &str) {
+        self.holdfast_ok(&["key", "create", id, "--usage", usage, "--hsm", "softhsm"]);
     }
 
     fn write_files(&self, setup: &Setup) {
