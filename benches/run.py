@@ -180,25 +180,31 @@ class Bench:
 
 def main():
     from authorization import AuthorizationBench
-    from isolation import IsolationBench
+    from isolation import isolation_bench
     from kms import KmsBench
+    from rotation import RotationBench
     from signing import SigningBench
+    from traces import run_traces
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=5, help="of each load")
     parser.add_argument("--rounds", type=int, default=5, help="pairs of loads")
     parser.add_argument("--keys", type=int, nargs="*", default=[4, 1000, 10000])
     parser.add_argument("--kms-keys", type=int, nargs="*", default=[100, 10_000, 100_000])
-    parser.add_argument("--only", choices=["authorization", "isolation", "key-stores", "kms", "sign", "xks"])
+    parser.add_argument("--only", choices=["authorization", "isolation", "key-stores", "kms", "rotation", "sign", "traces", "xks"])
     parser.add_argument("--programs", type=Path, help="the folder that they were built into; otherwise they are built")
     options = parser.parse_args()
     programs = options.programs or build()
     if options.only == "authorization":
         return AuthorizationBench(programs, options.seconds, options.rounds).run_authorization()
     if options.only == "isolation":
-        return IsolationBench(programs, options.seconds, options.rounds).run_isolation()
+        return isolation_bench(programs, options.seconds, options.rounds).run()
+    if options.only == "rotation":
+        return RotationBench(programs, options.seconds, options.rounds).run_rotation()
     if options.only == "sign":
         return SigningBench(programs, options.seconds, options.rounds).run_signing()
+    if options.only == "traces":
+        return run_traces(programs, options.seconds, options.rounds)
     if options.only == "key-stores":
         return KmsBench(programs, options.seconds, options.rounds).run_key_stores()
     if options.only != "kms":

@@ -352,6 +352,17 @@ def worker_faults(stage, proxy, of):
     stage.expect("proxy goes on", name, [], over=["HoldfastTargetDown"])
     stage.expect("certificate of the proxy", of.name, ["HoldfastKmsProxyCertificateExpiringCritical"])
 
+    # Seen while it was valid, by connections that began then.
+    certificate(proxy, "server", 15 / 86400)
+    soon = time.time() + 60
+    wait_until("the proxy has its new certificate", lambda: proxy.metric("holdfast_certificate_not_after_timestamp_seconds") < soon)
+    with Traffic(use, threads=4, pause=0.05):
+        proxy.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        resume()
+        expired = ["HoldfastKmsProxyCertificateExpired"]
+        stage.expect("certificate of the proxy expires", of.name, expired, over=expired, mend=lambda: certificate(proxy, "server", 90))
+
 
 def seed_counts(site):
     """Counts of encryptions near their end, for keys that are there."""

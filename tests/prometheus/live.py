@@ -23,7 +23,6 @@ UNIT_ONLY = {
     "HoldfastMemoryGrowing": "needs memory that grows for an hour",
     "HoldfastHsmDegraded": "passes into HoldfastHsmDown or back within seconds",
     "HoldfastKmsEventsDropped": "half an hour of attempts comes before it",
-    "HoldfastKmsProxyCertificateExpired": "a connection whose certificate expires while it is open",
 }
 ON_A_SMALL_DISK = {"HoldfastStateDiskNearlyFull", "HoldfastAuditDiskNearlyFull", "HoldfastStateDiskFilling", "HoldfastAuditDiskFilling", "HoldfastAuditTrailFailing", "HoldfastAuditRecordsDropped", "HoldfastAuditStrangersDropped"}
 START = time.monotonic()
