@@ -133,6 +133,19 @@ async fn connections_are_kept_and_answers_read() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_always_used_is_replaced_after_five_minutes() {
+    let server = Server::start(Behaviour::Answer(HEALTHY)).await;
+    let client = server.client(LONG);
+    for connections in [1, 1, 1, 2, 2] {
+        client.health(&request(), NOW).await.unwrap();
+        assert_eq!(server.connections.load(Ordering::SeqCst), connections);
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(110)).await;
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_the_server_closed_is_replaced() {
     let server = Server::start(Behaviour::AnswerAndClose(HEALTHY)).await;
     let client = server.client(LONG);

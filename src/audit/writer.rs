@@ -60,6 +60,8 @@ pub(super) struct Writer {
     next_look: Instant,
     /// The next file could not be made, and is not tried again before.
     next_rotation: Option<Instant>,
+    /// `keep_days` and `keep_files` by which old files were removed last.
+    kept_by: Option<(u32, usize)>,
 }
 
 /// Who wants to know how it went.
@@ -105,6 +107,7 @@ impl Writer {
             next_try: None,
             next_look,
             next_rotation: None,
+            kept_by: None,
         }
     }
 
@@ -264,8 +267,10 @@ impl Writer {
             return;
         }
         self.next_look = now + LOOK_INTERVAL;
+        let mut is_low = false;
         if let Ok(free) = self.shared.with_disk(|| self.disk.free_bytes()) {
-            self.shared.set_low(free < self.limits().free_bytes_min);
+            is_low = free < self.limits().free_bytes_min;
+            self.shared.set_low(is_low);
             self.metrics.free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         }
         let is_old = may_rotate && days(self.shared.clock.now()) > self.state.day;
@@ -273,6 +278,12 @@ impl Writer {
         let is_due = (is_long || is_old) && self.state.last.sequence > self.state.live.first;
         if is_due {
             self.rotate();
+        }
+        let Limits { keep_days, keep_files, .. } = self.limits();
+        let has_new_rules = self.kept_by != Some((keep_days, keep_files));
+        // Whoever makes room by other rules does not wait for the next file.
+        if self.next_try.is_none() && (is_due || has_new_rules || is_low) {
+            self.kept_by = Some((keep_days, keep_files));
             self.remove_old();
         }
     }

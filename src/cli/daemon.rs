@@ -1,10 +1,23 @@
 //! Tells the running daemon that a command changed something, and says what came of it.
 
 use std::error::Error;
+use std::os::unix::fs::MetadataExt;
 
 use crate::admin::control::{self, Change, Notified};
 use crate::cli::World;
 use crate::config::Config;
+
+/// What another user makes in a token that is a folder, the daemon cannot read, and would not say so.
+pub(super) fn require_daemon_user(config: &Config) -> Result<(), String> {
+    // Without it no daemon ran yet.
+    let Ok(facts) = std::fs::metadata(&config.state_dir) else { return Ok(()) };
+    let owner = facts.uid();
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let dir = config.state_dir.display();
+    Err(format!("{dir} belongs to user {owner}, whom the daemon runs as: `sudo -u '#{owner}' holdfast …`"))
+}
 
 /// Returns when the change is in force, and says that `what` is done; a daemon that does not take it up is an
 /// error. The daemon comes first: a kill switch must not fail to work because nobody can be told that it does.

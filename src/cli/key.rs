@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::admin::control::Change;
-use crate::cli::daemon::tell_daemon;
+use crate::cli::daemon::{require_daemon_user, tell_daemon};
 use crate::cli::environment::ensure_environment;
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::{self, Config};
@@ -100,6 +100,9 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
 
 /// What needs the HSM. One command at a time, so that two rotations do not make the same version twice.
 fn manage(config: &Config, arguments: &Arguments, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {
+    if !matches!(arguments.command, Command::Describe(_) | Command::List) {
+        require_daemon_user(config)?;
+    }
     let hsm = find_hsm(config, arguments.hsm.as_deref())?;
     let lock = std::fs::File::open(&config.path)?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;

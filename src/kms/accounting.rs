@@ -147,7 +147,7 @@ impl<'a> Accounting<'a> {
         }
     }
 
-    fn count(&self, duration: Duration, (status, error_name): (u16, Option<&str>)) {
+    fn count(&self, duration: Duration, error_name: Option<&str>, is_served: bool) {
         let operation = self.arrival.operation;
         let known = operation.and_then(|operation| self.metrics.known.get(operation as usize));
         if let Some(known) = known {
@@ -156,7 +156,7 @@ impl<'a> Accounting<'a> {
             if error_name.is_none() {
                 known.successes.inc();
             }
-            if status < 500 && seconds <= OBJECTIVE_SECONDS {
+            if is_served && seconds <= OBJECTIVE_SECONDS {
                 known.within_objective.inc();
             }
         }
@@ -191,7 +191,9 @@ impl Drop for Accounting<'_> {
                 (200, None, None)
             }
         };
-        self.count(duration, (status, error_name));
+        // Not a quota that was set, nor anything else of the caller; ThrottlingException of a busy HSM is ours.
+        let is_served = status < 500 && !matches!(ending, Ending::Failed(Error::TooBusy));
+        self.count(duration, error_name, is_served);
         spans::answered(arrival.span, status, error_name);
         let Some(log) = &parts.request_log else { return };
         let signer = self.call.caller();

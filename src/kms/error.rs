@@ -65,6 +65,8 @@ pub enum Error {
     Serialization(String),
     Tag(String),
     Throttling(String),
+    /// The HSM has more to do than it can in time; callers are told as of any throttling.
+    TooBusy,
     /// The HSM or the store did not answer in time.
     TimedOut,
     UnknownOperation,
@@ -149,6 +151,7 @@ impl Error {
             Self::Serialization(text) => (bad, "SerializationException", text.as_str()),
             Self::Tag(text) => (bad, "TagException", text.as_str()),
             Self::Throttling(text) => (bad, "ThrottlingException", text.as_str()),
+            Self::TooBusy => (bad, "ThrottlingException", THROTTLED),
             Self::TimedOut => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "DependencyTimeoutException",
@@ -344,7 +347,7 @@ impl From<HsmError> for Error {
         match error {
             HsmError::BadCiphertext => Self::InvalidCiphertext,
             HsmError::BadKeyMaterial => Self::Internal(error.to_string()),
-            HsmError::Busy => Self::Throttling(THROTTLED.to_owned()),
+            HsmError::Busy => Self::TooBusy,
             HsmError::DeadlineExceeded => Self::TimedOut,
             HsmError::Unsupported(reason) => Self::UnsupportedOperation(reason),
             HsmError::TooLong => Self::validation("longer than the HSM takes in one call"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::kms::LifecycleEvent;
+use crate::domain::kms::{LifecycleEvent, LifecycleEventKind};
 use crate::events::Receiver;
 use crate::gate::kms::Kms;
 use crate::metrics::Metrics;
@@ -21,10 +21,7 @@ pub async fn run(kms: Arc<Kms>, receiver: Receiver, metrics: Arc<Metrics>) {
     loop {
         match kms.next_lifecycle_event().await {
             Ok(outbox) => {
-                for (kind, waiting) in outbox.waiting {
-                    let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
-                    metrics.kms_events_waiting.with_label_values(&[kind.as_str()]).set(waiting);
-                }
+                show_waiting(&outbox.waiting, &metrics);
                 let Some(entry) = outbox.entries.into_iter().next() else {
                     tokio::select! {
                         () = tokio::time::sleep(PAUSE_MAX) => {}
@@ -32,7 +29,7 @@ pub async fn run(kms: Arc<Kms>, receiver: Receiver, metrics: Arc<Metrics>) {
                     }
                     continue;
                 };
-                tell(&entry.event, &receiver, &metrics).await;
+                tell(&entry.event, (&*kms, &receiver), &metrics).await;
                 remove(&kms, entry.number).await;
             }
             Err(refused) => {
@@ -43,11 +40,19 @@ pub async fn run(kms: Arc<Kms>, receiver: Receiver, metrics: Arc<Metrics>) {
     }
 }
 
-/// Until the receiver has it, or it is given up.
-async fn tell(event: &LifecycleEvent, receiver: &Receiver, metrics: &Metrics) {
+/// How many of each kind wait, the first one included.
+fn show_waiting(waiting: &[(LifecycleEventKind, u64)], metrics: &Metrics) {
+    for (kind, waiting) in waiting {
+        let waiting = i64::try_from(*waiting).unwrap_or(i64::MAX);
+        metrics.kms_events_waiting.with_label_values(&[kind.as_str()]).set(waiting);
+    }
+}
+
+/// Until the receiver has it, or it is given up. What comes to wait behind it meanwhile is shown.
+async fn tell(event: &LifecycleEvent, (kms, receiver): (&Kms, &Receiver), metrics: &Metrics) {
     let (kind, key_id) = (event.kind.as_str(), &event.key_id);
     let count = |outcome| metrics.kms_events_total.with_label_values(&[kind, outcome]).inc();
-    let mut attempts = 0_u32;
+    let (mut attempts, mut told) = (0_u32, None);
     loop {
         attempts = attempts.saturating_add(1);
         let Err(reason) = receiver.tell(event).await else {
@@ -55,8 +60,9 @@ async fn tell(event: &LifecycleEvent, receiver: &Receiver, metrics: &Metrics) {
             return;
         };
         count("failed");
-        if attempts == 1 {
+        if told.as_ref() != Some(&reason) {
             tracing::warn!(key.id = %key_id, reason, "cannot tell of `{kind}` of key {key_id}; trying again");
+            told = Some(reason.clone());
         }
         if attempts >= BEST_EFFORT_ATTEMPTS_MAX && !event.kind.is_guaranteed() {
             count("dropped");
@@ -64,6 +70,9 @@ async fn tell(event: &LifecycleEvent, receiver: &Receiver, metrics: &Metrics) {
             return;
         }
         tokio::time::sleep(pause(attempts)).await;
+        if let Ok(outbox) = kms.next_lifecycle_event().await {
+            show_waiting(&outbox.waiting, metrics);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Counts and logs every request when it ends, also one whose client went away before the answer.
 
+use http::StatusCode;
+
 use crate::xks::error::Error;
 use crate::xks::record::{Outcome, Record};
 use crate::xks::server::{Arrived, ServerParts};
@@ -10,9 +12,6 @@ use crate::spans;
 /// What is counted, and logged with this status, when AWS KMS has given up waiting: the HSM may have done the work.
 const CLIENT_GONE: &str = "ClientGone";
 const CLIENT_GONE_STATUS: u16 = 499;
-
-/// From here on an error says that the server or its HSMs could not: too busy, too late or broken.
-const SERVER_STATUS_MIN: u16 = 429;
 
 /// A request that is being served. Accounts for it when it is dropped.
 pub(super) struct Accounting<'a, 'b> {
@@ -57,7 +56,7 @@ impl Drop for Accounting<'_, '_> {
             Ending::ClientGone => false,
             // What the key store's quota is for.
             Ending::Failed(Error::QuotaExceeded) => true,
-            Ending::Failed(error) => error.status().as_u16() < SERVER_STATUS_MIN,
+            Ending::Failed(error) => is_of_the_caller(error.status()),
             Ending::Succeeded => true,
         };
         if let Some((store, target)) = &request.addressed {
@@ -102,4 +101,11 @@ impl Drop for Accounting<'_, '_> {
             log.write_line_of_stranger(&line);
         }
     }
+}
+
+/// Whether an error says what was wrong with the request, and not that the server or its HSMs were too busy, too late or
+/// broken. 501 is a request that no proxy takes: too large, say.
+fn is_of_the_caller(status: StatusCode) -> bool {
+    status == StatusCode::NOT_IMPLEMENTED
+        || status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
 }

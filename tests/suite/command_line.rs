@@ -165,6 +165,19 @@ fn what_cannot_be_done_is_one_line() {
 }
 
 #[test]
+fn keys_are_not_changed_by_another_user_than_the_daemon() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let site = Site::prepare(&Setup::default());
+    std::fs::create_dir(site.path("state")).unwrap();
+    std::os::unix::fs::chown(site.path("state"), Some(65534), None).unwrap();
+    let line = refusal(&site, &["key", "rotate", "foo"]);
+    assert!(line.ends_with("whom the daemon runs as: `sudo -u '#65534' holdfast …`"), "{line}");
+    assert!(site.holdfast_ok(&["key", "list"]).contains("foo"));
+}
+
+#[test]
 fn what_is_no_command_is_a_usage_error() {
     for arguments in [
         &["key"][..],

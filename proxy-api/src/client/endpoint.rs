@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -165,6 +166,9 @@ pub fn client_config(trust: &TlsTrust<'_>, offered: HttpVersions) -> Result<Clie
         }
     };
     config.alpn_protocols = offered.alpn();
+    // A resumed session would not look at the certificate again, whatever it is by now; connections are kept, so new ones
+    // are few.
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

@@ -1,6 +1,7 @@
 //! Kept connections to one proxy, and the deadlines of an exchange over them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,12 @@ use super::{Answer, Connection, Endpoint, Failure, Outgoing};
 
 /// Below the time after which load balancers and firewalls forget a silent connection without telling us.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(120);
+/// A connection serves no longer, however busy it is: the certificate of the proxy is looked at anew, and another address
+/// of its name, or another machine behind its load balancer, is found.
+const AGE_MAX: Duration = Duration::from_secs(300);
+/// So much earlier at most, in steps, so that connections that began together do not all end together.
+const AGE_SPREAD: Duration = Duration::from_secs(60);
+const AGE_STEPS: u32 = 16;
 /// A burst that finds no connection must not become as many handshakes, which slow each other down; most of it is
 /// served by the first connections sooner.
 const OPENINGS_MAX: usize = 16;
@@ -40,11 +47,24 @@ pub struct Pool {
     idle: Mutex<VecDeque<Idle>>,
     reach: Mutex<Reach>,
     peer_certificate: Mutex<Option<Arc<[u8]>>>,
+    opened: AtomicU32,
+}
+
+/// A connection, and until when it serves.
+struct Kept {
+    connection: Connection,
+    until: Instant,
 }
 
 struct Idle {
-    connection: Connection,
+    kept: Kept,
     since: Instant,
+}
+
+impl Kept {
+    fn serves(&mut self) -> bool {
+        Instant::now() < self.until && self.connection.is_open()
+    }
 }
 
 impl Pool {
@@ -61,6 +81,7 @@ impl Pool {
             idle: Mutex::default(),
             reach: Mutex::default(),
             peer_certificate: Mutex::default(),
+            opened: AtomicU32::default(),
         }
     }
 
@@ -93,11 +114,11 @@ impl Pool {
     }
 
     /// A kept connection, or a new one; and whether it is new.
-    async fn connection(&self, deadline: Instant) -> Result<(Connection, bool), Failure> {
+    async fn connection(&self, deadline: Instant) -> Result<(Kept, bool), Failure> {
         loop {
             let returned = self.returned.notified();
-            if let Some(connection) = self.kept() {
-                return Ok((connection, false));
+            if let Some(kept) = self.kept() {
+                return Ok((kept, false));
             }
             tokio::select! {
                 biased;
@@ -117,7 +138,7 @@ impl Pool {
         }
     }
 
-    async fn open(&self, deadline: Instant) -> Result<Connection, Failure> {
+    async fn open(&self, deadline: Instant) -> Result<Kept, Failure> {
         let started = Instant::now();
         lock(&self.reach).note_try(started);
         let until = deadline.min(started + self.deadlines.connect);
@@ -131,39 +152,36 @@ impl Pool {
         let opened = timeout_at(until, Connection::over(tcp, &self.endpoint)).await;
         let connection = opened.map_err(|_| Failure::TlsTimeout)??;
         *lock(&self.peer_certificate) = connection.peer_certificate().map(Arc::from);
-        Ok(connection)
+        let step = self.opened.fetch_add(1, Ordering::Relaxed) % AGE_STEPS;
+        Ok(Kept { connection, until: started + AGE_MAX - AGE_SPREAD / AGE_STEPS * step })
     }
 
-    async fn send(
-        &self,
-        mut connection: Connection,
-        outgoing: Outgoing,
-        deadline: Instant,
-    ) -> Result<Answer, Failure> {
-        let answer =
-            timeout_at(deadline, connection.send(outgoing)).await.map_err(|_| Failure::AnswerTimeout)??;
+    async fn send(&self, mut kept: Kept, outgoing: Outgoing, deadline: Instant) -> Result<Answer, Failure> {
+        let answer = timeout_at(deadline, kept.connection.send(outgoing))
+            .await
+            .map_err(|_| Failure::AnswerTimeout)??;
         lock(&self.reach).note_sign_of_life(Instant::now());
-        self.keep(connection);
+        self.keep(kept);
         Ok(answer)
     }
 
-    fn kept(&self) -> Option<Connection> {
+    fn kept(&self) -> Option<Kept> {
         let mut idle = lock(&self.idle);
-        while let Some(Idle { mut connection, since }) = idle.pop_back() {
-            if since.elapsed() < IDLE_TIME_MAX && connection.is_open() {
-                return Some(connection);
+        while let Some(Idle { mut kept, since }) = idle.pop_back() {
+            if since.elapsed() < IDLE_TIME_MAX && kept.serves() {
+                return Some(kept);
             }
         }
         None
     }
 
-    fn keep(&self, mut connection: Connection) {
+    fn keep(&self, mut kept: Kept) {
         let mut idle = lock(&self.idle);
         while idle.front().is_some_and(|idle| idle.since.elapsed() >= IDLE_TIME_MAX) {
             idle.pop_front();
         }
-        if connection.is_open() {
-            idle.push_back(Idle { connection, since: Instant::now() });
+        if kept.serves() {
+            idle.push_back(Idle { kept, since: Instant::now() });
             self.returned.notify_one();
         }
     }

@@ -16,7 +16,7 @@ use crate::audit::{
     AuditLog, Checkpoint, Expected, Limits, PublicKey, Record, Report, Sinks, Trail, TrailParts, WhenFull,
     event, verify,
 };
-use crate::clock::{AdvancedClock, Clock};
+use crate::clock::{AdvancedClock, Clock, SystemClock};
 use crate::metrics::Metrics;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -163,6 +163,27 @@ fn files_are_of_the_size_that_is_wanted_and_old_ones_go() {
         assert!(is_last || (2000..4000).contains(&facts.len()), "{}", facts.len());
         assert_eq!(facts.permissions().readonly(), !is_last);
     }
+}
+
+#[test]
+fn old_files_go_as_soon_as_fewer_are_to_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = Limits { file_bytes_max: 2000, ..limits() };
+    let trail = Trail::open(parts(dir.path(), all.clone()), REASON).unwrap();
+    for number in 0..40 {
+        trail.append(record(number));
+        run(trail.sync()).unwrap();
+    }
+    let files = || crate::audit::disk::files(dir.path()).unwrap().len();
+    assert!(files() > 5);
+    trail.set_limits(Limits { keep_files: 2, file_bytes_max: 1 << 20, ..all });
+    let deadline = SystemClock.instant() + PATIENCE;
+    while files() > 2 {
+        assert!(SystemClock.instant() < deadline, "{} files", files());
+        std::thread::yield_now();
+    }
+    assert!(trail.end(PATIENCE));
+    assert_eq!(assert_whole(dir.path()).files, 2);
 }
 
 #[test]
