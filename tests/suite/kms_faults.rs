@@ -199,7 +199,11 @@ fn a_full_queue_is_throttling() {
     let subject = Subject::new(&site);
     site.inject("C_Encrypt delay_ms=300");
     let request = ACCOUNT.credentials().kms("Encrypt", &subject.request("Encrypt"));
+    let within = || site.metric(r#"holdfast_kms_requests_within_objective_total{operation="Encrypt"}"#);
+    let before = within();
     let answers = site.kms_at_once(&request, 12);
+    // Those that were served were late; those that were refused at once were not served.
+    assert_eq!(within(), before);
     let throttled: Vec<_> = answers.iter().filter(|answer| answer.0.status != 200).collect();
     assert!(!throttled.is_empty() && throttled.len() < 12, "{} of 12", throttled.len());
     for answer in throttled {

@@ -100,6 +100,25 @@ fn the_documented_metrics_are_the_metrics() {
 
 /// Skipped where Prometheus is not installed.
 #[test]
+fn what_callers_do_wrong_burns_no_budget() {
+    let site = Site::start();
+    site.encrypt("foo", PLAINTEXT, json!({})).assert_ok();
+    site.encrypt("nobody", PLAINTEXT, json!({})).assert_error(404, "KeyNotFoundException");
+    site.encrypt("impotent_key", PLAINTEXT, json!({})).assert_error(400, "InvalidKeyUsageException");
+    site.encrypt("foo", PLAINTEXT, json!({"plaintext": 7})).assert_error(400, "ValidationException");
+    site.encrypt("foo", &[0; 70_000], json!({})).assert_error(501, "UnsupportedOperationException");
+    let mut unsigned = site.signed("keys/foo/encrypt", &json!({}));
+    unsigned.secret_access_key = "another".to_owned();
+    site.send_signed(&unsigned).assert_error(401, "AuthenticationFailedException");
+    let (_, metrics) = site.admin("/metrics").unwrap();
+    let of_requests = |line: &&str| line.starts_with(r#"holdfast_xks_requests_total{"#);
+    let counts = metrics.lines().filter(of_requests).map(|line| line.rsplit_once(' ').unwrap().1);
+    let all: f64 = counts.map(|count| count.parse::<f64>().unwrap()).sum();
+    let within = site.metric(r#"holdfast_xks_requests_within_objective_total{key_store="test"}"#);
+    assert_eq!((all, within), (6.0, Some(6.0)), "{metrics}");
+}
+
+#[test]
 fn promtool_finds_nothing_wrong_with_the_metrics() {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
