@@ -18,6 +18,9 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Of the budget of AWS KMS, 250 ms.
 const COMFORTABLE_SECONDS: f64 = 0.1;
 const GCM_LIMIT: f64 = 4_294_967_296.0;
+const MEBIBYTE: f64 = 1_048_576.0;
+/// Times what the audit trail must have free: the disk is nearly full.
+const NEAR: f64 = 4.0;
 
 /// Errors that the proxy has given, and what they are a sign of.
 static ERRORS: [(&str, &Diagnosis); 7] = [
@@ -62,7 +65,7 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
     judge_states(samples, config, findings);
     judge_hsms(samples, findings);
     judge_requests(samples, findings);
-    judge_itself(samples, findings);
+    judge_itself(samples, config, findings);
 }
 
 fn examine_blocks(config: &Config, findings: &mut Findings) {
@@ -162,17 +165,42 @@ fn judge_requests(samples: &Samples, findings: &mut Findings) {
     findings.judge(&diagnosis::GCM, "metrics", (bad, "every version is below half of it"));
 }
 
-fn judge_itself(samples: &Samples, findings: &mut Findings) {
+fn judge_itself(samples: &Samples, config: &Config, findings: &mut Findings) {
     let is_refused = samples.named("holdfast_config_last_reload_successful").any(|sample| sample.value < 1.0);
     let bad = is_refused
         .then(|| (Verdict::Error, "the last reload was refused: the old one is in force".to_owned()));
     findings.judge(&diagnosis::RELOAD, "metrics", (bad, "the last reload was taken"));
-    let failing = samples.sum("holdfast_audit_failing", |_| true) > 0.0;
     let dropped = samples.sum("holdfast_audit_records_dropped_total", |_| true);
-    let bad = if failing {
+    let bad = if samples.sum("holdfast_audit_failing", |_| true) > 0.0 {
         Some((Verdict::Error, "it cannot be written: changes are refused".to_owned()))
     } else {
-        (dropped > 0.0).then(|| (Verdict::Error, format!("{dropped} records were given up")))
+        let given_up =
+            || (dropped > 0.0).then(|| (Verdict::Error, format!("{dropped} records were given up")));
+        judge_room(samples, config).or_else(given_up)
     };
     findings.judge(&diagnosis::AUDIT, "metrics", (bad, "it is written"));
+}
+
+/// Of the disk of the audit trail, as the daemon sees it.
+fn judge_room(samples: &Samples, config: &Config) -> Option<(Verdict, String)> {
+    let audit = config.kms.as_ref().map(|kms| &kms.audit).filter(|audit| audit.enabled)?;
+    // Before there is a record nobody has looked at the disk.
+    samples.named("holdfast_audit_records_total").find(|sample| sample.value > 0.0)?;
+    let free = samples.named("holdfast_audit_free_bytes").next()?;
+    judge_free(free.value, audit.limits.free_bytes_min)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size that is compared and printed in MiB")]
+pub(super) fn judge_free(free: f64, free_min: u64) -> Option<(Verdict, String)> {
+    let free_min = free_min as f64;
+    let seen = |then: &str| {
+        let [free, free_min] = [free, free_min].map(|bytes| bytes / MEBIBYTE);
+        format!("{free:.0} MiB free on its disk, and `free_bytes_min` is {free_min:.0} MiB: {then}")
+    };
+    if free < free_min {
+        Some((Verdict::Error, seen("changes are refused")))
+    } else {
+        let is_near = free < free_min * NEAR;
+        is_near.then(|| (Verdict::Warning, seen("below it changes are refused")))
+    }
 }

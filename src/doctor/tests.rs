@@ -12,6 +12,7 @@ use http::Method;
 use crate::clock::{Clock, SystemClock};
 use crate::doctor::certificates::{Chain, is_kms, judge_dates, names_host};
 use crate::doctor::clock::{judge_skew, parse_date};
+use crate::doctor::daemon::judge_free;
 use crate::doctor::endpoint::{health_of, parse};
 use crate::doctor::files::{FileFacts, may_others_change, other_owner};
 use crate::doctor::finding::shown;
@@ -47,7 +48,22 @@ fn disks_are_judged_by_what_the_daemon_needs() {
         (2 * GIB, 100 * GIB, Verdict::Warning),
         (50 * GIB, 100 * GIB, Verdict::Ok),
     ] {
-        assert_eq!(verdict(judge_disk(free, total)), expected, "{free} of {total}");
+        assert_eq!(verdict(judge_disk(free, total, 64 << 20)), expected, "{free} of {total}");
+    }
+    assert_eq!(verdict(judge_disk(50 * GIB, 100 * GIB, 51 * GIB)), Verdict::Error);
+}
+
+#[test]
+fn the_disk_of_the_audit_trail_is_judged_by_when_changes_are_refused() {
+    for (free, free_min, expected) in [
+        (63.0, 64, Verdict::Error),
+        (64.0, 64, Verdict::Warning),
+        (255.0, 64, Verdict::Warning),
+        (256.0, 64, Verdict::Ok),
+        (0.0, 0, Verdict::Ok),
+    ] {
+        let mebibyte = f64::from(1 << 20);
+        assert_eq!(verdict(judge_free(free * mebibyte, free_min << 20)), expected, "{free} of {free_min}");
     }
 }
 

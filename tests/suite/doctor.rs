@@ -232,6 +232,25 @@ fn what_the_daemon_refused_is_explained() {
     assert!(seen.contains("refused here and at the listener"), "{seen}");
 }
 
+/// Changes are refused, though the trail can be written and the disk of `state_dir` has room.
+#[test]
+fn an_audit_trail_with_too_little_room_is_found() {
+    let setup = Setup::kms();
+    let audit = format!("[kms.audit]\ndir = \"trail\"\nfree_bytes_min = {}\n", 1_u64 << 50);
+    let site = Site::start_with(&Setup { kms: setup.kms.map(|kms| audit + &kms), ..setup });
+    site.wait_until("a look at the disk", || site.metric("holdfast_audit_free_bytes") > Some(0.0));
+    let (status, findings) = doctor(&site, &["--only", "state,daemon"]);
+    assert_eq!(status, 1);
+    assert_verdict(&findings, "daemon-audit", "error");
+    let disk = |folder: &str| {
+        let looked_at = site.path(folder).display().to_string();
+        let mut of_disk = findings.iter().filter(|finding| finding["id"] == "state-disk");
+        of_disk.find(|finding| finding["looked_at"] == *looked_at).unwrap()["verdict"].clone()
+    };
+    assert_eq!(disk("trail"), "error");
+    assert_ne!(disk("state"), "error");
+}
+
 #[test]
 fn a_database_that_is_none_is_found() {
     let site = Site::prepare(&Setup::kms());

@@ -40,9 +40,9 @@ pub(in crate::doctor) mod state {
     use crate::doctor::diagnosis::diagnoses;
 
     diagnoses! { State:
-        DISK = "state-disk" "The disk of `state_dir` has room"
-            "Make room or enlarge the disk: below 64 MiB nothing is changed any more, since it could not be recorded. Move \
-             old files of the audit trail elsewhere.";
+        DISK = "state-disk" "The disks of `state_dir` and of the audit trail have room"
+            "Make room or enlarge the disk: below `free_bytes_min` of `[kms.audit]` (64 MiB) nothing is changed any more, since it \
+             could not be recorded. Move old files of the audit trail elsewhere.";
         LOCK = "state-lock" "One daemon holds `state_dir`, and answers"
             "Start it (`systemctl start holdfast`); if a process holds the lock and does not answer, look at its log and \
              stop it with SIGTERM.";
@@ -105,6 +105,7 @@ pub(in crate::doctor) mod daemon {
             "Run `holdfast config check`, correct what it names; the daemon takes it up by itself. If it finds nothing, what was changed \
              needs a restart: the log says so.";
         AUDIT = "daemon-audit" "The audit trail is written, signed and whole"
-            "Make room on its disk and look at the log; without a trail nothing is changed.";
+            "Make room on the disk of `dir` in `[kms.audit]` (by default in `state_dir`), and look at the log; without a trail \
+             nothing is changed.";
     }
 }
