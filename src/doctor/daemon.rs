@@ -8,9 +8,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::doctor::Patient;
 use crate::doctor::diagnoses::machine::daemon as diagnosis;
-use crate::doctor::diagnosis::Diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
 use crate::doctor::plain_http;
+use crate::doctor::requests;
 use crate::doctor::samples::{Sample, Samples};
 use crate::kill_switch::KillSwitch;
 
@@ -21,17 +21,6 @@ const GCM_LIMIT: f64 = 4_294_967_296.0;
 const MEBIBYTE: f64 = 1_048_576.0;
 /// Times what the audit trail must have free: the disk is nearly full.
 const NEAR: f64 = 4.0;
-
-/// Errors that the proxy has given, and what they are a sign of.
-static ERRORS: [(&str, &Diagnosis); 7] = [
-    ("InvalidUriPathException", &diagnosis::PATH),
-    ("AuthenticationFailedException", &diagnosis::AUTHENTICATION),
-    ("AccessDeniedException", &diagnosis::POLICY),
-    ("KeyNotFoundException", &diagnosis::UNKNOWN_KEY),
-    ("InvalidCiphertextException", &diagnosis::CIPHERTEXT),
-    ("ThrottlingException", &diagnosis::THROTTLING),
-    ("DependencyTimeoutException", &diagnosis::TIMEOUT),
-];
 
 /// Status and body of a plain GET; nothing if nobody answers.
 fn get(address: SocketAddr, path: &str, clock: &dyn Clock) -> Option<(u16, String)> {
@@ -64,7 +53,9 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
     }
     judge_states(samples, config, findings);
     judge_hsms(samples, findings);
-    judge_requests(samples, findings);
+    let key_stores: Vec<_> = config.key_stores.iter().map(|store| store.name.as_str()).collect();
+    requests::judge(samples, &key_stores, findings);
+    judge_invocations(samples, findings);
     judge_itself(samples, config, findings);
 }
 
@@ -149,14 +140,7 @@ fn judge_budget(samples: &Samples, findings: &mut Findings) {
     findings.judge(&diagnosis::BUDGET, "metrics", (bad, seen));
 }
 
-fn judge_requests(samples: &Samples, findings: &mut Findings) {
-    let all = samples.sum("holdfast_xks_requests_total", |_| true);
-    for (error, diagnosis) in ERRORS {
-        let count = samples.sum("holdfast_xks_requests_total", |sample| sample.label("error") == error);
-        let seen = format!("{count} of {all} requests since the start got {error}");
-        let bad = (count > 0.0).then(|| (Verdict::Warning, seen.clone()));
-        findings.judge(diagnosis, "metrics", (bad, seen));
-    }
+fn judge_invocations(samples: &Samples, findings: &mut Findings) {
     let most = samples.named("holdfast_key_gcm_invocations_total").max_by(|a, b| a.value.total_cmp(&b.value));
     let bad = most.filter(|sample| sample.value > GCM_LIMIT / 2.0).map(|sample| {
         let verdict = if sample.value > GCM_LIMIT * 0.75 { Verdict::Error } else { Verdict::Warning };

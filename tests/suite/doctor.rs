@@ -211,6 +211,11 @@ fn an_endpoint_is_looked_at_as_aws_kms_would() {
 fn what_the_daemon_refused_is_explained() {
     let site = Site::start();
     site.key_metadata("nobody").assert_error(404, "KeyNotFoundException");
+    // Nobody is served by this key store.
+    let (status, findings) = doctor(&site, &["--only", "daemon"]);
+    assert_verdict(&findings, "daemon-key-not-found", "error");
+    assert_eq!(status, 1);
+    site.key_metadata("foo").assert_ok();
     let (_, findings) = doctor(&site, &[]);
     assert_verdict(&findings, "daemon-key-not-found", "warning");
     assert_verdict(&findings, "daemon-ciphertext", "ok");
