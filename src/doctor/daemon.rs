@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use http::Method;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::doctor::Patient;
 use crate::doctor::diagnoses::machine::daemon as diagnosis;
+use crate::doctor::diagnosis::Diagnosis;
 use crate::doctor::finding::{Findings, Verdict};
 use crate::doctor::plain_http;
 use crate::doctor::requests;
@@ -42,21 +43,28 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
             diagnosis::ALL.iter().copied().filter(|other| **other != diagnosis::BLOCKED).collect();
         return findings.all_unchecked(&diagnoses, &address, "no daemon answers");
     };
+    let obstacles = obstacles(patient, config, findings);
+    judge_states(samples, (config, &obstacles), findings);
+    judge_hsms(samples, findings);
+    let key_stores: Vec<_> = config.key_stores.iter().map(|store| store.name.as_str()).collect();
+    requests::judge(samples, &key_stores, findings);
+    judge_invocations(samples, findings);
+    judge_itself(samples, config, findings);
+}
+
+/// What keeps the daemon from being ready, in its own words.
+fn obstacles(patient: &Patient<'_>, config: &Config, findings: &mut Findings) -> Vec<String> {
     match get(config.admin.listen, "/readyz", &*patient.clock) {
         Some((200, _)) => findings.ok(&diagnosis::READY, "/readyz", "ready"),
         Some((_, reasons)) => {
             for reason in reasons.lines() {
                 findings.error(&diagnosis::READY, "/readyz", reason);
             }
+            return reasons.lines().map(ToOwned::to_owned).collect();
         }
         None => findings.error(&diagnosis::READY, "/readyz", "no answer"),
     }
-    judge_states(samples, config, findings);
-    judge_hsms(samples, findings);
-    let key_stores: Vec<_> = config.key_stores.iter().map(|store| store.name.as_str()).collect();
-    requests::judge(samples, &key_stores, findings);
-    judge_invocations(samples, findings);
-    judge_itself(samples, config, findings);
+    Vec::new()
 }
 
 fn examine_blocks(config: &Config, findings: &mut Findings) {
@@ -83,23 +91,63 @@ fn states<'a>(
     samples.named(metric).filter(move |sample| sample.value >= 1.0 && wanted.contains(&sample.label("state")))
 }
 
-fn judge_states(samples: &Samples, config: &Config, findings: &mut Findings) {
-    // Members of a cluster are out of service while its key store is not connected: `kms` judges them.
-    let is_ours = |sample: &&Sample| config.hsms.iter().any(|hsm| hsm.name == sample.label("hsm"));
+fn judge_states(samples: &Samples, (config, obstacles): (&Config, &[String]), findings: &mut Findings) {
     let all = &["ACTIVE", "DEGRADED", "UNAVAILABLE"];
-    for sample in states(samples, "holdfast_hsm_state", all).filter(is_ours) {
-        let bad = match sample.label("state") {
-            "ACTIVE" => None,
-            "DEGRADED" => Some((Verdict::Warning, "degraded".to_owned())),
-            state => Some((Verdict::Error, state.to_ascii_lowercase())),
-        };
-        findings.judge(&diagnosis::HSM_STATE, format!("HSM {}", sample.label("hsm")), (bad, "active"));
-    }
     let taken_out = &["open", "half_open"];
-    for sample in states(samples, "holdfast_hsm_breaker_state", taken_out).filter(is_ours) {
-        let seen = format!("taken out of service: the circuit breaker is {}", sample.label("state"));
-        findings.warning(&diagnosis::HSM_STATE, format!("HSM {}", sample.label("hsm")), seen);
+    // Members of a cluster are out of service while its key store is not connected: `kms` judges them.
+    for hsm in &config.hsms {
+        let of_hsm = |sample: &&Sample| sample.label("hsm") == hsm.name;
+        let looked_at = format!("HSM {}", hsm.name);
+        let prefix = format!("{looked_at}: ");
+        let reason = obstacles.iter().find_map(|obstacle| obstacle.strip_prefix(&prefix));
+        let is_pin_rejected =
+            samples.named("holdfast_hsm_pin_rejected").filter(of_hsm).any(|of| of.value >= 1.0);
+        if let Some((diagnosis, seen)) = cause(hsm, reason, is_pin_rejected) {
+            findings.error(diagnosis, looked_at, seen);
+            continue;
+        }
+        for sample in states(samples, "holdfast_hsm_state", all).filter(of_hsm) {
+            let bad = match sample.label("state") {
+                "ACTIVE" => None,
+                "DEGRADED" => Some((Verdict::Warning, "degraded".to_owned())),
+                state => {
+                    let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                    Some((Verdict::Error, format!("{}{why}", state.to_ascii_lowercase())))
+                }
+            };
+            findings.judge(&diagnosis::HSM_STATE, &looked_at, (bad, "active"));
+        }
+        for sample in states(samples, "holdfast_hsm_breaker_state", taken_out).filter(of_hsm) {
+            let seen = format!("taken out of service: the circuit breaker is {}", sample.label("state"));
+            findings.warning(&diagnosis::HSM_STATE, &looked_at, seen);
+        }
     }
+    for diagnosis in [&diagnosis::HEALTH_KEY, &diagnosis::PIN, &diagnosis::TOKEN] {
+        if !findings.0.iter().any(|finding| finding.diagnosis == diagnosis) {
+            findings.ok(diagnosis, "/readyz", "no HSM is out of service for it");
+        }
+    }
+}
+
+/// Why this HSM does not serve, if that is nothing of the HSM or its link; the daemon's words are its only sign.
+fn cause(
+    hsm: &config::Hsm,
+    reason: Option<&str>,
+    is_pin_rejected: bool,
+) -> Option<(&'static Diagnosis, String)> {
+    let config::Hsm { name, health_key, .. } = hsm;
+    if is_pin_rejected {
+        return Some((&diagnosis::PIN, reason.unwrap_or("the PIN is refused or locked").to_owned()));
+    }
+    let reason = reason?;
+    if reason.starts_with("the health key `") {
+        return Some((
+            &diagnosis::HEALTH_KEY,
+            format!("`holdfast key create --hsm {name} {health_key}` makes it"),
+        ));
+    }
+    let is_of_label = ["no token is labelled", "several tokens are labelled"];
+    is_of_label.iter().any(|words| reason.starts_with(words)).then(|| (&diagnosis::TOKEN, reason.to_owned()))
 }
 
 fn judge_hsms(samples: &Samples, findings: &mut Findings) {

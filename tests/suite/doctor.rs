@@ -237,6 +237,39 @@ fn what_the_daemon_refused_is_explained() {
     assert!(seen.contains("refused here and at the listener"), "{seen}");
 }
 
+/// What `daemon` says of an installation whose daemon is not ready for this reason.
+fn of_unready(reason: &str, break_it: Break) -> Vec<Value> {
+    let site = Site::prepare(&Setup::default());
+    break_it(&site);
+    site.run();
+    site.wait_until(reason, || site.admin("/readyz").is_some_and(|(_, text)| text.contains(reason)));
+    let (status, findings) = doctor(&site, &["--only", "daemon"]);
+    assert_eq!(status, 1);
+    assert_verdict(&findings, "daemon-ready", "error");
+    // It is neither the HSM nor its link.
+    assert!(findings.iter().all(|finding| finding["id"] != "daemon-hsm-state"), "{findings:#?}");
+    findings
+}
+
+#[test]
+fn the_fix_is_that_of_the_reason_why_an_hsm_does_not_serve() {
+    let findings = of_unready("the health key", |site| {
+        edit(site, "pin_file = \"pin\"", "pin_file = \"pin\"\nhealth_key = \"pulse\"");
+    });
+    let (verdict, seen) = worst(&findings, "daemon-health-key");
+    assert_eq!(verdict, "error");
+    assert!(seen.contains("`holdfast key create --hsm softhsm pulse`"), "{seen}");
+    assert_verdict(&findings, "daemon-pin", "ok");
+    let findings = of_unready("refused the PIN", |site| write_private(&site.path("pin"), "a wrong one"));
+    assert_verdict(&findings, "daemon-pin", "error");
+    assert_verdict(&findings, "daemon-token", "ok");
+    let findings = of_unready("no token is labelled", |site| {
+        edit(site, "token_label = \"holdfast\"", "token_label = \"other\"");
+    });
+    assert_verdict(&findings, "daemon-token", "error");
+    assert_verdict(&findings, "daemon-health-key", "ok");
+}
+
 /// Changes are refused, though the trail can be written and the disk of `state_dir` has room.
 #[test]
 fn an_audit_trail_with_too_little_room_is_found() {

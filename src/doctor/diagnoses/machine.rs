@@ -61,7 +61,16 @@ pub(in crate::doctor) mod daemon {
 
     diagnoses! { Daemon:
         READY = "daemon-ready" "The daemon is ready: every key store has an HSM that serves"
-            "Follow the reason that is named; the log has the PKCS#11 return code.";
+            "An HSM is named: `daemon-health-key`, `daemon-pin`, `daemon-token` or `daemon-hsm-state` says what to do. Else follow \
+             the reason; the log has what came before it.";
+        HEALTH_KEY = "daemon-health-key" "Every HSM has its health key"
+            "`holdfast key create --hsm NAME HEALTH_KEY`, where HEALTH_KEY is the `health_key` of `[[hsm]]`; the daemon takes the \
+             HSM by itself then.";
+        PIN = "daemon-pin" "No HSM has refused its PIN"
+            "Refused: put the right PIN into `pin_file`; if it is right and the HSM was wrong, `touch` the file to have it tried \
+             again. Locked: have the security officer set it anew, then put it into the file.";
+        TOKEN = "daemon-token" "Every HSM has one token of its label"
+            "None: correct `token_label`, or connect the HSM (client daemon, network, partition). Several: set `token_serial`.";
         HSM_STATE = "daemon-hsm-state" "Every HSM is active and takes requests"
             "Repair the HSM or its link; it is taken back by itself when it works. `holdfast doctor --only hsm --log-in` \
              looks at it directly.";
