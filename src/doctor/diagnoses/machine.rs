@@ -90,14 +90,13 @@ pub(in crate::doctor) mod daemon {
         AUTHENTICATION = "daemon-authentication" "Nobody is refused for a wrong signature"
             "The request log says why. Unknown access key id: give AWS KMS the credential of \
              `holdfast credential list` (UpdateCustomKeyStore). Wrong signature with a known id: the secret differs, or \
-             something in between rewrites Host or path. A date that is too old or too new: set the clocks (NTP). `holdfast check` sends \
-             wrong signatures on purpose.";
-        POLICY = "daemon-authorization" "No request is refused by the policy, the Regions or the keys of a key store"
-            "Only the proxy can allow it: the request log names the statement and the fields; change `policy_file`, `regions` \
-             or `keys`.";
+             something in between rewrites Host or path. A date that is too old or too new: set the clocks (NTP). \
+             Another Region: name it in `regions` of the key store. `holdfast check` sends wrong signatures on purpose.";
+        POLICY = "daemon-authorization" "No request is refused by the policy of a key store"
+            "Only the proxy can allow it: the request log names the statement and the fields; change `policy_file`.";
         UNKNOWN_KEY = "daemon-key-not-found" "No external key id is asked for that is not there"
-            "The id is the label of the key: compare with `holdfast key list`. A deleted key must come back from the HSM's \
-             backup; the id of a KMS key cannot be changed.";
+            "The id is the label of the key: compare with `holdfast key list`. If it is there, `keys` of the key store does not list \
+             it. A deleted key must come back from the HSM's backup; the id of a KMS key cannot be changed.";
         CIPHERTEXT = "daemon-ciphertext" "No ciphertext is refused"
             "Ciphertext or encryption context differ from those at encryption; or the key was rotated by another tool. The \
              request log tells an unknown key version from a wrong tag.";
