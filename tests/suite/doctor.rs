@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use holdfast::config::environment;
 use holdfast::doctor::{CONNECTION_ERRORS, Group, diagnoses};
@@ -203,6 +204,13 @@ fn an_endpoint_is_looked_at_as_aws_kms_would() {
     let (_, findings) =
         doctor(&site, &["--only", "endpoint", "--endpoint", &format!("https://localhost:{port}/test")]);
     assert_verdict(&findings, "endpoint-tls", "error");
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["doctor", "--only", "endpoint", "--endpoint", &format!("https://localhost:{port}/test")])
+        .env("HOLDFAST_CONFIG", site.path("holdfast.toml"))
+        .env("HOLDFAST_CA", &ca)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (_, findings) = at(&format!("https://127.0.0.1:{port}/test"), &["--only", "certificates"]);
     assert_verdict(&findings, "certificate-name", "error");
 }
