@@ -19,6 +19,7 @@ mod options;
 mod plain_http;
 mod probe;
 mod report;
+mod requests;
 mod samples;
 mod state;
 #[cfg(test)]

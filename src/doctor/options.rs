@@ -23,13 +23,13 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     pub time_source: Option<String>,
     /// PEM file with further root certificates to trust at endpoints
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_CA")]
     pub ca: Option<PathBuf>,
     /// PEM file with a client certificate for endpoints with mTLS
-    #[arg(long, value_name = "FILE", requires = "client_key")]
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_CLIENT_CERT", requires = "client_key")]
     pub client_cert: Option<PathBuf>,
     /// PEM file with the key of the client certificate
-    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_CLIENT_KEY", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
     /// Print the findings as JSON
     #[arg(long)]

@@ -17,15 +17,7 @@ const FREE_COMFORTABLE: u64 = 1024 * MEBIBYTE;
 
 pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Findings) {
     let looked_at = config.state_dir.display().to_string();
-    match statvfs(&config.state_dir) {
-        Ok(disk) => {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-            let good = format!("{} MiB free", free / MEBIBYTE);
-            findings.judge(&diagnosis::DISK, &looked_at, (judge_disk(free, total), good));
-        }
-        Err(error) => findings.unchecked(&diagnosis::DISK, &looked_at, error.to_string()),
-    }
+    examine_disks(config, findings);
     let lock = config.state_dir.join("daemon.lock");
     match (is_held(&lock), patient.samples.is_some()) {
         (Some(true), true) => findings.ok(&diagnosis::LOCK, &looked_at, "the daemon runs and answers"),
@@ -53,9 +45,34 @@ pub(super) fn examine(patient: &Patient<'_>, config: &Config, findings: &mut Fin
     examine_database(config, &looked_at, findings);
 }
 
-pub(super) fn judge_disk(free: u64, total: u64) -> Option<(Verdict, String)> {
+/// Those of `state_dir` and of the audit trail, which may be elsewhere.
+fn examine_disks(config: &Config, findings: &mut Findings) {
+    let audit = config.kms.as_ref().map(|kms| &kms.audit).filter(|audit| audit.enabled);
+    let (inside, elsewhere): (Vec<_>, Vec<_>) =
+        audit.into_iter().partition(|audit| audit.dir.starts_with(&config.state_dir));
+    let free_min = inside.iter().fold(FREE_MIN, |min, audit| min.max(audit.limits.free_bytes_min));
+    examine_disk(&config.state_dir, free_min, findings);
+    for audit in elsewhere {
+        examine_disk(&audit.dir, audit.limits.free_bytes_min, findings);
+    }
+}
+
+fn examine_disk(folder: &Path, free_min: u64, findings: &mut Findings) {
+    let looked_at = folder.display().to_string();
+    match statvfs(folder) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+            let good = format!("{} MiB free", free / MEBIBYTE);
+            findings.judge(&diagnosis::DISK, looked_at, (judge_disk(free, total, free_min), good));
+        }
+        Err(error) => findings.unchecked(&diagnosis::DISK, looked_at, error.to_string()),
+    }
+}
+
+pub(super) fn judge_disk(free: u64, total: u64, free_min: u64) -> Option<(Verdict, String)> {
     let seen = format!("{} MiB free of {}", free / MEBIBYTE, total / MEBIBYTE);
-    if free < FREE_MIN {
+    if free < free_min {
         Some((Verdict::Error, seen))
     } else if free < FREE_COMFORTABLE || free < total / 20 {
         Some((Verdict::Warning, seen))

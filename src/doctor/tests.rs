@@ -12,12 +12,14 @@ use http::Method;
 use crate::clock::{Clock, SystemClock};
 use crate::doctor::certificates::{Chain, is_kms, judge_dates, names_host};
 use crate::doctor::clock::{judge_skew, parse_date};
+use crate::doctor::daemon::judge_free;
 use crate::doctor::endpoint::{health_of, parse};
 use crate::doctor::files::{FileFacts, may_others_change, other_owner};
-use crate::doctor::finding::shown;
+use crate::doctor::finding::{Findings, shown};
 use crate::doctor::hsm::judge_time;
 use crate::doctor::kms::explained;
 use crate::doctor::plain_http;
+use crate::doctor::requests;
 use crate::doctor::samples::Samples;
 use crate::doctor::state::judge_disk;
 use crate::doctor::{Group, Verdict, authorities, diagnoses};
@@ -47,7 +49,22 @@ fn disks_are_judged_by_what_the_daemon_needs() {
         (2 * GIB, 100 * GIB, Verdict::Warning),
         (50 * GIB, 100 * GIB, Verdict::Ok),
     ] {
-        assert_eq!(verdict(judge_disk(free, total)), expected, "{free} of {total}");
+        assert_eq!(verdict(judge_disk(free, total, 64 << 20)), expected, "{free} of {total}");
+    }
+    assert_eq!(verdict(judge_disk(50 * GIB, 100 * GIB, 51 * GIB)), Verdict::Error);
+}
+
+#[test]
+fn the_disk_of_the_audit_trail_is_judged_by_when_changes_are_refused() {
+    for (free, free_min, expected) in [
+        (63.0, 64, Verdict::Error),
+        (64.0, 64, Verdict::Warning),
+        (255.0, 64, Verdict::Warning),
+        (256.0, 64, Verdict::Ok),
+        (0.0, 0, Verdict::Ok),
+    ] {
+        let mebibyte = f64::from(1 << 20);
+        assert_eq!(verdict(judge_free(free * mebibyte, free_min << 20)), expected, "{free} of {free_min}");
     }
 }
 
@@ -177,6 +194,37 @@ fn metrics_are_read_back() {
     assert_eq!(samples.sum("requests_total", |sample| sample.label("error") == "Slow"), 2.0);
     assert_eq!(samples.quantile("time", 0.99, |_| true), Some(0.25));
     assert_eq!(samples.quantile("nothing", 0.99, |_| true), None);
+}
+
+#[test]
+fn each_key_store_is_judged_by_its_own_requests() {
+    let line = |store: &str, error: &str, count: u32| {
+        format!(
+            "holdfast_xks_requests_total{{key_store=\"{store}\",operation=\"Encrypt\",error=\"{error}\"}} {count}\n"
+        )
+    };
+    const WRONG: &str = "AuthenticationFailedException";
+    let text = [
+        line("busy", "none", 1_000_000),
+        line("busy", WRONG, 1),
+        line("cut-off", "none", 1),
+        line("cut-off", WRONG, 200),
+        line("cut-off", "KeyNotFoundException", 3),
+        line("idle", "none", 0),
+        line("idle", WRONG, 0),
+        line("unknown", "InvalidUriPathException", 9),
+    ];
+    let mut findings = Findings::default();
+    requests::judge(&Samples::parse(&text.concat()), &["busy", "cut-off", "idle"], &mut findings);
+    let of = |id: &str| {
+        let of_id = findings.0.iter().filter(|finding| finding.diagnosis.id == id);
+        of_id.map(|finding| (finding.looked_at.as_str(), finding.verdict)).collect::<Vec<_>>()
+    };
+    let expected = [("key store busy", Verdict::Warning), ("key store cut-off", Verdict::Error)];
+    assert_eq!(of("daemon-authentication"), expected);
+    assert_eq!(of("daemon-key-not-found"), [("key store cut-off", Verdict::Warning)]);
+    assert_eq!(of("daemon-uri-path"), [("metrics", Verdict::Warning)]);
+    assert_eq!(of("daemon-ciphertext"), [("metrics", Verdict::Ok)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use holdfast::config::environment;
 use holdfast::doctor::{CONNECTION_ERRORS, Group, diagnoses};
@@ -203,6 +204,13 @@ fn an_endpoint_is_looked_at_as_aws_kms_would() {
     let (_, findings) =
         doctor(&site, &["--only", "endpoint", "--endpoint", &format!("https://localhost:{port}/test")]);
     assert_verdict(&findings, "endpoint-tls", "error");
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["doctor", "--only", "endpoint", "--endpoint", &format!("https://localhost:{port}/test")])
+        .env("HOLDFAST_CONFIG", site.path("holdfast.toml"))
+        .env("HOLDFAST_CA", &ca)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (_, findings) = at(&format!("https://127.0.0.1:{port}/test"), &["--only", "certificates"]);
     assert_verdict(&findings, "certificate-name", "error");
 }
@@ -211,6 +219,11 @@ fn an_endpoint_is_looked_at_as_aws_kms_would() {
 fn what_the_daemon_refused_is_explained() {
     let site = Site::start();
     site.key_metadata("nobody").assert_error(404, "KeyNotFoundException");
+    // Nobody is served by this key store.
+    let (status, findings) = doctor(&site, &["--only", "daemon"]);
+    assert_verdict(&findings, "daemon-key-not-found", "error");
+    assert_eq!(status, 1);
+    site.key_metadata("foo").assert_ok();
     let (_, findings) = doctor(&site, &[]);
     assert_verdict(&findings, "daemon-key-not-found", "warning");
     assert_verdict(&findings, "daemon-ciphertext", "ok");
@@ -230,6 +243,58 @@ fn what_the_daemon_refused_is_explained() {
     let (verdict, seen) = worst(&findings, "endpoint-signature");
     assert_eq!(verdict, "error");
     assert!(seen.contains("refused here and at the listener"), "{seen}");
+}
+
+/// What `daemon` says of an installation whose daemon is not ready for this reason.
+fn of_unready(reason: &str, break_it: Break) -> Vec<Value> {
+    let site = Site::prepare(&Setup::default());
+    break_it(&site);
+    site.run();
+    site.wait_until(reason, || site.admin("/readyz").is_some_and(|(_, text)| text.contains(reason)));
+    let (status, findings) = doctor(&site, &["--only", "daemon"]);
+    assert_eq!(status, 1);
+    assert_verdict(&findings, "daemon-ready", "error");
+    // It is neither the HSM nor its link.
+    assert!(findings.iter().all(|finding| finding["id"] != "daemon-hsm-state"), "{findings:#?}");
+    findings
+}
+
+#[test]
+fn the_fix_is_that_of_the_reason_why_an_hsm_does_not_serve() {
+    let findings = of_unready("the health key", |site| {
+        edit(site, "pin_file = \"pin\"", "pin_file = \"pin\"\nhealth_key = \"pulse\"");
+    });
+    let (verdict, seen) = worst(&findings, "daemon-health-key");
+    assert_eq!(verdict, "error");
+    assert!(seen.contains("`holdfast key create --hsm softhsm pulse`"), "{seen}");
+    assert_verdict(&findings, "daemon-pin", "ok");
+    let findings = of_unready("refused the PIN", |site| write_private(&site.path("pin"), "a wrong one"));
+    assert_verdict(&findings, "daemon-pin", "error");
+    assert_verdict(&findings, "daemon-token", "ok");
+    let findings = of_unready("no token is labelled", |site| {
+        edit(site, "token_label = \"holdfast\"", "token_label = \"other\"");
+    });
+    assert_verdict(&findings, "daemon-token", "error");
+    assert_verdict(&findings, "daemon-health-key", "ok");
+}
+
+/// Changes are refused, though the trail can be written and the disk of `state_dir` has room.
+#[test]
+fn an_audit_trail_with_too_little_room_is_found() {
+    let setup = Setup::kms();
+    let audit = format!("[kms.audit]\ndir = \"trail\"\nfree_bytes_min = {}\n", 1_u64 << 50);
+    let site = Site::start_with(&Setup { kms: setup.kms.map(|kms| audit + &kms), ..setup });
+    site.wait_until("a look at the disk", || site.metric("holdfast_audit_free_bytes") > Some(0.0));
+    let (status, findings) = doctor(&site, &["--only", "state,daemon"]);
+    assert_eq!(status, 1);
+    assert_verdict(&findings, "daemon-audit", "error");
+    let disk = |folder: &str| {
+        let looked_at = site.path(folder).display().to_string();
+        let mut of_disk = findings.iter().filter(|finding| finding["id"] == "state-disk");
+        of_disk.find(|finding| finding["looked_at"] == *looked_at).unwrap()["verdict"].clone()
+    };
+    assert_eq!(disk("trail"), "error");
+    assert_ne!(disk("state"), "error");
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub(in crate::doctor) mod hsm {
         MECHANISMS = "hsm-mechanisms" "The token has CKM_AES_GCM and CKM_AES_KEY_GEN"
             "Enable the mechanisms in the HSM's policy, or use another HSM: there is no substitute.";
         SELF_TEST = "hsm-self-test" "The token passes the self-test of its `iv_mode` with the health key"
-            "Set `iv_mode` for this HSM (see docs/how-to/hsm.md); make the health key with `holdfast key create \
-             holdfast-health`.";
+            "No health key: `holdfast key create --hsm NAME HEALTH_KEY`, where HEALTH_KEY is the `health_key` of `[[hsm]]`. IVs: \
+             set `iv_mode` for this HSM (see docs/how-to/hsm.md).";
         LATENCY = "hsm-latency" "An operation takes a small part of the 250 ms of AWS KMS"
             "Bring HSM and proxy nearer to each other; check the HSM's load; use `session_copies` where objects are slow.";
         CAPACITY = "hsm-capacity" "The sessions can do 1,800 operations a second"

@@ -40,9 +40,9 @@ pub(in crate::doctor) mod state {
     use crate::doctor::diagnosis::diagnoses;
 
     diagnoses! { State:
-        DISK = "state-disk" "The disk of `state_dir` has room"
-            "Make room or enlarge the disk: below 64 MiB nothing is changed any more, since it could not be recorded. Move \
-             old files of the audit trail elsewhere.";
+        DISK = "state-disk" "The disks of `state_dir` and of the audit trail have room"
+            "Make room or enlarge the disk: below `free_bytes_min` of `[kms.audit]` (64 MiB) nothing is changed any more, since it \
+             could not be recorded. Move old files of the audit trail elsewhere.";
         LOCK = "state-lock" "One daemon holds `state_dir`, and answers"
             "Start it (`systemctl start holdfast`); if a process holds the lock and does not answer, look at its log and \
              stop it with SIGTERM.";
@@ -61,7 +61,16 @@ pub(in crate::doctor) mod daemon {
 
     diagnoses! { Daemon:
         READY = "daemon-ready" "The daemon is ready: every key store has an HSM that serves"
-            "Follow the reason that is named; the log has the PKCS#11 return code.";
+            "An HSM is named: `daemon-health-key`, `daemon-pin`, `daemon-token` or `daemon-hsm-state` says what to do. Else follow \
+             the reason; the log has what came before it.";
+        HEALTH_KEY = "daemon-health-key" "Every HSM has its health key"
+            "`holdfast key create --hsm NAME HEALTH_KEY`, where HEALTH_KEY is the `health_key` of `[[hsm]]`; the daemon takes the \
+             HSM by itself then.";
+        PIN = "daemon-pin" "No HSM has refused its PIN"
+            "Refused: put the right PIN into `pin_file`; if it is right and the HSM was wrong, `touch` the file to have it tried \
+             again. Locked: have the security officer set it anew, then put it into the file.";
+        TOKEN = "daemon-token" "Every HSM has one token of its label"
+            "None: correct `token_label`, or connect the HSM (client daemon, network, partition). Several: set `token_serial`.";
         HSM_STATE = "daemon-hsm-state" "Every HSM is active and takes requests"
             "Repair the HSM or its link; it is taken back by itself when it works. `holdfast doctor --only hsm --log-in` \
              looks at it directly.";
@@ -81,14 +90,13 @@ pub(in crate::doctor) mod daemon {
         AUTHENTICATION = "daemon-authentication" "Nobody is refused for a wrong signature"
             "The request log says why. Unknown access key id: give AWS KMS the credential of \
              `holdfast credential list` (UpdateCustomKeyStore). Wrong signature with a known id: the secret differs, or \
-             something in between rewrites Host or path. A date that is too old or too new: set the clocks (NTP). `holdfast check` sends \
-             wrong signatures on purpose.";
-        POLICY = "daemon-authorization" "No request is refused by the policy, the Regions or the keys of a key store"
-            "Only the proxy can allow it: the request log names the statement and the fields; change `policy_file`, `regions` \
-             or `keys`.";
+             something in between rewrites Host or path. A date that is too old or too new: set the clocks (NTP). \
+             Another Region: name it in `regions` of the key store. `holdfast check` sends wrong signatures on purpose.";
+        POLICY = "daemon-authorization" "No request is refused by the policy of a key store"
+            "Only the proxy can allow it: the request log names the statement and the fields; change `policy_file`.";
         UNKNOWN_KEY = "daemon-key-not-found" "No external key id is asked for that is not there"
-            "The id is the label of the key: compare with `holdfast key list`. A deleted key must come back from the HSM's \
-             backup; the id of a KMS key cannot be changed.";
+            "The id is the label of the key: compare with `holdfast key list`. If it is there, `keys` of the key store does not list \
+             it. A deleted key must come back from the HSM's backup; the id of a KMS key cannot be changed.";
         CIPHERTEXT = "daemon-ciphertext" "No ciphertext is refused"
             "Ciphertext or encryption context differ from those at encryption; or the key was rotated by another tool. The \
              request log tells an unknown key version from a wrong tag.";
@@ -105,6 +113,7 @@ pub(in crate::doctor) mod daemon {
             "Run `holdfast config check`, correct what it names; the daemon takes it up by itself. If it finds nothing, what was changed \
              needs a restart: the log says so.";
         AUDIT = "daemon-audit" "The audit trail is written, signed and whole"
-            "Make room on its disk and look at the log; without a trail nothing is changed.";
+            "Make room on the disk of `dir` in `[kms.audit]` (by default in `state_dir`), and look at the log; without a trail \
+             nothing is changed.";
     }
 }

@@ -62,14 +62,15 @@ pub(in crate::doctor) mod endpoint {
 
     diagnoses! { Endpoint:
         URL = "endpoint-url" "The endpoint is `https://` and a host, on port 443"
-            "XksProxyUriEndpoint has no port and no path; AWS KMS calls port 443 alone. Send it there with a load balancer or \
-             `listen = \"[::]:443\"`.";
+            "Give `https://HOST`, or `https://HOST/PREFIX` for one key store. AWS KMS calls port 443 alone, and XksProxyUriEndpoint is \
+             without the prefix: bring it to the proxy with a load balancer or `listen = \"[::]:443\"`.";
         DNS = "endpoint-dns" "The name has an IPv4 address"
             "Make an A record for it, or correct the name; for VPC connectivity verify the private DNS name.";
         TCP = "endpoint-tcp" "TCP connects"
             "Start the proxy; open port 443 in firewalls and security groups; correct the target of the load balancer.";
         TLS = "endpoint-tls" "TLS is agreed on, and the certificate verifies"
-            "See the findings about certificates; what terminates TLS before the proxy must present the whole chain.";
+            "See the findings about certificates; what terminates TLS before the proxy must present the whole chain. An authority \
+             of your own: name it with `--ca FILE` or HOLDFAST_CA.";
         MTLS = "endpoint-mtls" "Who shows no client certificate of AWS KMS is refused"
             "Set `[listener.client_auth]`, and have the load balancer pass TLS through (TCP, not TLS listeners).";
         DISTANCE = "endpoint-distance" "A round trip takes at most 35 ms"

@@ -162,7 +162,11 @@ fn try_health_key(
     let key = match inventory.find(&token.config.health_key) {
         Lookup::Found(key) => key,
         Lookup::Missing => {
-            return (Err(format!("there is no health key `{}`", token.config.health_key)), Vec::new());
+            let config::Hsm { name, health_key, .. } = &token.config;
+            let reason = format!(
+                "there is no health key `{health_key}`: `holdfast key create --hsm {name} {health_key}` makes it"
+            );
+            return (Err(reason), Vec::new());
         }
         Lookup::Ambiguous => {
             return (Err(format!("several keys are `{}`", token.config.health_key)), Vec::new());
