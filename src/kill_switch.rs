@@ -1,6 +1,7 @@
 //! The kill switch: key stores and keys that are blocked, in a file that survives restarts.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,50 @@ pub struct Blocked {
     /// External key ids that no key store may use.
     #[serde(default)]
     pub keys: BTreeSet<String>,
+}
+
+/// What can be blocked, by its external key id or its name.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blockable {
+    Key(String),
+    KeyStore(String),
+}
+
+impl fmt::Display for Blockable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key {id}"),
+            Self::KeyStore(name) => write!(f, "key store {name}"),
+        }
+    }
+}
+
+impl Blocked {
+    /// Whether it is new.
+    pub fn insert(&mut self, what: &Blockable) -> bool {
+        match what {
+            Blockable::Key(id) => self.keys.insert(id.clone()),
+            Blockable::KeyStore(name) => self.key_stores.insert(name.clone()),
+        }
+    }
+
+    /// Whether it was there.
+    pub fn remove(&mut self, what: &Blockable) -> bool {
+        match what {
+            Blockable::Key(id) => self.keys.remove(id),
+            Blockable::KeyStore(name) => self.key_stores.remove(name),
+        }
+    }
+}
+
+/// What a running daemon says of something that can be blocked.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Whereabouts {
+    /// Where it is written down.
+    pub state_dir: PathBuf,
+    /// Whether there is such a key or key store now.
+    pub is_known: bool,
 }
 
 /// The blocks in force. The file is the truth; this is its copy in memory.
@@ -62,7 +107,7 @@ impl KillSwitch {
 
 /// Changes the file: whole or not at all, and durable on return. Whoever does two changes at once takes turns
 /// by a lock on the directory.
-pub fn change(state_dir: &Path, edit: impl FnOnce(&mut Blocked)) -> io::Result<()> {
+pub fn change<T>(state_dir: &Path, edit: impl FnOnce(&mut Blocked) -> T) -> io::Result<T> {
     let name_it = |path: &Path, error: &io::Error| {
         io::Error::new(error.kind(), format!("nothing is changed: {}: {error}", path.display()))
     };
@@ -71,9 +116,10 @@ pub fn change(state_dir: &Path, edit: impl FnOnce(&mut Blocked)) -> io::Result<(
     rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;
     let path = state_dir.join(FILE_NAME);
     let mut blocked = read(&path)?;
-    edit(&mut blocked);
+    let edited = edit(&mut blocked);
     replace(&path, state_dir, &blocked).map_err(|error| name_it(&path, &error))?;
-    directory.sync_all()
+    directory.sync_all()?;
+    Ok(edited)
 }
 
 fn replace(path: &Path, state_dir: &Path, blocked: &Blocked) -> io::Result<()> {

@@ -105,6 +105,8 @@ pub enum Topic {
     Clusters,
     /// Users, roles and access keys: reading and changing them.
     Identity,
+    /// Where the kill switch is written down, and whether there is what shall be blocked.
+    KillSwitch,
     /// The root keys of the KMS API: reading and changing them.
     RootKey,
     /// What policies would decide.
@@ -112,15 +114,24 @@ pub enum Topic {
 }
 
 impl Topic {
-    const ALL: [Self; 4] = [Self::Clusters, Self::Identity, Self::RootKey, Self::Simulation];
+    const ALL: [Self; 5] =
+        [Self::Clusters, Self::Identity, Self::KillSwitch, Self::RootKey, Self::Simulation];
 
     /// What a request starts with; JSON follows.
     const fn word(self) -> &'static str {
         match self {
             Self::Clusters => "clusters ",
             Self::Identity => "identity ",
+            Self::KillSwitch => "kill-switch ",
             Self::RootKey => "root-key ",
             Self::Simulation => "simulation ",
+        }
+    }
+
+    const fn timeout(self) -> Duration {
+        match self {
+            Self::KillSwitch => BLOCKS_TIMEOUT,
+            Self::Clusters | Self::Identity | Self::RootKey | Self::Simulation => ANSWER_TIMEOUT,
         }
     }
 }
@@ -140,7 +151,7 @@ pub fn ask(socket: &Path, topic: Topic, request: &str) -> io::Result<Asked> {
     if line.len() as u64 >= REQUEST_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request is too long"));
     }
-    let Some(answer) = exchange(socket, &line, ANSWER_TIMEOUT)? else { return Ok(Asked::NotRunning) };
+    let Some(answer) = exchange(socket, &line, topic.timeout())? else { return Ok(Asked::NotRunning) };
     Ok(match answer.strip_prefix(ANSWERED) {
         Some(json) => Asked::Answered(Zeroizing::new(json.to_owned())),
         None => Asked::Refused(answer.to_string()),

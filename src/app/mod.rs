@@ -375,12 +375,13 @@ impl control::Controlled for App {
         topic: control::Topic,
         request: Zeroizing<String>,
     ) -> Result<Zeroizing<String>, String> {
-        let face = self.kms().ok_or_else(|| NO_KMS.to_owned())?;
+        let face = || self.kms().ok_or_else(|| NO_KMS.to_owned());
         match topic {
-            control::Topic::Clusters => face.compare_clusters().await.map(Zeroizing::new),
-            control::Topic::Identity => face.administer(&request).await,
-            control::Topic::RootKey => face.administer_root_keys(&request).await.map(Zeroizing::new),
-            control::Topic::Simulation => face.simulate(&request).await.map(Zeroizing::new),
+            control::Topic::Clusters => face()?.compare_clusters().await.map(Zeroizing::new),
+            control::Topic::Identity => face()?.administer(&request).await,
+            control::Topic::KillSwitch => self.find_blockable(&request).map(Zeroizing::new),
+            control::Topic::RootKey => face()?.administer_root_keys(&request).await.map(Zeroizing::new),
+            control::Topic::Simulation => face()?.simulate(&request).await.map(Zeroizing::new),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::app::declared_change::read_identities;
 use crate::app::kms::{key_store_settings, load_proxy_trust};
 use crate::config::{Config, Isolation};
 use crate::identity::kms::Networks;
+use crate::kill_switch::{Blockable, Whereabouts};
 
 impl App {
     /// Reads the configuration and every file it names, and puts it in force if all of it is valid.
@@ -106,6 +107,17 @@ impl App {
         let blocked = self.kill_switch.blocked();
         tracing::warn!(key_stores = ?blocked.key_stores, keys = ?blocked.keys, "kill switch changed");
         Ok(())
+    }
+
+    /// For whoever blocks without a configuration, or by an id that is mistyped.
+    pub(super) fn find_blockable(&self, request: &str) -> Result<String, String> {
+        let what: Blockable = serde_json::from_str(request).map_err(|error| error.to_string())?;
+        let is_known = self.server.key_stores().values().any(|store| match &what {
+            Blockable::Key(id) => store.key_store().has(id),
+            Blockable::KeyStore(name) => &store.key_store().name == name,
+        });
+        let found = Whereabouts { state_dir: self.state_dir(), is_known };
+        serde_json::to_string(&found).map_err(|error| error.to_string())
     }
 
     /// Reads the keys of every HSM.

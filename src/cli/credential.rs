@@ -102,7 +102,7 @@ fn create(config: &Config, arguments: &Create, world: &mut World<'_>) -> Result<
         store.name,
         path.display()
     );
-    tell_daemon(config, Change::Configuration, &what, world)
+    tell_daemon(&config.admin.control_socket, Change::Configuration, &what, world)
 }
 
 fn proxy_configuration(
@@ -138,5 +138,5 @@ fn remove(
     let store = find(config, store)?;
     credentials::remove(&store.credentials_file, access_key_id)?;
     let what = format!("removed credential {access_key_id} of key store {}", store.name);
-    tell_daemon(config, Change::Configuration, &what, world)
+    tell_daemon(&config.admin.control_socket, Change::Configuration, &what, world)
 }

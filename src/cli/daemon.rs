@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::admin::control::{self, Change, Notified};
 use crate::cli::World;
@@ -22,12 +23,12 @@ pub(super) fn require_daemon_user(config: &Config) -> Result<(), String> {
 /// Returns when the change is in force, and says that `what` is done; a daemon that does not take it up is an
 /// error. The daemon comes first: a kill switch must not fail to work because nobody can be told that it does.
 pub(super) fn tell_daemon(
-    config: &Config,
+    socket: &Path,
     change: Change,
     what: &str,
     world: &mut World<'_>,
 ) -> Result<(), Box<dyn Error>> {
-    let told = control::notify(&config.admin.control_socket, change);
+    let told = control::notify(socket, change);
     writeln!(world.out, "{what}")?;
     match told {
         Ok(Notified::Done) => writeln!(world.out, "the running daemon has taken it up")?,
@@ -38,7 +39,7 @@ pub(super) fn tell_daemon(
             return Err(format!("it is done, but the running daemon does not take it up: {reason}").into());
         }
         Err(error) => {
-            let socket = config.admin.control_socket.display();
+            let socket = socket.display();
             return Err(
                 format!("it is done, but the running daemon cannot be told ({socket}): {error}").into()
             );

@@ -9,12 +9,13 @@ use clap::{Args, Subcommand};
 use crate::admin::control::Change;
 use crate::cli::daemon::{require_daemon_user, tell_daemon};
 use crate::cli::environment::ensure_environment;
+use crate::cli::kill_switch::{self, Daemon};
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::{self, Config};
 use crate::domain::{ExternalKeyId, KeyUsages};
 use crate::key_manager::external_key::ExternalKey;
 use crate::key_manager::pkcs11::{KeyAdmin, NewKey};
-use crate::kill_switch::{self, KillSwitch};
+use crate::kill_switch::{Blockable, KillSwitch};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Stop all use of a key at once, in every key store
-    Block(Key),
+    Block(Switch),
     /// Make an AES-256 key in the HSM, sensitive and never extractable
     Create {
         #[command(flatten)]
@@ -61,7 +62,18 @@ enum Command {
     /// Make a new version, which encrypts from now on; older ones go on decrypting
     Rotate(Key),
     /// Give use of a key back
-    Unblock(Key),
+    Unblock(Switch),
+}
+
+#[derive(Args, Debug)]
+struct Switch {
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Taken as it always was, and without effect: no HSM is needed.
+    #[arg(id = "hsm", long = "hsm", hide = true)]
+    _hsm: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -78,11 +90,17 @@ enum Usage {
     None,
 }
 
+impl Switch {
+    fn blockable(&self) -> Blockable {
+        Blockable::Key(self.key.id.as_str().to_owned())
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
-    let config = Config::load_without_files(&arguments.config.path)?;
+    let file = &arguments.config;
     match &arguments.command {
-        Command::Block(key) => set_blocked(&config, &key.id, true, world)?,
-        Command::Unblock(key) => set_blocked(&config, &key.id, false, world)?,
+        Command::Block(switch) => kill_switch::block(&switch.daemon, file, &switch.blockable(), world)?,
+        Command::Unblock(switch) => kill_switch::unblock(&switch.daemon, file, &switch.blockable(), world)?,
         Command::Create { .. }
         | Command::Delete { .. }
         | Command::Describe(_)
@@ -90,6 +108,7 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
         | Command::Enable(_)
         | Command::List
         | Command::Rotate(_) => {
+            let config = Config::load_without_files(&file.path)?;
             let hsm = find_hsm(&config, arguments.hsm.as_deref())?;
             ensure_environment(&config.environment_of(hsm))?;
             manage(&config, arguments, world)?;
@@ -133,7 +152,7 @@ fn manage(config: &Config, arguments: &Arguments, world: &mut World<'_>) -> Resu
         }
         Command::Block(_) | Command::Unblock(_) => return Ok(()),
     };
-    tell_daemon(config, Change::Keys, &what, world)
+    tell_daemon(&config.admin.control_socket, Change::Keys, &what, world)
 }
 
 fn find_hsm<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a config::Hsm, String> {
@@ -225,21 +244,4 @@ fn describe(config: &Config, key: &ExternalKey, world: &mut World<'_>) -> Result
         )?;
     }
     Ok(())
-}
-
-fn set_blocked(
-    config: &Config,
-    id: &ExternalKeyId,
-    blocked: bool,
-    world: &mut World<'_>,
-) -> Result<(), Box<dyn Error>> {
-    kill_switch::change(&config.state_dir, |blocks| {
-        if blocked {
-            blocks.keys.insert(id.as_str().to_owned());
-        } else {
-            blocks.keys.remove(id.as_str());
-        }
-    })?;
-    let what = format!("key {id} is {}", if blocked { "blocked" } else { "not blocked" });
-    tell_daemon(config, Change::Blocks, &what, world)
 }

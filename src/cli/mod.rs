@@ -14,6 +14,7 @@ mod help;
 mod hsm_worker;
 mod identity;
 mod key;
+mod kill_switch;
 mod man;
 mod policy;
 mod progress;

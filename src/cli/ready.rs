@@ -3,15 +3,13 @@
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 
 use crate::cli::{ConfigFile, Outcome, World};
-use crate::config;
+use crate::config::Config;
 
 /// The reasons of hundreds of HSMs have room in it.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
@@ -21,6 +19,9 @@ const SERVES: &str = "HTTP/1.1 200 ";
 pub(super) struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
+    /// Where the daemon tells of itself, an IP address and a port; with it no configuration is read
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<SocketAddr>,
     /// Ask only whether the daemon lives, as a supervisor does that would start it anew
     #[arg(long)]
     live: bool,
@@ -29,34 +30,18 @@ pub(super) struct Arguments {
     timeout: u64,
 }
 
-/// All that is asked of the configuration: what a daemon runs with may be right although the file no longer is.
-#[derive(Deserialize)]
-struct Places {
-    #[serde(default)]
-    admin: Admin,
-}
-
-#[derive(Default, Deserialize)]
-struct Admin {
-    listen: Option<String>,
-}
-
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
-    let address = admin_address(&arguments.config.path)?;
+    let address = match arguments.address {
+        Some(address) => address,
+        None => Config::admin_listen(&arguments.config.path)
+            .map_err(|error| format!("{error}\nwith `--address` the configuration is not read"))?,
+    };
     let path = if arguments.live { "/livez" } else { "/readyz" };
     let answer = ask(address, path, Duration::from_secs(arguments.timeout))
         .map_err(|error| format!("no daemon answers at {address}: {error}"))?;
     let text = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     writeln!(world.out, "{}", text.trim_end())?;
     Ok(if answer.starts_with(SERVES) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn admin_address(path: &Path) -> Result<SocketAddr, Box<dyn Error>> {
-    let in_file = |error: &dyn Error| format!("{}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| in_file(&error))?;
-    let places: Places = toml::from_str(&text).map_err(|error| in_file(&error))?;
-    let listen = places.admin.listen.as_deref().unwrap_or(config::ADMIN_LISTEN);
-    Ok(listen.parse().map_err(|error| in_file(&error))?)
 }
 
 fn ask(address: SocketAddr, path: &str, patience: Duration) -> Result<String, Box<dyn Error>> {

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::admin::control::Change;
-use crate::cli::daemon::tell_daemon;
+use crate::cli::kill_switch::{self, Daemon};
 use crate::cli::{ConfigFile, Outcome, World};
 use crate::config::Config;
-use crate::kill_switch::{self, KillSwitch};
+use crate::kill_switch::{Blockable, KillSwitch};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -22,47 +21,35 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Stop all use of a key store at once
-    Block {
-        #[arg(value_name = "NAME")]
-        store: String,
-    },
+    Block(Switch),
     /// Show the key stores
     List,
     /// Give use of a key store back
-    Unblock {
-        #[arg(value_name = "NAME")]
-        store: String,
-    },
+    Unblock(Switch),
+}
+
+#[derive(Args, Debug)]
+struct Switch {
+    #[arg(value_name = "NAME")]
+    store: String,
+    #[command(flatten)]
+    daemon: Daemon,
 }
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
-    let config = Config::load_without_files(&arguments.config.path)?;
+    let file = &arguments.config;
     match &arguments.command {
-        Command::Block { store } => set_blocked(&config, store, true, world)?,
-        Command::List => list(&config, world)?,
-        Command::Unblock { store } => set_blocked(&config, store, false, world)?,
+        Command::Block(Switch { store, daemon }) => kill_switch::block(daemon, file, &named(store), world)?,
+        Command::List => list(&Config::load_without_files(&file.path)?, world)?,
+        Command::Unblock(Switch { store, daemon }) => {
+            kill_switch::unblock(daemon, file, &named(store), world)?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn set_blocked(
-    config: &Config,
-    name: &str,
-    blocked: bool,
-    world: &mut World<'_>,
-) -> Result<(), Box<dyn Error>> {
-    if !config.key_stores.iter().any(|store| store.name == name) {
-        return Err(format!("no key store is named `{name}`; `holdfast store list` shows them").into());
-    }
-    kill_switch::change(&config.state_dir, |blocks| {
-        if blocked {
-            blocks.key_stores.insert(name.to_owned());
-        } else {
-            blocks.key_stores.remove(name);
-        }
-    })?;
-    let what = format!("key store {name} is {}", if blocked { "blocked" } else { "not blocked" });
-    tell_daemon(config, Change::Blocks, &what, world)
+fn named(store: &str) -> Blockable {
+    Blockable::KeyStore(store.to_owned())
 }
 
 fn list(config: &Config, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::config::Credential;
 use crate::config::private_file;
 use crate::config::private_file::PrivateFileError;
-use crate::config::validation::line_number;
+use crate::config::syntax;
 use crate::secret::SecretBytes;
 
 /// RFC 4648, section 6: what an access key id is written in (XKS v1, appendix A).
@@ -147,8 +147,7 @@ fn parse(path: &Path, content: &[u8]) -> Result<Vec<Credential>, CredentialsErro
     let malformed = |line| CredentialsError::Malformed(path.to_owned(), line);
     let text = str::from_utf8(content).map_err(|_| malformed(1))?;
     // The message of the parser may repeat what it found, so only its place is told.
-    let file: CredentialsFile = toml::from_str(text)
-        .map_err(|error| malformed(line_number(text, error.span().map_or(0, |span| span.start))))?;
+    let file: CredentialsFile = syntax::read(text).map_err(|wrong| malformed(wrong.line))?;
     let mut ids = BTreeSet::new();
     let checked = file.credential.into_iter().enumerate().map(|(index, entry)| {
         let credential = credential(entry)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::credentials::deserialize_secret;
 use crate::config::private_file;
-use crate::config::validation::line_number;
+use crate::config::syntax;
 use crate::secret::SecretBytes;
 
 const POLICY_BYTES_MAX: u64 = 1 << 16;
@@ -267,8 +267,7 @@ pub fn read(path: &Path) -> Result<IdentitiesFile, IdentitiesFileError> {
     let malformed = |line| IdentitiesFileError::Malformed(path.to_owned(), line);
     let text = str::from_utf8(content.expose()).map_err(|_| malformed(1))?;
     // The message of the parser may repeat what it found, so only its place is told.
-    let tables: Tables = toml::from_str(text)
-        .map_err(|error| malformed(line_number(text, error.span().map_or(0, |span| span.start))))?;
+    let tables: Tables = syntax::read(text).map_err(|wrong| malformed(wrong.line))?;
     let mut reader = Reader { path, files: vec![path.to_owned()] };
     let accounts =
         tables.account.into_iter().map(|account| reader.account(account)).collect::<Result<_, _>>()?;

@@ -18,6 +18,7 @@ mod network;
 pub mod private_file;
 mod review;
 mod schema;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -100,6 +101,12 @@ impl Config {
     /// The file at `path` alone, for commands that make the files it names: credentials and policies are absent.
     pub fn load_without_files(path: &Path) -> Result<Self, ConfigError> {
         validation::load(path, environment::log_filter())
+    }
+
+    /// Where the daemon tells of itself: all that is asked of the file at `path`, since what a daemon runs with may be
+    /// right although the file no longer is.
+    pub fn admin_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
+        validation::admin_listen(path)
     }
 
     /// Every file whose change changes the configuration.

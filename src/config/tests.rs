@@ -195,6 +195,17 @@ fn what_is_not_toml_or_has_unknown_members_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_missing_quote_is_told_with_its_own_line() {
+    let text = SMALL.replace("\"state\"", "\"state");
+    let line = 1 + text.lines().position(|line| line.ends_with("\"state")).unwrap();
+    assert!(parse(&text).unwrap_err().starts_with(&format!("/etc/h.toml: line {line}: ")));
+    let text = SMALL.replace("hsms = [\"token\"]", "hsms = [\"token]");
+    let line = 1 + text.lines().position(|line| line.ends_with("[\"token]")).unwrap();
+    let error = parse(&text).unwrap_err();
+    assert!(error.starts_with(&format!("/etc/h.toml: line {line}: ")) && !error.contains('\n'), "{error}");
+}
+
+#[test]
 fn everything_that_is_wrong_is_told_at_once() {
     let changes = [("[\"token\"]", "[]"), ("127.0.0.1:8440", "localhost"), ("\"label\"", "\"\"")];
     assert_eq!(

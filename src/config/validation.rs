@@ -9,8 +9,11 @@ use std::time::Duration;
 use proxy_api::wire::AAD_BYTES_MAX_EXPRESSIBLE;
 use proxy_api::wire::AAD_BYTES_MIN_SUPPORTED;
 use proxy_api::wire::PLAINTEXT_BYTES_MIN_SUPPORTED;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::ADMIN_LISTEN;
 use crate::config::Admin;
 use crate::config::Config;
 use crate::config::ConfigError;
@@ -27,6 +30,8 @@ use crate::config::listener;
 use crate::config::listener::Sockets;
 use crate::config::review::Review;
 use crate::config::schema;
+use crate::config::syntax;
+use crate::config::syntax::Malformed;
 use crate::config::traces;
 
 /// More than any configuration needs; a wrong path must not fill the memory.
@@ -39,6 +44,18 @@ const HEALTH_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// The longest path a Unix socket can have on every system.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// Of a file that may be wrong: where the daemon is.
+#[derive(Deserialize)]
+struct Places {
+    #[serde(default)]
+    admin: AdminPlaces,
+}
+
+#[derive(Default, Deserialize)]
+struct AdminPlaces {
+    listen: Option<String>,
+}
 
 pub(super) fn load(path: &Path, log_filter: Option<String>) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(path).map_err(|error| Review::new(path).fail("file", error))?;
@@ -56,10 +73,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 }
 
 pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Result<Config, ConfigError> {
-    let file: schema::File = toml::from_str(text).map_err(|error| {
-        let line = line_number(text, error.span().map_or(0, |span| span.start));
-        Review::new(path).fail(&format!("line {line}"), error.message())
-    })?;
+    let file: schema::File = read_tables(path, text)?;
     let mut review = Review::new(path);
     let state_dir = review.path("top", "state_dir", &file.state_dir);
     let admin = admin(&mut review, &file.admin, &state_dir);
@@ -96,8 +110,19 @@ pub(super) fn parse(path: &Path, text: &str, log_filter: Option<String>) -> Resu
     review.finish(config)
 }
 
-pub(super) fn line_number(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+fn read_tables<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    syntax::read(text)
+        .map_err(|Malformed { line, reason }| Review::new(path).fail(&format!("line {line}"), reason))
+}
+
+/// Where the daemon tells of itself. Nothing else in the file is looked at.
+pub(super) fn admin_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
+    let absolute = std::path::absolute(path).map_err(|error| Review::new(path).fail("file", error))?;
+    let places: Places = read_tables(&absolute, &read_text(&absolute)?)?;
+    let mut review = Review::new(&absolute);
+    let listen = places.admin.listen.as_deref().unwrap_or(ADMIN_LISTEN);
+    let address = review.socket_address("admin", "listen", listen);
+    review.finish(address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))
 }
 
 fn admin(review: &mut Review<'_>, raw: &schema::Admin, state_dir: &Path) -> Admin {

@@ -72,6 +72,11 @@ impl KeyStore {
         self.key_manager.health()
     }
 
+    /// Whether it may use a key with this id that an HSM is known to have.
+    pub fn has(&self, external_key_id: &str) -> bool {
+        self.lists(external_key_id) && !matches!(self.key_manager.find(external_key_id), Lookup::Missing)
+    }
+
     fn lists(&self, external_key_id: &str) -> bool {
         self.keys.iter().any(|pattern| matches_pattern(pattern, external_key_id))
     }
@@ -197,7 +202,7 @@ impl OpenKey<'_> {
 }
 
 /// `*` stands for any run of characters.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
     let Some(mut text) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else {

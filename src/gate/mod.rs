@@ -3,4 +3,4 @@
 mod external_key;
 pub mod kms;
 
-pub use external_key::{Call, KeyStore, OpenKey, Refused, Sealed};
+pub use external_key::{Call, KeyStore, OpenKey, Refused, Sealed, matches_pattern};

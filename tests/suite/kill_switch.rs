@@ -211,6 +211,64 @@ fn a_damaged_state_file_leaves_the_blocks_in_force_and_stops_the_next_start() {
     assert!(site.log().lines().last().unwrap().contains("state/blocked.json: "), "{}", site.log());
 }
 
+#[test]
+fn a_broken_configuration_file_takes_the_kill_switch_from_nobody() {
+    let site = Site::start();
+    let (requests, socket) = (site.right_requests(), site.path("state/control.sock"));
+    let right = site.read("holdfast.toml");
+    let wrong = right.replace("token_label = ", "isolation = \"proc\"\ntoken_label = ");
+    for broken in ["[[listener", &wrong] {
+        site.reload(Reload::Refused, || std::fs::write(site.path("holdfast.toml"), broken).unwrap());
+        let output = site.holdfast(&["key", "block", "foo"]);
+        let reason = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{reason}");
+        assert!(reason.lines().count() == 2 && reason.contains("`--control-socket "), "{reason}");
+        let socket = socket.to_str().unwrap();
+        let on_socket =
+            |command: [&str; 3]| site.holdfast_ok(&[&command[..], &["--control-socket", socket]].concat());
+        let mut kept = Kept::open(&site.runtime, &site.caller()).unwrap();
+        let said = on_socket(["key", "block", "foo"]);
+        assert_eq!(said, "key foo is blocked\nthe running daemon has taken it up\n");
+        assert_blocked(&mut kept, &requests[1..]);
+        on_socket(["key", "unblock", "foo"]);
+        on_socket(["store", "block", "test"]);
+        assert!(site.read("state/blocked.json").contains("\"test\""), "durable");
+        assert_blocked(&mut kept, &requests);
+        on_socket(["store", "unblock", "test"]);
+        assert_served(&mut kept, &requests);
+    }
+}
+
+#[test]
+fn a_socket_that_no_daemon_listens_on_blocks_nothing() {
+    let site = Site::prepare(&Setup::default());
+    let output = site.holdfast(&["key", "block", "foo", "--control-socket", "none.sock"]);
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(reason, "holdfast: nothing is changed: none.sock: no daemon listens\n");
+    assert!(output.status.code() == Some(1) && !site.path("state/blocked.json").exists());
+}
+
+#[test]
+fn what_is_mistyped_is_blocked_and_doubted() {
+    let site = Site::prepare(&Setup::default());
+    let doubt = "no key store has a key with this id now; `holdfast key list` shows the ids";
+    let text = site.read("holdfast.toml").replace("[[key_store]]", "[[key_store]]\nkeys = [\"f*\"]");
+    std::fs::write(site.path("holdfast.toml"), text).unwrap();
+    let blocked = |id: &str| site.holdfast_ok(&["key", "block", id]);
+    assert!(blocked("bar").ends_with(&format!("when one starts\n{doubt}\n")), "no store admits it");
+    assert!(blocked("fob").ends_with("when one starts\n"), "nobody knows without a daemon");
+    site.run();
+    site.wait_ready();
+    assert_eq!(blocked("fo"), format!("key fo is blocked\nthe running daemon has taken it up\n{doubt}\n"));
+    assert_eq!(blocked("foo"), "key foo is blocked\nthe running daemon has taken it up\n");
+    let unblocked = |id: &str| site.holdfast_ok(&["key", "unblock", id]).lines().next().unwrap().to_owned();
+    assert_eq!(unblocked("fo"), "key fo is not blocked any more");
+    assert_eq!(unblocked("nonsuch"), "key nonsuch was not blocked");
+    let output = site.holdfast(&["store", "block", "tset", "--control-socket", "state/control.sock"]);
+    let reason = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(reason, "holdfast: no key store is named `tset`; `holdfast store list` shows them\n");
+}
+
 /// Whoever blocks must know when the daemon has not heard of it.
 #[test]
 fn a_daemon_that_does_not_answer_makes_the_command_fail() {

@@ -33,6 +33,15 @@ fn holdfast_ready_says_what_the_daemon_says_and_why() {
     let site = Site::start_with(&Setup { health, ..Setup::default() });
     assert_eq!(site.holdfast_ok(&["ready"]), "ready\n");
     assert_eq!(site.holdfast_ok(&["ready", "--live"]), "alive\n");
+    let address = format!("127.0.0.1:{}", site.admin_port);
+    let right = site.read("holdfast.toml");
+    std::fs::write(site.path("holdfast.toml"), "state_dir = \"state").unwrap();
+    let output = site.holdfast(&["ready"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.lines().count() == 2 && said.contains("holdfast.toml: line 1: "), "{said}");
+    assert!(said.contains("`--address`"), "{said}");
+    assert_eq!(site.holdfast_ok(&["ready", "--address", &address]), "ready\n");
+    std::fs::write(site.path("holdfast.toml"), right).unwrap();
     std::fs::rename(site.path("tokens"), site.path("tokens.away")).unwrap();
     site.wait_until("not ready", || !site.holdfast(&["ready"]).status.success());
     let output = site.holdfast(&["ready"]);
