@@ -93,10 +93,10 @@ impl ModelProxy {
                 let (tls, has_throttled) = (tls.clone(), Arc::clone(&has_throttled));
                 connections.spawn(async move {
                     match tls {
-                        None => serve(stream, fault, &has_throttled).await,
+                        None => serve(stream, fault, has_throttled).await,
                         Some(tls) => {
                             if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
-                                serve(stream, fault, &has_throttled).await;
+                                serve(stream, fault, has_throttled).await;
                             }
                         }
                     }
@@ -110,10 +110,11 @@ impl ModelProxy {
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     fault: Fault,
-    has_throttled: &AtomicBool,
+    has_throttled: Arc<AtomicBool>,
 ) {
-    let service = service_fn(move |request| async move {
-        Ok::<_, hyper::Error>(answer(request, fault, has_throttled).await)
+    let service = service_fn(move |request| {
+        let has_throttled = Arc::clone(&has_throttled);
+        async move { Ok::<_, hyper::Error>(answer(request, fault, &has_throttled).await) }
     });
     let connection = auto::Builder::new(TokioExecutor::new());
     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
