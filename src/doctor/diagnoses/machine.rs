@@ -26,7 +26,8 @@ pub(in crate::doctor) mod files {
         CONFIGURATION = "files-configuration" "Others cannot change the configuration file"
             "`chmod go-w FILE`, and have it belong to root or to the daemon's user: who writes it chooses the PKCS#11 library.";
         SECRETS = "files-secrets" "Secrets can be read by their owner alone, who is root or the daemon's user"
-            "`chmod 600 FILE` and `chown` it to the daemon's user; run this command as that user.";
+            "Not there: make it, or correct the member that names it. Else `chmod 600 FILE` and `chown` it to the daemon's user; run \
+             this command as that user.";
         MODULE = "files-module" "Others cannot change the PKCS#11 library"
             "`chmod go-w FILE`: whoever changes the library sees the PIN and every plaintext.";
         STATE_DIR = "files-state-dir" "`state_dir` is a folder of the daemon's user that others cannot enter"
