@@ -5,10 +5,11 @@ pub(in crate::doctor) mod configuration {
 
     diagnoses! { Configuration:
         PARSE = "configuration-file" "The configuration file can be read, and every member is known and in its range"
-            "Correct what is named, or name the file with `--config` or HOLDFAST_CONFIG; `holdfast config print-default` shows every \
-             member with its default.";
+            "Permission denied: run this as the daemon's user, `sudo -u holdfast holdfast doctor`. Else correct what is named, or \
+             name the file with `--config` or HOLDFAST_CONFIG; `holdfast config print-default` shows every member with its default.";
         FILES = "configuration-content" "Every file that the configuration names is there and right"
-            "Correct or make the file that is named, then run `holdfast config check`.";
+            "Permission denied: run this as the daemon's user. Else correct or make the file that is named, then run `holdfast \
+             config check`.";
         WARNINGS = "configuration-warnings" "Nothing in the configuration is allowed but probably not meant"
             "Change the member that is named, or keep it if you mean it.";
         DEVELOPMENT = "configuration-development" "Nothing is switched on that is for development alone"
