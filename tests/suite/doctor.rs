@@ -155,7 +155,10 @@ fn a_pin_that_was_refused_is_not_tried_again() {
     assert_verdict(&findings, "hsm-login", "error");
     let (status, findings) = doctor(&site, &["--only", "hsm", "--only", "state"]);
     assert_eq!(status, 1);
-    assert_verdict(&findings, "hsm-pin", "error");
+    // It was this installation that tried it, and not somebody who is to be found.
+    assert_eq!(worst(&findings, "hsm-pin"), ("error".to_owned(), "the PIN was refused before".to_owned()));
+    let pin = diagnoses().find(|diagnosis| diagnosis.id == "hsm-pin").unwrap();
+    assert!(pin.fix.starts_with("Refused before: ") && pin.fix.contains("`state-refused-pin`"));
     assert_verdict(&findings, "hsm-login", "unchecked");
     assert_verdict(&findings, "state-refused-pin", "error");
 }
