@@ -16,6 +16,7 @@ mod identity;
 mod key;
 mod kill_switch;
 mod man;
+mod output;
 mod policy;
 mod progress;
 mod provision;
@@ -38,6 +39,7 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::app::process;
+use crate::cli::output::Output;
 use crate::clock::Clock;
 
 /// The AWS KMS API, and an AWS KMS External Key Store proxy, over PKCS#11 HSMs.
@@ -127,10 +129,12 @@ pub fn parse() -> Cli {
     Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Runs a command; what it has to say goes to `out`, what stopped it to `errors`, one line each.
+/// Runs a command; what it has to say goes to `out`, what stopped it to `errors`, one line each, unless that
+/// is a reader of `out` who has seen enough.
 pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Write) -> ExitCode {
     process::harden();
-    let mut world = World { clock, out };
+    let mut out = Output::new(out);
+    let mut world = World { clock, out: &mut out };
     let outcome = match cli.command {
         Command::Audit(arguments) => audit::run(&arguments, &mut world),
         Command::Backup(arguments) => backup::run(&arguments, &mut world),
@@ -153,6 +157,9 @@ pub fn run(cli: Cli, clock: &dyn Clock, out: &mut dyn Write, errors: &mut dyn Wr
         Command::Store(arguments) => store::run(&arguments, &mut world),
     };
     outcome.unwrap_or_else(|error| {
+        if out.is_closed {
+            return ExitCode::FAILURE;
+        }
         // Nobody is left to be told if standard error is closed.
         let _closed: io::Result<()> =
             error.to_string().lines().try_for_each(|line| writeln!(errors, "holdfast: {line}"));

@@ -10,7 +10,8 @@ use crate::doctor::diagnoses::machine::configuration as diagnosis;
 use crate::doctor::finding::Findings;
 
 pub(super) fn examine(path: &Path, options: &Options, findings: &mut Findings) -> Option<Config> {
-    let name = path.display().to_string();
+    // As its problems name it.
+    let name = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
     if !options.endpoints.is_empty() && !path.exists() {
         // From outside, on another machine.
         findings.all_unchecked(

@@ -22,6 +22,7 @@ pub(super) fn examine(config: &Config, findings: &mut Findings) {
     for path in secrets(config) {
         let bad = match private_file::version(&path) {
             Ok(_) => None,
+            Err(error) if error.is_not_found() => Some((Verdict::Error, "there is no such file".to_owned())),
             Err(error) => Some((Verdict::Error, error.to_string())),
         };
         findings.judge(&diagnosis::SECRETS, name(&path), (bad, "only its owner can read it"));

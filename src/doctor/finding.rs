@@ -39,6 +39,7 @@ impl Findings {
         (verdict, seen): (Verdict, impl Into<String>),
     ) {
         let (looked_at, seen) = (shown(&looked_at.into()), shown(&seen.into().replace('\n', "; ")));
+        let seen = without_place(&seen, &looked_at).to_owned();
         self.0.push(Finding { diagnosis, looked_at, verdict, seen });
     }
 
@@ -95,6 +96,12 @@ impl Findings {
             None => self.ok(diagnosis, looked_at, good),
         }
     }
+}
+
+/// Errors begin with the file that they are about, or with one in the folder that is looked at: once is enough.
+fn without_place<'a>(seen: &'a str, looked_at: &str) -> &'a str {
+    let rest = seen.strip_prefix(looked_at);
+    rest.and_then(|rest| rest.strip_prefix(": ").or_else(|| rest.strip_prefix('/'))).unwrap_or(seen)
 }
 
 /// An endpoint or a token may say anything: what it says must not steer a terminal.

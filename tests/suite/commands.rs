@@ -149,6 +149,16 @@ fn the_default_configuration_is_printed() {
     assert_eq!(default, holdfast::config::DEFAULT);
 }
 
+/// As `| head` does.
+#[test]
+fn a_reader_who_has_seen_enough_is_told_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    let output = command.args(["config", "print-default"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), &b""[..]), "{output:?}");
+}
+
 #[test]
 fn usage_errors_have_their_own_exit_status() {
     let folder = Provisioned::nothing("unused");

@@ -18,7 +18,12 @@ use crate::support::{Setup, Site};
 fn doctor(site: &Site, arguments: &[&str]) -> (i32, Vec<Value>) {
     let output = site.holdfast(&[&["doctor", "--json", "--samples", "3"], arguments].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    (output.status.code().unwrap(), report["findings"].as_array().unwrap().clone())
+    let findings = report["findings"].as_array().unwrap().clone();
+    for finding in &findings {
+        let [looked_at, seen] = ["looked_at", "seen"].map(|member| finding[member].as_str().unwrap());
+        assert!(!seen.starts_with(looked_at), "what was looked at is said twice: {finding}");
+    }
+    (output.status.code().unwrap(), findings)
 }
 
 /// The worst of one diagnosis: its verdict and what was seen.
@@ -126,6 +131,23 @@ fn what_is_broken_is_found() {
 }
 
 #[test]
+fn a_secret_that_is_not_there_is_said_to_be_missing() {
+    let site = Site::prepare(&Setup::default());
+    std::fs::remove_file(site.path("pin")).unwrap();
+    let (_, findings) = doctor(&site, &["--only", "files,configuration"]);
+    let missing = ("error".to_owned(), "there is no such file".to_owned());
+    assert_eq!(worst(&findings, "files-secrets"), missing);
+    assert!(worst(&findings, "configuration-content").1.starts_with("hsm `softhsm`: "));
+    // A configuration that is named from where one is.
+    let (_, findings) = doctor(&site, &["--only", "configuration", "--config", "nowhere.toml"]);
+    assert!(worst(&findings, "configuration-file").1.starts_with("file: "));
+    std::fs::create_dir(site.path("state")).unwrap();
+    std::fs::write(site.path("state/blocked.json"), "{").unwrap();
+    let (_, findings) = doctor(&site, &["--only", "daemon"]);
+    assert!(worst(&findings, "daemon-blocked").1.starts_with("blocked.json: "));
+}
+
+#[test]
 fn a_pin_that_was_refused_is_not_tried_again() {
     let site = Site::prepare(&Setup::default());
     write_private(&site.path("pin"), "a wrong one");
@@ -133,7 +155,10 @@ fn a_pin_that_was_refused_is_not_tried_again() {
     assert_verdict(&findings, "hsm-login", "error");
     let (status, findings) = doctor(&site, &["--only", "hsm", "--only", "state"]);
     assert_eq!(status, 1);
-    assert_verdict(&findings, "hsm-pin", "error");
+    // It was this installation that tried it, and not somebody who is to be found.
+    assert_eq!(worst(&findings, "hsm-pin"), ("error".to_owned(), "the PIN was refused before".to_owned()));
+    let pin = diagnoses().find(|diagnosis| diagnosis.id == "hsm-pin").unwrap();
+    assert!(pin.fix.starts_with("Refused before: ") && pin.fix.contains("`state-refused-pin`"));
     assert_verdict(&findings, "hsm-login", "unchecked");
     assert_verdict(&findings, "state-refused-pin", "error");
 }

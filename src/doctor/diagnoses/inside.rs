@@ -9,9 +9,10 @@ pub(in crate::doctor) mod hsm {
              SOFTHSM2_CONF, and the folder of tokens that it names); its own log has more.";
         TOKEN = "hsm-token" "One token has this label, and this serial number if one is given"
             "None: correct `token_label`, or connect the HSM (client daemon, network, partition). Several: set `token_serial`.";
-        PIN = "hsm-pin" "The token has counted no wrong PIN"
-            "Find out who tries wrong PINs before one is tried again: this command tries none. Locked: have the security \
-             officer set it anew, then put it into the PIN file.";
+        PIN = "hsm-pin" "The token has counted no wrong PIN, and none was refused before"
+            "Refused before: it was the daemon or a command here, and `state-refused-pin` says what to do. Counted: find out who tries \
+             wrong PINs before one is tried again: this command tries none. Locked: have the security officer set it anew, then put it \
+             into the PIN file.";
         LOGIN = "hsm-login" "The PIN of the PIN file logs in"
             "Put the right PIN into `pin_file` (for CloudHSM `USER:PASSWORD`); it is not tried a second time.";
         MECHANISMS = "hsm-mechanisms" "The token has CKM_AES_GCM and CKM_AES_KEY_GEN"

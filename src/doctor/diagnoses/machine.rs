@@ -5,10 +5,11 @@ pub(in crate::doctor) mod configuration {
 
     diagnoses! { Configuration:
         PARSE = "configuration-file" "The configuration file can be read, and every member is known and in its range"
-            "Correct what is named, or name the file with `--config` or HOLDFAST_CONFIG; `holdfast config print-default` shows every \
-             member with its default.";
+            "Permission denied: run this as the daemon's user, `sudo -u holdfast holdfast doctor`. Else correct what is named, or \
+             name the file with `--config` or HOLDFAST_CONFIG; `holdfast config print-default` shows every member with its default.";
         FILES = "configuration-content" "Every file that the configuration names is there and right"
-            "Correct or make the file that is named, then run `holdfast config check`.";
+            "Permission denied: run this as the daemon's user. Else correct or make the file that is named, then run `holdfast \
+             config check`.";
         WARNINGS = "configuration-warnings" "Nothing in the configuration is allowed but probably not meant"
             "Change the member that is named, or keep it if you mean it.";
         DEVELOPMENT = "configuration-development" "Nothing is switched on that is for development alone"
@@ -26,7 +27,8 @@ pub(in crate::doctor) mod files {
         CONFIGURATION = "files-configuration" "Others cannot change the configuration file"
             "`chmod go-w FILE`, and have it belong to root or to the daemon's user: who writes it chooses the PKCS#11 library.";
         SECRETS = "files-secrets" "Secrets can be read by their owner alone, who is root or the daemon's user"
-            "`chmod 600 FILE` and `chown` it to the daemon's user; run this command as that user.";
+            "Not there: make it, or correct the member that names it. Else `chmod 600 FILE` and `chown` it to the daemon's user; run \
+             this command as that user.";
         MODULE = "files-module" "Others cannot change the PKCS#11 library"
             "`chmod go-w FILE`: whoever changes the library sees the PIN and every plaintext.";
         STATE_DIR = "files-state-dir" "`state_dir` is a folder of the daemon's user that others cannot enter"
