@@ -11,6 +11,16 @@ pub enum Finding {
     Skipped(&'static str),
 }
 
+impl Finding {
+    /// The proxy answered 429, which is right of it if its key store has a quota.
+    pub(crate) fn is_throttling(&self) -> bool {
+        match self {
+            Self::Mismatch { got, .. } => got.starts_with("429 "),
+            Self::Skipped(_) => false,
+        }
+    }
+}
+
 /// What a case returns.
 pub(crate) type Judged = Result<(), Finding>;
 

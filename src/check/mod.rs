@@ -19,6 +19,7 @@ mod tests;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use load::{LoadFault, LoadOptions, LoadReport};
 pub use options::Options;
@@ -27,7 +28,8 @@ pub use session::InvalidOptions;
 
 use proxy_api::client::Failure;
 
-use crate::check::finding::Finding;
+use crate::check::case::Case;
+use crate::check::finding::{Finding, Judged};
 use crate::check::session::Session;
 use crate::clock::Clock;
 
@@ -72,9 +74,14 @@ pub async fn run(
     Ok(Conclusion::of(report.is_conforming()))
 }
 
+/// So long a quota that a case fits into takes to be whole again.
+const THROTTLED_WAIT: Duration = Duration::from_secs(1);
+const THROTTLED_REPEATS_MAX: usize = 3;
+
 /// Runs the cases whose group or name contains `only`, one after the other.
 async fn run_cases(session: &Session, only: Option<&str>) -> Report {
     let mut results = Vec::new();
+    let mut is_throttled = false;
     for group in cases::GROUPS {
         for case in group.cases {
             if only.is_some_and(|text| !group.name.contains(text) && !case.name.contains(text)) {
@@ -82,12 +89,27 @@ async fn run_cases(session: &Session, only: Option<&str>) -> Report {
             }
             let judged = match case.need.unmet(session) {
                 Some(missing) => Err(Finding::Skipped(missing)),
-                None => (case.run)(session).await,
+                // Once patience was in vain, it will be again.
+                None => run_case(session, case, if is_throttled { 0 } else { THROTTLED_REPEATS_MAX }).await,
             };
+            is_throttled |= judged.as_ref().is_err_and(Finding::is_throttling);
             results.push(CaseResult::new(group.name, case, judged));
         }
     }
-    Report { host: session.host.clone(), prefix: session.prefix.clone(), results }
+    Report { host: session.host.clone(), prefix: session.prefix.clone(), results, is_throttled }
+}
+
+/// No case is about quotas: one that met a quota says nothing of the proxy, and is repeated.
+async fn run_case(session: &Session, case: &Case, repeats_max: usize) -> Judged {
+    let mut judged = (case.run)(session).await;
+    for _ in 0..repeats_max {
+        if !judged.as_ref().is_err_and(Finding::is_throttling) {
+            break;
+        }
+        tokio::time::sleep(THROTTLED_WAIT).await;
+        judged = (case.run)(session).await;
+    }
+    judged
 }
 
 impl Conclusion {

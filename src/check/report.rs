@@ -7,6 +7,9 @@ use serde::Serialize;
 use crate::check::case::{Case, Severity};
 use crate::check::finding::{Finding, Judged};
 
+const THROTTLED: &str = "the key store has a quota that this check exceeds (429): raise it for the check, such as with \
+                         `requests_per_second`, and check again";
+
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +43,8 @@ pub struct Report {
     pub host: String,
     pub prefix: String,
     pub results: Vec<CaseResult>,
+    /// A quota of the proxy made cases fail.
+    pub is_throttled: bool,
 }
 
 #[derive(Serialize)]
@@ -51,6 +56,7 @@ struct Json<'a> {
     warned: usize,
     failed: usize,
     skipped: usize,
+    throttled: bool,
     cases: &'a [CaseResult],
 }
 
@@ -122,7 +128,11 @@ impl Report {
             result.write_row(widths, out)?;
         }
         let [passed, warned, failed, skipped] = self.counts();
-        writeln!(out, "\n{passed} passed, {warned} warnings, {failed} failed, {skipped} skipped")
+        writeln!(out, "\n{passed} passed, {warned} warnings, {failed} failed, {skipped} skipped")?;
+        if self.is_throttled {
+            writeln!(out, "{THROTTLED}")?;
+        }
+        Ok(())
     }
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -135,6 +145,7 @@ impl Report {
             warned,
             failed,
             skipped,
+            throttled: self.is_throttled,
             cases: &self.results,
         };
         serde_json::to_writer(&mut *out, &json)?;

@@ -55,6 +55,22 @@ async fn a_right_proxy_passes_every_case() {
     assert!(report.is_conforming());
 }
 
+#[tokio::test]
+async fn a_quota_is_waited_for() {
+    let report = report(Fault::ThrottlesOnce, Some("health")).await;
+    assert_eq!(unhappy(&report), [""; 0]);
+    assert!(report.is_conforming() && !report.is_throttled);
+}
+
+#[tokio::test]
+async fn a_quota_that_patience_does_not_help_against_is_named() {
+    let report = report(Fault::ThrottlesAlways, Some("health")).await;
+    let mut table = Vec::new();
+    report.write(false, &mut table).unwrap();
+    let table = String::from_utf8(table).unwrap();
+    assert!(!report.is_conforming() && table.lines().last().unwrap().contains("has a quota"), "{table}");
+}
+
 #[test]
 fn every_case_of_the_official_client_is_there_once() {
     let rows =

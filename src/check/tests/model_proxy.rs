@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -69,6 +70,8 @@ pub(crate) enum Fault {
     RefusesUnknownMembers,
     RsaEverywhere,
     SmallLimits,
+    ThrottlesAlways,
+    ThrottlesOnce,
     UnknownKeyIsValidation,
     ValidatesFirst,
 }
@@ -83,16 +86,17 @@ impl ModelProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
+        let has_throttled = Arc::new(AtomicBool::new(false));
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let tls = tls.clone();
+                let (tls, has_throttled) = (tls.clone(), Arc::clone(&has_throttled));
                 connections.spawn(async move {
                     match tls {
-                        None => serve(stream, fault).await,
+                        None => serve(stream, fault, has_throttled).await,
                         Some(tls) => {
                             if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
-                                serve(stream, fault).await;
+                                serve(stream, fault, has_throttled).await;
                             }
                         }
                     }
@@ -103,18 +107,33 @@ impl ModelProxy {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, fault: Fault) {
-    let service =
-        service_fn(move |request| async move { Ok::<_, hyper::Error>(answer(request, fault).await) });
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    fault: Fault,
+    has_throttled: Arc<AtomicBool>,
+) {
+    let service = service_fn(move |request| {
+        let has_throttled = Arc::clone(&has_throttled);
+        async move { Ok::<_, hyper::Error>(answer(request, fault, &has_throttled).await) }
+    });
     let connection = auto::Builder::new(TokioExecutor::new());
     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
 }
 
 type Answered = Result<Vec<u8>, ErrorName>;
 
-async fn answer(request: Request<Incoming>, fault: Fault) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    fault: Fault,
+    has_throttled: &AtomicBool,
+) -> Response<Full<Bytes>> {
     if fault == Fault::AlwaysEmptyObject {
         return respond(StatusCode::OK, b"{}".to_vec(), fault);
+    }
+    if fault == Fault::ThrottlesAlways
+        || (fault == Fault::ThrottlesOnce && !has_throttled.swap(true, Ordering::Relaxed))
+    {
+        return refuse(ErrorName::Throttling, fault);
     }
     if fault == Fault::AlwaysInternal {
         return refuse(ErrorName::Internal, fault);
