@@ -231,11 +231,7 @@ impl App {
     }
 
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let config = self.config.load();
-        let tls = config.tls_listeners().map(|listener| (listener.name.clone(), listener.listen));
-        let http = config.kms.iter().flat_map(|kms| &kms.http_listeners);
-        let http = http.map(|listener| (listener.name.clone(), listener.listen));
-        tls.chain(http).chain([("admin".to_owned(), config.admin.listen)]).collect()
+        addresses(&self.config.load())
     }
 
     pub(super) fn set_stopping(&self) {
@@ -313,6 +309,25 @@ impl App {
             self.metrics.key_store_blocked.with_label_values(&[store.name.as_str()]).set(i64::from(blocked));
         }
     }
+}
+
+fn addresses(config: &Config) -> Vec<(String, SocketAddr)> {
+    let tls = config.tls_listeners().map(|listener| (listener.name.clone(), listener.listen));
+    let http = config.kms.iter().flat_map(|kms| &kms.http_listeners);
+    let http = http.map(|listener| (listener.name.clone(), listener.listen));
+    tls.chain(http).chain([("admin".to_owned(), config.admin.listen)]).collect()
+}
+
+/// A port that is taken is told before anything is made or started. They are bound for good when there is somebody to
+/// answer, or clients would connect and wait.
+pub(super) fn check_ports(config: &Config) -> Result<(), StartError> {
+    for (name, listen) in addresses(config) {
+        Listener::check(&name, listen).map_err(start_error)?;
+    }
+    for (name, listen) in [("probe", config.admin.probe_listen), ("metrics", config.admin.metrics_listen)] {
+        listen.map_or(Ok(()), |listen| Listener::check(name, listen)).map_err(start_error)?;
+    }
+    Ok(())
 }
 
 /// Loads each library once and starts the threads of each HSM.

@@ -122,6 +122,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
     let control_file = ControlFile(config.admin.control_socket.clone());
+    build::check_ports(&config)?;
     let app = Arc::new(App::build(config, parts, sink).await?);
     let bound = app.bind()?;
     let hsms = app.all_hsms();
