@@ -13,16 +13,15 @@ use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
 use crate::admin::Development;
-use crate::app::attestation::attestation_roots;
 use crate::app::counters::ListenerCounters;
-use crate::app::declared_change::read_identities;
-use crate::app::kms::{KmsFace, Surroundings, load_proxy_trust, request_quotas};
+use crate::app::kms::{KmsFace, Surroundings};
+use crate::app::preflight::out_of_time;
 use crate::app::{Bound, StartError, start_error};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, Isolation};
 use crate::gate::KeyStore;
-use crate::http::{CertificateFacts, Listener, Settings, TlsFiles, TlsSettings, TlsSwitch, Validity};
+use crate::http::{Listener, Settings, TlsFiles, TlsSettings, TlsSwitch};
 use crate::identity::Credentials;
 use crate::key_manager::pkcs11::{
     ClusterParts, Hsm, HsmCluster, HsmClusters, HsmGroup, HsmParts, IsolatedHsmParts, LogLine, Module,
@@ -232,11 +231,7 @@ impl App {
     }
 
     pub(super) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        let config = self.config.load();
-        let tls = config.tls_listeners().map(|listener| (listener.name.clone(), listener.listen));
-        let http = config.kms.iter().flat_map(|kms| &kms.http_listeners);
-        let http = http.map(|listener| (listener.name.clone(), listener.listen));
-        tls.chain(http).chain([("admin".to_owned(), config.admin.listen)]).collect()
+        addresses(&self.config.load())
     }
 
     pub(super) fn set_stopping(&self) {
@@ -292,7 +287,9 @@ impl App {
             }
         }
         for (name, tls) in &self.tls {
-            self.warn_of_validity(name, tls.current().certificate());
+            if let Some(reason) = out_of_time(tls.current().certificate(), self.clock.unix_seconds()) {
+                tracing::error!(listener = name, "{reason}");
+            }
             metrics
                 .certificate_not_after_timestamp_seconds
                 .with_label_values(&[name.as_str()])
@@ -304,16 +301,6 @@ impl App {
         self.publish_blocks(config);
     }
 
-    /// An expired certificate cuts off all keys, and is still better than no listener.
-    fn warn_of_validity(&self, listener: &str, certificate: &CertificateFacts) {
-        let file = certificate.file.display();
-        match certificate.validity(self.clock.unix_seconds()) {
-            Validity::Valid => {}
-            Validity::Expired => tracing::error!(listener, "the certificate in {file} has expired"),
-            Validity::NotYetValid => tracing::error!(listener, "the certificate in {file} is not valid yet"),
-        }
-    }
-
     pub(super) fn publish_blocks(&self, config: &Config) {
         // A key store that a reload removed has no gauge any more.
         self.metrics.key_store_blocked.reset();
@@ -322,6 +309,25 @@ impl App {
             self.metrics.key_store_blocked.with_label_values(&[store.name.as_str()]).set(i64::from(blocked));
         }
     }
+}
+
+fn addresses(config: &Config) -> Vec<(String, SocketAddr)> {
+    let tls = config.tls_listeners().map(|listener| (listener.name.clone(), listener.listen));
+    let http = config.kms.iter().flat_map(|kms| &kms.http_listeners);
+    let http = http.map(|listener| (listener.name.clone(), listener.listen));
+    tls.chain(http).chain([("admin".to_owned(), config.admin.listen)]).collect()
+}
+
+/// A port that is taken is told before anything is made or started. They are bound for good when there is somebody to
+/// answer, or clients would connect and wait.
+pub(super) fn check_ports(config: &Config) -> Result<(), StartError> {
+    for (name, listen) in addresses(config) {
+        Listener::check(&name, listen).map_err(start_error)?;
+    }
+    for (name, listen) in [("probe", config.admin.probe_listen), ("metrics", config.admin.metrics_listen)] {
+        listen.map_or(Ok(()), |listen| Listener::check(name, listen)).map_err(start_error)?;
+    }
+    Ok(())
 }
 
 /// Loads each library once and starts the threads of each HSM.
@@ -442,34 +448,26 @@ pub(super) fn load_tls(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<(String, TlsSettings)>, String> {
-    let load = |listener: &config::TlsListener| {
-        let settings = TlsSettings::load(&TlsFiles::from(listener), Arc::clone(clock))
-            .map_err(|error| format!("listener `{}`: {error}", listener.name))?;
-        Ok((listener.name.clone(), settings))
-    };
-    config.tls_listeners().map(load).collect()
+    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
+    for listener in config.tls_listeners() {
+        match load_listener(listener, clock) {
+            Ok(settings) => loaded.push((listener.name.clone(), settings)),
+            Err(reason) => problems.push(reason),
+        }
+    }
+    if problems.is_empty() { Ok(loaded) } else { Err(problems.join("\n")) }
+}
+
+pub(super) fn load_listener(
+    listener: &config::TlsListener,
+    clock: &Arc<dyn Clock>,
+) -> Result<TlsSettings, String> {
+    TlsSettings::load(&TlsFiles::from(listener), Arc::clone(clock))
+        .map_err(|error| format!("listener `{}`: {error}", listener.name))
 }
 
 pub(super) fn authorizer(store: &config::KeyStore) -> Result<Authorizer, String> {
     let Some(policy) = &store.policy else { return Ok(Authorizer::default()) };
     let file = store.policy_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
     Authorizer::parse(policy).map_err(|reason| format!("key store `{}`, policy {file}: {reason}", store.name))
-}
-
-/// Everything that a start would refuse, short of the HSM and the ports.
-pub(super) fn check(config: &Config) -> Result<(), String> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    load_tls(config, &clock)?;
-    config.key_stores.iter().try_for_each(|store| authorizer(store).map(drop))?;
-    if let Some(kms) = &config.kms {
-        request_quotas(&kms.request_quotas)?;
-        read_identities(kms)?;
-        load_proxy_trust(config)?;
-        attestation_roots(kms)?;
-    }
-    let check_pin = |hsm: &config::Hsm| match hsm.isolation {
-        Isolation::Process => hsm.pin_version().map(drop),
-        Isolation::Thread => hsm.read_pin().map(drop),
-    };
-    config.hsms.iter().try_for_each(check_pin).map_err(|error| error.to_string())
 }

@@ -6,6 +6,7 @@ mod build;
 mod counters;
 mod declared_change;
 mod kms;
+mod preflight;
 pub mod process;
 mod reload;
 mod rewrapping;
@@ -16,7 +17,7 @@ mod trail;
 
 use std::fmt;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use crate::tasks::probes;
 use crate::traces;
 
 pub use build::App;
+pub use preflight::{check, warnings};
 pub use root_keys::{RootKeyAnswer, RootKeyRequest, RootKeysInHsm, ShownRootKey, find_root_keys};
 
 /// Files of ours besides connections: tokens, state, configuration, sockets.
@@ -120,6 +122,7 @@ async fn serve(config: Config, parts: Parts, sink: LogSink) -> Result<Ended, Sta
         start_error(format_args!("control socket {}: {error}", config.admin.control_socket.display()))
     })?;
     let control_file = ControlFile(config.admin.control_socket.clone());
+    build::check_ports(&config)?;
     let app = Arc::new(App::build(config, parts, sink).await?);
     let bound = app.bind()?;
     let hsms = app.all_hsms();
@@ -384,11 +387,4 @@ impl control::Controlled for App {
             control::Topic::Simulation => face()?.simulate(&request).await.map(Zeroizing::new),
         }
     }
-}
-
-/// Reads the configuration at `path`, as `serve` would.
-pub fn check(path: &Path) -> Result<Config, String> {
-    let config = Config::load(path).map_err(|error| error.to_string())?;
-    build::check(&config)?;
-    Ok(config)
 }

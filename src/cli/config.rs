@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
 
 fn check(file: &ConfigFile, world: &mut World<'_>) -> Result<(), Box<dyn std::error::Error>> {
     let config = app::check(&file.path)?;
-    for warning in config.warnings() {
+    for warning in app::warnings(&config, world.clock) {
         writeln!(world.out, "warning: {warning}")?;
     }
     writeln!(

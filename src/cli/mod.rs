@@ -25,6 +25,7 @@ mod restore;
 mod root_key;
 mod serve;
 mod store;
+mod usage;
 
 use std::error::Error;
 use std::io;
@@ -125,7 +126,7 @@ pub fn command() -> clap::Command {
 
 /// The command line of this process; ends it if there is nothing to run.
 pub fn parse() -> Cli {
-    let mut matches = command().get_matches();
+    let mut matches = usage::settled(command()).get_matches();
     Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }
 

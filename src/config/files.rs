@@ -10,10 +10,10 @@ use x509_parser::pem::parse_x509_pem;
 use crate::config::Attestation;
 use crate::config::Cluster;
 use crate::config::Config;
-use crate::config::ConfigError;
 use crate::config::Hsm;
 use crate::config::KeyStore;
 use crate::config::Network;
+use crate::config::Problem;
 use crate::config::ProxyTls;
 use crate::config::TlsListener;
 use crate::config::Traces;
@@ -23,7 +23,8 @@ use crate::config::review::Review;
 
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
-pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
+/// What is wrong with them.
+pub(super) fn read(config: &mut Config) -> Vec<Problem> {
     let path = config.path.clone();
     let mut review = Review::new(&path);
     for listener in config.tls_listeners() {
@@ -50,7 +51,7 @@ pub(super) fn read(config: &mut Config) -> Result<(), ConfigError> {
     for key_store in &mut config.key_stores {
         read_key_store(&mut review, key_store);
     }
-    review.finish(())
+    review.into_problems()
 }
 
 fn check_listener(review: &mut Review<'_>, listener: &TlsListener) {
@@ -129,11 +130,13 @@ fn read_cluster(review: &mut Review<'_>, cluster: &mut Cluster) {
 fn read_key_store(review: &mut Review<'_>, key_store: &mut KeyStore) {
     let table = format!("key_store `{}`", key_store.name);
     match credentials::read(&key_store.credentials_file) {
-        Ok(credentials) => key_store.credentials = credentials,
-        Err(error) => return review.refuse(&table, format_args!("`credentials_file` {error}")),
+        Ok(credentials) => {
+            let reason = "`credentials_file` has no credential: make one with `holdfast credential create`";
+            review.require(!credentials.is_empty(), &table, reason);
+            key_store.credentials = credentials;
+        }
+        Err(error) => review.refuse(&table, format_args!("`credentials_file` {error}")),
     }
-    let reason = "`credentials_file` has no credential: make one with `holdfast credential create`";
-    review.require(!key_store.credentials.is_empty(), &table, reason);
     if let Some(path) = &key_store.policy_file {
         match read_text(path) {
             Ok(policy) => key_store.policy = Some(policy),

@@ -42,6 +42,13 @@ pub(super) struct Declared {
     initialize_parameters: BTreeMap<PathBuf, Option<String>>,
 }
 
+/// What to say of an entry of `hsms` that names none of them.
+pub(super) fn unknown(place: usize, name: &str, hsms: &[Hsm]) -> String {
+    let names: Vec<_> = hsms.iter().map(|hsm| hsm.name.as_str()).collect();
+    let (entry, name) = (place + 1, name.escape_debug());
+    format!("`hsms` entry {entry}: no hsm is named `{name}`; there are: {}", names.join(", "))
+}
+
 pub(super) fn hsms(
     review: &mut Review<'_>,
     raw: Vec<schema::Hsm>,

@@ -7,6 +7,7 @@ use proxy_api::wire::check_uri_path_prefix;
 
 use crate::config::Hsm;
 use crate::config::KeyStore;
+use crate::config::hsm;
 use crate::config::review::Review;
 use crate::config::schema;
 use crate::domain::ExternalKeyId;
@@ -62,7 +63,7 @@ fn check_keys(review: &mut Review<'_>, table: &str, raw: &schema::KeyStore, hsms
     for (place, name) in raw.hsms.iter().enumerate() {
         let hsm = hsms.iter().find(|hsm| &hsm.name == name);
         let is_known = hsm.is_some();
-        review.require(is_known, table, format_args!("`hsms` entry {} is the name of no hsm", place + 1));
+        review.require(is_known, table, hsm::unknown(place, name, hsms));
         review.require(names.insert(name), table, format_args!("`hsms` entry {} is there twice", place + 1));
         let is_health_key = hsm.is_some_and(|hsm| raw.keys.contains(&hsm.health_key));
         let reason = format_args!("`keys` has the health key of hsm `{name}`, which no KMS key may use");

@@ -14,6 +14,7 @@ use crate::config::ResourceQuotas;
 use crate::config::audit;
 use crate::config::events;
 use crate::config::external_key_stores;
+use crate::config::hsm;
 use crate::config::hsm::is_softhsm;
 use crate::config::listener;
 use crate::config::listener::Sockets;
@@ -77,7 +78,7 @@ fn check_hsms(review: &mut Review<'_>, names: &[String], hsms: &[Hsm]) {
     let mut seen = BTreeSet::new();
     for (place, name) in names.iter().enumerate() {
         let is_known = hsms.iter().any(|hsm| &hsm.name == name);
-        review.require(is_known, TABLE, format_args!("`hsms` entry {} is the name of no hsm", place + 1));
+        review.require(is_known, TABLE, hsm::unknown(place, name, hsms));
         review.require(seen.insert(name), TABLE, format_args!("`hsms` entry {} is there twice", place + 1));
     }
 }

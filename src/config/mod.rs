@@ -93,9 +93,15 @@ pub struct Config {
 impl Config {
     /// The whole configuration: the file at `path` and every file that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (config, refused) = Self::load_reviewed(path)?;
+        if refused.is_empty() { Ok(config) } else { Err(ConfigError::of(refused)) }
+    }
+
+    /// The same, and what is wrong with the files that it names: what they hold is absent.
+    pub fn load_reviewed(path: &Path) -> Result<(Self, Vec<Problem>), ConfigError> {
         let mut config = Self::load_without_files(path)?;
-        files::read(&mut config)?;
-        Ok(config)
+        let refused = files::read(&mut config);
+        Ok((config, refused))
     }
 
     /// The file at `path` alone, for commands that make the files it names: credentials and policies are absent.

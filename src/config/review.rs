@@ -29,7 +29,18 @@ pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
+impl Problem {
+    /// Which table it is in, such as ``listener `public` ``.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+}
+
 impl ConfigError {
+    pub(super) fn of(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -61,6 +72,10 @@ impl<'a> Review<'a> {
     /// The value, unless anything was wrong.
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
         if self.problems.is_empty() { Ok(value) } else { Err(ConfigError { problems: self.problems }) }
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
     }
 
     /// The one problem after which nothing else can be read.

@@ -332,7 +332,7 @@ fn key_stores_are_checked() {
     let credentials = "credentials_file =";
     for (from, to, reason) in [
         ("[\"token\"]", "[]", "`hsms` must name at least one hsm"),
-        ("[\"token\"]", "[\"other\"]", "`hsms` entry 1 is the name of no hsm"),
+        ("[\"token\"]", "[\"other\"]", "`hsms` entry 1: no hsm is named `other`; there are: token"),
         ("[\"token\"]", "[\"token\", \"token\"]", "`hsms` entry 2 is there twice"),
         (
             credentials,

@@ -84,6 +84,11 @@ impl Listener {
         }
     }
 
+    /// Whether it could be bound. Nobody can connect meanwhile.
+    pub fn check(name: &str, listen: SocketAddr) -> Result<(), BindError> {
+        bound(listen).map(drop).map_err(|source| BindError { name: name.to_owned(), listen, source })
+    }
+
     /// Where it listens: the port that the system chose, if the configured one is 0.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -146,11 +151,15 @@ impl Listener {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address)?.listen(BACKLOG)
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without it a restart fails while old connections are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 async fn serve_one<R: Responder>(

@@ -118,6 +118,28 @@ fn no_help_text_shows_a_secret_of_the_environment() {
     assert!(!String::from_utf8(output.stdout).unwrap().contains(SECRET_ACCESS_KEY));
 }
 
+#[test]
+fn an_option_of_the_environment_is_not_asked_for() {
+    let site = Site::prepare(&Setup::default());
+    let check = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .arg("check")
+        .env_clear()
+        .env("HOLDFAST_CA", site.path("ca.pem"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8(check.stderr).unwrap();
+    assert!(error.contains("--host <HOST>") && !error.contains("--ca"), "{error}");
+    let empty = |variable: &str| {
+        Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args(["config", "check"])
+            .env_clear()
+            .env(variable, "")
+            .output()
+            .unwrap()
+    };
+    assert_eq!(empty("HOLDFAST_CONFIG"), empty("UNUSED"), "as if there were none");
+}
+
 /// What a command on this site says when it refuses: one line, without its start.
 #[track_caller]
 fn refusal(site: &Site, arguments: &[&str]) -> String {

@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use rcgen::{CertificateParams, date_time_ymd};
 use serde_json::Value;
 
+use crate::support::pki::{Pki, write_private};
 use crate::support::provisioned::Provisioned;
 
 fn holdfast(folder: &Provisioned, arguments: &[&str]) -> Output {
@@ -140,6 +142,39 @@ fn a_configuration_is_checked_and_every_fault_is_a_line() {
     let pin = folder.path("pin").display().to_string();
     let chmod = format!("{pin}: mode 0644 lets others read or write this secret; run `chmod 600 {pin}`");
     assert!(lines[3].ends_with(&chmod), "{refusal}");
+}
+
+#[test]
+fn what_is_in_the_files_is_told_at_once_too() {
+    let folder = Provisioned::new();
+    let check = || holdfast(&folder, &["config", "check"]);
+    let pki = Pki::new("another");
+    let (certificate, key) = pki.server();
+    write_private(&folder.path("tls/server.key"), &key);
+    for secret in ["pin", "accounts.toml"] {
+        fs::set_permissions(folder.path(secret), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let refused = refusal(&check());
+    assert_eq!(refused.matches("does not belong to the first certificate").count(), 3, "{refused}");
+    assert_eq!(refused.matches("mode 0644 lets others read").count(), 2, "{refused}");
+    assert_eq!(refused.lines().count(), 5, "{refused}");
+
+    for secret in ["pin", "accounts.toml"] {
+        fs::set_permissions(folder.path(secret), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    fs::write(folder.path("tls/server.pem"), certificate).unwrap();
+    assert!(!printed(&check()).contains("expired"));
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    let (certificate, key) = pki.issue(params);
+    fs::write(folder.path("tls/server.pem"), certificate).unwrap();
+    write_private(&folder.path("tls/server.key"), &key);
+    let warned = printed(&check());
+    let warning = format!("the certificate in {} has expired", folder.path("tls/server.pem").display());
+    assert_eq!(
+        warned.lines().filter(|line| line.starts_with("warning: ") && line.ends_with(&warning)).count(),
+        3
+    );
 }
 
 #[test]

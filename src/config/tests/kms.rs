@@ -19,7 +19,11 @@ fn the_kms_api_can_do_without_the_proxy() {
 #[test]
 fn kms_tables_are_checked() {
     for (from, to, problem) in [
-        ("hsms = [\"token\"]", "hsms = [\"other\"]", "kms: `hsms` entry 1 is the name of no hsm"),
+        (
+            "hsms = [\"token\"]",
+            "hsms = [\"other\"]",
+            "kms: `hsms` entry 1: no hsm is named `other`; there are: token",
+        ),
         ("hsms = [\"token\"]", "hsms = []", "kms: `hsms` must name at least one hsm"),
         (
             "127.0.0.1:8443",
