@@ -352,16 +352,19 @@ def worker_faults(stage, proxy, of):
     stage.expect("proxy goes on", name, [], over=["HoldfastTargetDown"])
     stage.expect("certificate of the proxy", of.name, ["HoldfastKmsProxyCertificateExpiringCritical"])
 
-    # Seen while it was valid, by connections that began then.
-    certificate(proxy, "server", 15 / 86400)
-    soon = time.time() + 60
-    wait_until("the proxy has its new certificate", lambda: proxy.metric("holdfast_certificate_not_after_timestamp_seconds") < soon)
-    with Traffic(use, threads=4, pause=0.05):
+    def renew(days):
+        """Another certificate, and connections that begin with it, since those that wait in vain are given up."""
+        certificate(proxy, "server", days)
+        is_new = lambda: abs(proxy.metric("holdfast_certificate_not_after_timestamp_seconds") - time.time() - days * 86400) < 60
+        wait_until("the proxy has its new certificate", is_new)
         proxy.process.send_signal(signal.SIGSTOP)
         time.sleep(1)
         resume()
+
+    with Traffic(use, threads=4, pause=0.05):
+        renew(15 / 86400)
         expired = ["HoldfastKmsProxyCertificateExpired"]
-        stage.expect("certificate of the proxy expires", of.name, expired, over=expired, mend=lambda: certificate(proxy, "server", 90))
+        stage.expect("certificate of the proxy expires", of.name, expired, over=expired, mend=lambda: renew(90))
 
 
 def seed_counts(site):
