@@ -239,8 +239,7 @@ impl KmsFace {
     pub(super) async fn compare_clusters(&self) -> Result<String, String> {
         let deadline = self.clock.instant() + CLUSTER_TIMEOUT;
         let findings = self.kms.compare_clusters(deadline).await;
-        let findings =
-            findings.map_err(|refused| format!("the clusters cannot be looked at: {refused:?}"))?;
+        let findings = findings.map_err(|refused| format!("the clusters cannot be looked at: {refused}"))?;
         serde_json::to_string(&findings).map_err(|error| error.to_string())
     }
 
@@ -310,7 +309,7 @@ impl Development for KmsFace {
 
     fn reset(&self) -> Developed<'_, ()> {
         Box::pin(async move {
-            let cleared = async { self.kms.clear().await.map_err(|refused| format!("{refused:?}")) };
+            let cleared = async { self.kms.clear().await.map_err(|refused| refused.to_string()) };
             let audit = self.audit.log();
             development("Reset", None).recorded((&*audit, &*self.clock), cleared, |()| None).await
         })

@@ -73,10 +73,10 @@ impl KmsFace {
         self.check_former_root_key(former).await?;
         let (identities, of_identities) = self.registry.reseal(keys.current).await.map_err(text)?;
         let stores = self.kms.reseal_key_stores(keys.current, || self.rewrap_deadline()).await;
-        let (stores, of_stores) = stores.map_err(|refused| format!("the custom key stores: {refused:?}"))?;
+        let (stores, of_stores) = stores.map_err(|refused| format!("the custom key stores: {refused}"))?;
         let (rewrapped, of_keys) = self.rewrap_keys(keys).await?;
         let of_identities = of_identities.map(|error| format!("an identity cannot be sealed again: {error}"));
-        let of_stores = of_stores.map(|refused| format!("the secret of a custom key store: {refused:?}"));
+        let of_stores = of_stores.map(|refused| format!("the secret of a custom key store: {refused}"));
         match of_identities.or(of_stores).or(of_keys) {
             Some(reason) => Err(reason),
             // Those that were changed meanwhile are looked at once more.
@@ -102,7 +102,7 @@ impl KmsFace {
     async fn rewrap_keys(&self, keys: RootKeys) -> Result<(usize, Option<String>), String> {
         let (mut after, mut rewrapped, mut failure) = (0, 0, None);
         loop {
-            let page = self.kms.keys_to_rewrap(after).await.map_err(|refused| format!("{refused:?}"))?;
+            let page = self.kms.keys_to_rewrap(after).await.map_err(|refused| refused.to_string())?;
             for (scope, id) in &page.keys {
                 match self.rewrap_one((scope, id), keys).await {
                     Ok(is_done) => rewrapped += usize::from(is_done),
@@ -129,7 +129,7 @@ impl KmsFace {
             Ok(is_done) => Ok(is_done),
             // Somebody else changed it, or deleted it: the next pass will see.
             Err(Refused::Conflict | Refused::Store(StoreError::Missing)) => Ok(false),
-            Err(refused) => Err(format!("key {} cannot be wrapped again: {refused:?}", name.1)),
+            Err(refused) => Err(format!("key {} cannot be wrapped again: {refused}", name.1)),
         }
     }
 

@@ -226,6 +226,6 @@ fn explain(refused: Refused) -> String {
         | Refused::MultiRegion(_)
         | Refused::State { .. }
         | Refused::Store(_)
-        | Refused::Unkept(_)) => format!("the daemon cannot tell: {other:?}"),
+        | Refused::Unkept(_)) => format!("the daemon cannot tell: {other}"),
     }
 }

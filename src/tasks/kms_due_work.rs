@@ -39,7 +39,7 @@ pub async fn catch_up(kms: &Kms, clock: &Arc<dyn Clock>) -> Result<(), ()> {
             Ok(done) if done.is_cut_short => {}
             Ok(_) => return Ok(()),
             Err(refused) => {
-                tracing::error!(reason = ?refused, "cannot look for keys that are due");
+                tracing::error!(reason = %refused, "cannot look for keys that are due");
                 return Err(());
             }
         }
@@ -77,6 +77,6 @@ pub async fn write_usage(kms: Arc<Kms>) {
 /// Writes down what is not yet written; what fails is kept for the next time.
 pub async fn write_usage_now(kms: &Kms) {
     if let Err(refused) = kms.write_usage().await {
-        tracing::warn!(reason = ?refused, "cannot write down what keys were used for");
+        tracing::warn!(reason = %refused, "cannot write down what keys were used for");
     }
 }

@@ -36,7 +36,7 @@ pub async fn run(kms: Arc<Kms>, receiver: Receiver, metrics: Arc<Metrics>) {
                 remove(&kms, entry.number).await;
             }
             Err(refused) => {
-                tracing::warn!(reason = ?refused, "cannot look for lifecycle events");
+                tracing::warn!(reason = %refused, "cannot look for lifecycle events");
                 tokio::time::sleep(RETRY_MAX).await;
             }
         }
@@ -79,7 +79,7 @@ fn pause(attempts: u32) -> Duration {
 
 async fn remove(kms: &Kms, number: u64) {
     while let Err(refused) = kms.lifecycle_event_was_told(number).await {
-        tracing::warn!(reason = ?refused, "cannot note that a lifecycle event was told");
+        tracing::warn!(reason = %refused, "cannot note that a lifecycle event was told");
         tokio::time::sleep(RETRY_MAX).await;
     }
 }

@@ -128,7 +128,7 @@ impl Work {
         match self.kms.key_stores_in(states).await {
             Ok(names) => Some(names),
             Err(refused) => {
-                tracing::error!(reason = ?refused, "cannot look for custom key stores that are {states:?}");
+                tracing::error!(reason = %refused, "cannot look for custom key stores that are {states:?}");
                 None
             }
         }
@@ -142,7 +142,7 @@ async fn complete(kms: &Kms, name: &KeyStoreName, deadline: Instant) {
         Ok(()) | Err(Refused::Conflict) => {}
         Err(refused) => {
             let (_, id) = name;
-            tracing::error!(key_store.id = %id, reason = ?refused, "key store {id}: its connection cannot be changed");
+            tracing::error!(key_store.id = %id, reason = %refused, "key store {id}: its connection cannot be changed");
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -94,7 +94,7 @@ impl Kms {
                 "destroyed the key object of key {}", key.id
             ),
             Err(refused) => tracing::warn!(
-                key.id = %key.id, key_store.id = %store, backing_keys_deletion_status = status, reason = ?refused,
+                key.id = %key.id, key_store.id = %store, backing_keys_deletion_status = status, reason = %refused,
                 "the key object of key {} is left in its cluster; `holdfast cluster orphans` finds it", key.id
             ),
         }
@@ -143,7 +143,7 @@ impl Kms {
             };
             if store.connection == Connection::Connected {
                 if let Err(refused) = self.compare(&store.scope, &store.id, (&mut found, deadline)).await {
-                    found.failure = Some(format!("{refused:?}"));
+                    found.failure = Some(refused.to_string());
                 }
             } else {
                 found.failure = Some(format!("the key store is {}", store.connection.state()));

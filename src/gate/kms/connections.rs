@@ -1,6 +1,7 @@
 //! Connections of custom key stores: what the store says is to be connected or disconnected is worked off, whoever
 //! asked for it and whenever. Stopping anywhere leaves the key store in a state from which it goes on.
 
+use std::fmt;
 use std::time::Instant;
 
 use proxy_api::error::ErrorName;
@@ -87,7 +88,7 @@ impl Kms {
             Err(Failed::Refused(Refused::Conflict)) => return Err(Refused::Conflict),
             Err(failed) => {
                 let code = failed.code();
-                tracing::warn!(key_store.id = %id, code = %code, reason = ?failed, "key store {id}: {code}");
+                tracing::warn!(key_store.id = %id, code = %code, reason = %failed, "key store {id}: {code}");
                 // With the passwords as they were last written down.
                 let latest = self.find_key_store(&known.store.scope, id).await?;
                 let store = latest.map_or_else(|| known.store.clone(), |latest| latest.store.clone());
@@ -206,7 +207,7 @@ impl Kms {
         match self.try_resume(scope, id, deadline).await {
             Ok(()) => Resumed::Done,
             Err(failed) => {
-                let reason = format!("{failed:?}");
+                let reason = failed.to_string();
                 tracing::error!(key_store.id = %id, reason, "key store {id}: cannot log in to its cluster");
                 let is_refused = matches!(
                     failed.code(),
@@ -251,7 +252,7 @@ impl Kms {
         if is_external && known.store.connection == Connection::Connected {
             let asked = self.ask_health(&known, KMS_HEALTH_CHECK, deadline).await;
             if let Err(failed) = asked {
-                tracing::warn!(key_store.id = %id, reason = ?failed, "key store {id}: health check failed");
+                tracing::warn!(key_store.id = %id, reason = %failed, "key store {id}: health check failed");
             }
         }
     }
@@ -280,6 +281,19 @@ enum Failed {
     Refused(Refused),
     Unhealthy,
     Vpc(VpcEndpointServiceRefused),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Before(code) => write!(f, "{code} at the attempt before"),
+            Self::Cluster(error) => error.fmt(f),
+            Self::Proxy(failure) => failure.fmt(f),
+            Self::Refused(refused) => refused.fmt(f),
+            Self::Unhealthy => f.write_str("every key manager behind the proxy is out of service"),
+            Self::Vpc(refused) => refused.fmt(f),
+        }
+    }
 }
 
 impl Failed {

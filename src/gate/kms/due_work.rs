@@ -60,7 +60,7 @@ impl Kms {
                     (Ok(false), _) => {}
                     (Err(refused), _) => {
                         done.failed += 1;
-                        tracing::warn!(key.id = %id, reason = ?refused, "{work:?} of key {id} failed");
+                        tracing::warn!(key.id = %id, reason = %refused, "{work:?} of key {id} failed");
                     }
                 }
             }
@@ -122,7 +122,7 @@ impl Kms {
             Ok(was_last) => was_last,
             Err(refused) => {
                 let id = &key.id;
-                tracing::warn!(key.id = %id, reason = ?refused, "the material of {id} may still be in the HSM");
+                tracing::warn!(key.id = %id, reason = %refused, "the material of {id} may still be in the HSM");
                 false
             }
         };

@@ -66,6 +66,34 @@ pub enum Refused {
     Unkept(Unkept),
 }
 
+/// For the log; callers are told in the words of AWS, elsewhere.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AliasMissing { arn } | Self::KeyMissing { arn } => write!(f, "{arn} does not exist"),
+            Self::AliasNotAccepted { reference } => write!(f, "{reference} is an alias"),
+            Self::Capability { arn, .. } => write!(f, "{arn} is of a kind that cannot do this"),
+            Self::CiphertextKeyMissing => f.write_str("no key made the ciphertext"),
+            Self::Conflict => f.write_str("it was changed meanwhile"),
+            Self::ContextTooLong => f.write_str("the encryption context is too long"),
+            Self::EncryptionsUsedUp { arn } => write!(f, "{arn} must not encrypt any more"),
+            Self::Forbidden(forbidden) => forbidden.fmt(f),
+            Self::Import(_) => f.write_str("its imported material does not permit it"),
+            Self::InvalidAttestation(invalid) => invalid.fmt(f),
+            Self::InvalidCiphertext => f.write_str("the ciphertext is not valid"),
+            Self::InvalidReference { reference } => write!(f, "{reference} names no key"),
+            Self::KeyManager(error) => error.fmt(f),
+            Self::KeyStore(refused) => refused.fmt(f),
+            Self::MultiRegion(_) => f.write_str("its related keys do not permit it"),
+            Self::NoAttestationRoots => f.write_str("nobody's attestation documents are believed"),
+            Self::OtherRegion { region } => write!(f, "it is in the Region {region}"),
+            Self::State { arn, .. } => write!(f, "the state of {arn} does not permit it"),
+            Self::Store(error) => error.fmt(f),
+            Self::Unkept(unkept) => unkept.fmt(f),
+        }
+    }
+}
+
 /// Who may not do what, and which policies say so: in the words of AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forbidden {
@@ -125,5 +153,24 @@ impl From<KeyStoreRefused> for Refused {
 impl From<HsmError> for Refused {
     fn from(error: HsmError) -> Self {
         Self::KeyManager(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyStoreRefused, Refused, StoreError};
+
+    #[test]
+    fn the_log_has_sentences() {
+        for (refused, said) in [
+            (
+                Refused::Store(StoreError::Unavailable("database: disk full".to_owned())),
+                "database: disk full",
+            ),
+            (Refused::from(StoreError::Conflict), "it was changed meanwhile"),
+            (Refused::KeyStore(KeyStoreRefused::HasKeys), "there are keys in the key store"),
+        ] {
+            assert_eq!(refused.to_string(), said);
+        }
     }
 }
