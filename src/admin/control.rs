@@ -41,17 +41,15 @@ pub enum Change {
     Blocks,
     /// The configuration and every file that it names.
     Configuration,
-    /// The keys in the HSMs.
-    Keys,
 }
 
 impl Change {
-    const ALL: [Self; 3] = [Self::Blocks, Self::Configuration, Self::Keys];
+    const ALL: [Self; 2] = [Self::Blocks, Self::Configuration];
 
     const fn timeout(self) -> Duration {
         match self {
             Self::Blocks => BLOCKS_TIMEOUT,
-            Self::Configuration | Self::Keys => ANSWER_TIMEOUT,
+            Self::Configuration => ANSWER_TIMEOUT,
         }
     }
 
@@ -59,7 +57,6 @@ impl Change {
         match self {
             Self::Blocks => "blocks",
             Self::Configuration => "configuration",
-            Self::Keys => "keys",
         }
     }
 }
@@ -105,6 +102,8 @@ pub enum Topic {
     Clusters,
     /// Users, roles and access keys: reading and changing them.
     Identity,
+    /// To read the keys in the HSMs anew: those that could not be read, by their names, and why.
+    Keys,
     /// Where the kill switch is written down, and whether there is what shall be blocked.
     KillSwitch,
     /// The root keys of the KMS API: reading and changing them.
@@ -114,14 +113,15 @@ pub enum Topic {
 }
 
 impl Topic {
-    const ALL: [Self; 5] =
-        [Self::Clusters, Self::Identity, Self::KillSwitch, Self::RootKey, Self::Simulation];
+    const ALL: [Self; 6] =
+        [Self::Clusters, Self::Identity, Self::Keys, Self::KillSwitch, Self::RootKey, Self::Simulation];
 
     /// What a request starts with; JSON follows.
     const fn word(self) -> &'static str {
         match self {
             Self::Clusters => "clusters ",
             Self::Identity => "identity ",
+            Self::Keys => "keys ",
             Self::KillSwitch => "kill-switch ",
             Self::RootKey => "root-key ",
             Self::Simulation => "simulation ",
@@ -131,7 +131,7 @@ impl Topic {
     const fn timeout(self) -> Duration {
         match self {
             Self::KillSwitch => BLOCKS_TIMEOUT,
-            Self::Clusters | Self::Identity | Self::RootKey | Self::Simulation => ANSWER_TIMEOUT,
+            Self::Clusters | Self::Identity | Self::Keys | Self::RootKey | Self::Simulation => ANSWER_TIMEOUT,
         }
     }
 }
@@ -300,11 +300,11 @@ mod tests {
 
     impl Controlled for Fussy {
         async fn take_up(&self, change: Change) -> Result<(), String> {
-            if change == Change::Keys { Err("two\nlines".to_owned()) } else { Ok(()) }
+            if change == Change::Configuration { Err("two\nlines".to_owned()) } else { Ok(()) }
         }
     }
 
-    /// Reads keys until something is blocked.
+    /// Reads files until something is blocked.
     #[derive(Default)]
     struct Slow {
         reading: Notify,
@@ -314,11 +314,11 @@ mod tests {
     impl Controlled for Slow {
         async fn take_up(&self, change: Change) -> Result<(), String> {
             match change {
-                Change::Keys => {
+                Change::Configuration => {
                     self.reading.notify_one();
                     self.blocked.notified().await;
                 }
-                Change::Blocks | Change::Configuration => self.blocked.notify_one(),
+                Change::Blocks => self.blocked.notify_one(),
             }
             Ok(())
         }
@@ -340,7 +340,7 @@ mod tests {
         serving.spawn(serve(listener, Arc::new(Fussy)));
         assert_eq!(notify_in_background(&socket, Change::Blocks).await.unwrap(), Notified::Done);
         let refused = Notified::Refused("two; lines".to_owned());
-        assert_eq!(notify_in_background(&socket, Change::Keys).await.unwrap(), refused);
+        assert_eq!(notify_in_background(&socket, Change::Configuration).await.unwrap(), refused);
         serving.shutdown().await;
         assert_eq!(notify(&socket, Change::Blocks).unwrap(), Notified::NotRunning);
         assert!(bind(&socket).is_ok(), "the socket of a daemon that is gone is replaced");
@@ -383,15 +383,15 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_block_does_not_wait_for_a_slow_reading_of_keys() {
+    async fn a_block_does_not_wait_for_a_slow_reload() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
         let slow = Arc::new(Slow::default());
         let mut serving = JoinSet::new();
         serving.spawn(serve(bind(&socket).unwrap(), Arc::clone(&slow)));
-        let keys = notify_in_background(&socket, Change::Keys);
+        let reload = notify_in_background(&socket, Change::Configuration);
         slow.reading.notified().await;
         assert_eq!(notify_in_background(&socket, Change::Blocks).await.unwrap(), Notified::Done);
-        assert_eq!(keys.await.unwrap(), Notified::Done);
+        assert_eq!(reload.await.unwrap(), Notified::Done);
     }
 }

@@ -362,7 +362,6 @@ impl control::Controlled for App {
         match change {
             control::Change::Blocks => self.reload_blocks(),
             control::Change::Configuration => self.reload().await,
-            control::Change::Keys => self.refresh_keys().await,
         }
     }
 
@@ -382,6 +381,7 @@ impl control::Controlled for App {
         match topic {
             control::Topic::Clusters => face()?.compare_clusters().await.map(Zeroizing::new),
             control::Topic::Identity => face()?.administer(&request).await,
+            control::Topic::Keys => self.refresh_keys().await.map(Zeroizing::new),
             control::Topic::KillSwitch => self.find_blockable(&request).map(Zeroizing::new),
             control::Topic::RootKey => face()?.administer_root_keys(&request).await.map(Zeroizing::new),
             control::Topic::Simulation => face()?.simulate(&request).await.map(Zeroizing::new),

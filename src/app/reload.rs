@@ -1,5 +1,6 @@
 //! Takes a changed configuration up while requests go on: all of it, or nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -120,17 +121,17 @@ impl App {
         serde_json::to_string(&found).map_err(|error| error.to_string())
     }
 
-    /// Reads the keys of every HSM.
-    pub(super) async fn refresh_keys(&self) -> Result<(), String> {
+    /// Reads the keys of every HSM; those of one although another has trouble.
+    pub(super) async fn refresh_keys(&self) -> Result<String, String> {
         let mut refreshes = JoinSet::new();
         for hsm in self.hsms() {
             refreshes.spawn(async move {
-                hsm.refresh().await.map_err(|error| format!("{} ({error})", hsm.name()))
+                let reason = hsm.refresh().await.err()?.to_string();
+                Some((hsm.name().to_string(), reason))
             });
         }
-        let results = refreshes.join_all().await;
-        let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-        if failed.is_empty() { Ok(()) } else { Err(format!("cannot read the keys of {}", failed.join(", "))) }
+        let unread: BTreeMap<_, _> = refreshes.join_all().await.into_iter().flatten().collect();
+        serde_json::to_string(&unread).map_err(|error| error.to_string())
     }
 }
 

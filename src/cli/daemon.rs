@@ -1,10 +1,12 @@
 //! Tells the running daemon that a command changed something, and says what came of it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::admin::control::{self, Change, Notified};
+use crate::admin::control::{self, Asked, Change, Notified, Topic};
 use crate::cli::World;
 use crate::config::Config;
 
@@ -30,6 +32,35 @@ pub(super) fn tell_daemon(
 ) -> Result<(), Box<dyn Error>> {
     let told = control::notify(socket, change);
     writeln!(world.out, "{what}")?;
+    say(told, socket, world)
+}
+
+/// The same of keys in the HSM of this name. That the daemon cannot read another is worth a line, and no failure.
+pub(super) fn tell_of_keys(
+    socket: &Path,
+    hsm: &str,
+    what: &str,
+    world: &mut World<'_>,
+) -> Result<(), Box<dyn Error>> {
+    let asked = control::ask(socket, Topic::Keys, "");
+    writeln!(world.out, "{what}")?;
+    let mut unread = BTreeMap::<String, String>::new();
+    let told = match asked {
+        Ok(Asked::Answered(json)) => {
+            unread = serde_json::from_str(&json)?;
+            Ok(unread.remove(hsm).map_or(Notified::Done, Notified::Refused))
+        }
+        Ok(Asked::NotRunning) => Ok(Notified::NotRunning),
+        Ok(Asked::Refused(reason)) => Ok(Notified::Refused(reason)),
+        Err(error) => Err(error),
+    };
+    for (other, reason) in unread {
+        writeln!(world.out, "apart from this: the daemon cannot read the keys of HSM {other} ({reason})")?;
+    }
+    say(told, socket, world)
+}
+
+fn say(told: io::Result<Notified>, socket: &Path, world: &mut World<'_>) -> Result<(), Box<dyn Error>> {
     match told {
         Ok(Notified::Done) => writeln!(world.out, "the running daemon has taken it up")?,
         Ok(Notified::NotRunning) => {

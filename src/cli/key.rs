@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::admin::control::Change;
-use crate::cli::daemon::{require_daemon_user, tell_daemon};
+use crate::cli::daemon::{require_daemon_user, tell_of_keys};
 use crate::cli::environment::ensure_environment;
 use crate::cli::kill_switch::{self, Daemon};
 use crate::cli::{ConfigFile, Outcome, World};
@@ -152,7 +151,7 @@ fn manage(config: &Config, arguments: &Arguments, world: &mut World<'_>) -> Resu
         }
         Command::Block(_) | Command::Unblock(_) => return Ok(()),
     };
-    tell_daemon(&config.admin.control_socket, Change::Keys, &what, world)
+    tell_of_keys(&config.admin.control_socket, &hsm.name, &what, world)
 }
 
 fn find_hsm<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a config::Hsm, String> {

@@ -31,14 +31,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, world: &mut World<'_>) -> Outcome {
-    let address = match arguments.address {
-        Some(address) => address,
+    let (address, doubt) = match arguments.address {
+        Some(address) => (address, None),
         None => Config::admin_listen(&arguments.config.path)
             .map_err(|error| format!("{error}\nwith `--address` the configuration is not read"))?,
     };
     let path = if arguments.live { "/livez" } else { "/readyz" };
-    let answer = ask(address, path, Duration::from_secs(arguments.timeout))
-        .map_err(|error| format!("no daemon answers at {address}: {error}"))?;
+    let answer = ask(address, path, Duration::from_secs(arguments.timeout)).map_err(|error| {
+        let doubt = doubt.map(|doubt| format!("\n{doubt}\nwith `--address` the configuration is not read"));
+        format!("no daemon answers at {address}: {error}{}", doubt.unwrap_or_default())
+    })?;
     let text = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     writeln!(world.out, "{}", text.trim_end())?;
     Ok(if answer.starts_with(SERVES) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

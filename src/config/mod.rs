@@ -110,8 +110,8 @@ impl Config {
     }
 
     /// Where the daemon tells of itself: all that is asked of the file at `path`, since what a daemon runs with may be
-    /// right although the file no longer is.
-    pub fn admin_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
+    /// right although the file no longer is. With an error in the syntax, which may hide what it says.
+    pub fn admin_listen(path: &Path) -> Result<(SocketAddr, Option<ConfigError>), ConfigError> {
         validation::admin_listen(path)
     }
 

@@ -21,6 +21,19 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Malformed> {
     })
 }
 
+/// What can be read in spite of errors in the syntax, and the first of them.
+pub(super) fn recover<T: DeserializeOwned>(text: &str) -> Result<(T, Option<Malformed>), Malformed> {
+    let error = match read(text) {
+        Ok(value) => return Ok((value, None)),
+        Err(error) => error,
+    };
+    let (table, _) = DeTable::parse_recoverable(text);
+    match T::deserialize(toml::Deserializer::from(table)) {
+        Ok(value) => Ok((value, Some(error))),
+        Err(_) => Err(error),
+    }
+}
+
 fn line_number(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
 }

@@ -116,13 +116,15 @@ fn read_tables<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Config
 }
 
 /// Where the daemon tells of itself. Nothing else in the file is looked at.
-pub(super) fn admin_listen(path: &Path) -> Result<SocketAddr, ConfigError> {
+pub(super) fn admin_listen(path: &Path) -> Result<(SocketAddr, Option<ConfigError>), ConfigError> {
     let absolute = std::path::absolute(path).map_err(|error| Review::new(path).fail("file", error))?;
-    let places: Places = read_tables(&absolute, &read_text(&absolute)?)?;
+    let malformed = |Malformed { line, reason }| Review::new(&absolute).fail(&format!("line {line}"), reason);
+    let (places, error): (Places, _) = syntax::recover(&read_text(&absolute)?).map_err(malformed)?;
     let mut review = Review::new(&absolute);
     let listen = places.admin.listen.as_deref().unwrap_or(ADMIN_LISTEN);
     let address = review.socket_address("admin", "listen", listen);
-    review.finish(address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))
+    let address = review.finish(address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))?;
+    Ok((address, error.map(malformed)))
 }
 
 fn admin(review: &mut Review<'_>, raw: &schema::Admin, state_dir: &Path) -> Admin {

@@ -152,3 +152,19 @@ fn health_is_answered_while_every_key_is_blocked() {
     site.holdfast_ok(&["key", "block", "foo"]);
     assert_eq!(states(&site), pairs([("softhsm", "ACTIVE")]));
 }
+
+#[test]
+fn a_key_is_taken_up_although_another_hsm_has_trouble() {
+    let site = cluster();
+    let away = site.take_away(&site.token_folder("second"));
+    site.wait_until("trouble", || states(&site).contains(&("second".to_owned(), "UNAVAILABLE".to_owned())));
+    let said = site.holdfast_ok(&["key", "create", "fresh", "--hsm", "softhsm"]);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!((lines.len(), lines[2]), (3, "the running daemon has taken it up"), "{said}");
+    assert!(lines[0].starts_with("made key fresh version 1"), "{said}");
+    assert!(
+        lines[1].starts_with("apart from this: the daemon cannot read the keys of HSM second ("),
+        "{said}"
+    );
+    drop(away);
+}

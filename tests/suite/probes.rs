@@ -35,10 +35,12 @@ fn holdfast_ready_says_what_the_daemon_says_and_why() {
     assert_eq!(site.holdfast_ok(&["ready", "--live"]), "alive\n");
     let address = format!("127.0.0.1:{}", site.admin_port);
     let right = site.read("holdfast.toml");
-    std::fs::write(site.path("holdfast.toml"), "state_dir = \"state").unwrap();
+    std::fs::write(site.path("holdfast.toml"), format!("{right}\nkeys = [\"a]\n[[listener")).unwrap();
+    assert_eq!(site.holdfast_ok(&["ready"]), "ready\n", "a wrong file does not make a daemon ill");
+    std::fs::write(site.path("holdfast.toml"), right.replace(&address, "nowhere")).unwrap();
     let output = site.holdfast(&["ready"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.lines().count() == 2 && said.contains("holdfast.toml: line 1: "), "{said}");
+    assert!(said.lines().count() == 2 && said.contains("holdfast.toml: admin: `listen` "), "{said}");
     assert!(said.contains("`--address`"), "{said}");
     assert_eq!(site.holdfast_ok(&["ready", "--address", &address]), "ready\n");
     std::fs::write(site.path("holdfast.toml"), right).unwrap();

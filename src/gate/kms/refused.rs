@@ -155,3 +155,22 @@ impl From<HsmError> for Refused {
         Self::KeyManager(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyStoreRefused, Refused, StoreError};
+
+    #[test]
+    fn the_log_has_sentences() {
+        for (refused, said) in [
+            (
+                Refused::Store(StoreError::Unavailable("database: disk full".to_owned())),
+                "database: disk full",
+            ),
+            (Refused::from(StoreError::Conflict), "it was changed meanwhile"),
+            (Refused::KeyStore(KeyStoreRefused::HasKeys), "there are keys in the key store"),
+        ] {
+            assert_eq!(refused.to_string(), said);
+        }
+    }
+}
